@@ -1,0 +1,19 @@
+# One image for every process of the Procfile; the command decides which.
+FROM python:3.11-slim AS build
+WORKDIR /src
+COPY pyproject.toml constraints.txt README.md ./
+COPY app ./app
+COPY tasks ./tasks
+RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir -c constraints.txt .
+
+FROM python:3.11-slim
+# The server that runs this container must not need root to do it.
+RUN useradd --system --create-home --uid 10001 rita
+WORKDIR /srv
+COPY --from=build /venv /venv
+COPY gunicorn.conf.py Procfile ./
+COPY migrations ./migrations
+ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+USER rita
+EXPOSE 8000
+CMD ["/bin/sh", "-c", "exec gunicorn --config gunicorn.conf.py 'app:create_app()'"]

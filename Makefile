@@ -1,0 +1,47 @@
+# `make` lists what there is. Everything lives in .venv and .local; nothing else on the machine is touched.
+# Another interpreter: `make PYTHON=python3.12 setup`.
+
+PYTHON = python3
+ARGS =
+BIN = .venv/bin
+# Older than neither of the two files that say what belongs into .venv.
+INSTALLED = .venv/.installed
+
+.PHONY: help setup run test check format clean distclean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+setup: $(INSTALLED) ## make .venv and install everything into it; done only when something changed
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else "Python 3.11 or later is needed; $(PYTHON) is %d.%d. Name another one: make PYTHON=python3.12 ..." % v[:2])'
+	@test -x $(BIN)/python || echo "Making .venv; the first time this takes a minute or two."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $(INSTALLED)
+
+run: $(INSTALLED) ## start everything on this machine and print a sign-in link; Ctrl-C stops it
+	@$(BIN)/python -m devstack.run
+
+test: $(INSTALLED) ## run the whole test suite; ARGS goes to pytest: make test ARGS='-k retry'
+	@$(BIN)/pytest $(ARGS)
+
+check: $(INSTALLED) ## format, lint, types, import contracts, migration drift: what CI runs besides the tests
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m devstack.drift
+
+format: $(INSTALLED) ## format the code, and mend what the linter can mend
+	@$(BIN)/ruff format
+	@$(BIN)/ruff check --fix
+
+clean: ## remove .local (the data of `make run`) and caches
+	@if test -e .local && test -x $(BIN)/python; then $(BIN)/python -m devstack.run --clean; else rm -rf .local; fi
+	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info
+	@find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
+
+distclean: clean ## clean, and remove .venv too
+	@rm -rf .venv

@@ -1,0 +1,175 @@
+"""Connections: seed, list, read, configure, create, delete. CONTRACT's section 3, row by row."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+from flask import Blueprint, Response, request
+
+from app import errors, extensions
+from app.api import auth, schemas
+from app.api.requests import answer, body
+from app.domain import sources
+from app.domain.cases import Case
+from app.outbound import events
+from app.outbound.sealing import seals
+from app.services import connections
+from app.unit_of_work import UnitOfWork, unit_of_work
+
+blueprint = Blueprint("data_sources", __name__, url_prefix="/api/data-sources")
+blueprint.before_request(auth.authenticate)
+
+
+@blueprint.post("/seed")
+def seed() -> Response:
+    """Create the seeded connections that are missing."""
+    who = auth.current()
+    with unit_of_work(tenants=[who.organization_id]) as work:
+        changes = connections.seed(work.session, who.organization_id, actor=who.actor, now=datetime.now(UTC))
+        work.after_commit(lambda: events.publish(changes))
+    created, existing = len(changes), len(sources.SEEDED) - len(changes)
+    message = f"Created {created} new data sources, {existing} already existed"
+    return answer({"success": True, "created": created, "existing": existing, "message": message})
+
+
+@blueprint.get("")
+def index() -> Response:
+    """List the organization's connections; filters `status`, `type` and `enabled`."""
+    who = auth.current()
+    filters = _filters()
+    with unit_of_work(tenants=[who.organization_id]) as work:
+        cases = connections.find_all(
+            work.session,
+            who.organization_id,
+            status=filters["status"],
+            type_name=filters["type"],
+            enabled=None if filters["enabled"] is None else filters["enabled"] == "true",
+        )
+    return answer({"data": [schemas.ConnectionView.of(case) for case in cases]})
+
+
+@blueprint.post("")
+def create() -> Response:
+    """Create a connection of a type that is turned on, or restore the deleted one."""
+    who = auth.current()
+    types = extensions.settings().source_types
+    if not types.creatable:
+        raise errors.CreationUnavailable("Every type on offer is created by seed; no other type is turned on")
+    sent = body(schemas.CreateBody)
+    entry = types.get(sent.type)
+    if entry.name in sources.SEEDED:
+        raise errors.AlreadyExists(f"Connections of type '{entry.name}' are created by seed")
+    fields = sent.sent()
+    with unit_of_work(tenants=[who.organization_id]) as work:
+        _require_admin_to_disable(work, fields, connection_id=None)
+        case, changes = connections.create(
+            work.session, who.organization_id, entry, fields=fields, actor=who.actor, now=datetime.now(UTC)
+        )
+        work.after_commit(lambda: events.publish(changes))
+    return _shown(case, status=201)
+
+
+@blueprint.get("/<connection_id>")
+def show(connection_id: str) -> Response:
+    """Show one connection."""
+    wanted = connection_uuid(connection_id)
+    with unit_of_work(tenants=[auth.current().organization_id]) as work:
+        case = connections.find(work.session, wanted)
+    return _shown(case)
+
+
+@blueprint.put("/<id_or_type>")
+def configure(id_or_type: str) -> Response:
+    """Configure a connection by id, or a type's connection by the type's name, creating it if there is none."""
+    wanted = _as_uuid(id_or_type)
+    entry = None if wanted else extensions.settings().source_types.get(id_or_type)
+    sent = body(schemas.ConfigureBody)
+    fields = sent.sent() | {"enabled": sent.enabled}
+    who, now = auth.current(), datetime.now(UTC)
+    with unit_of_work(tenants=[who.organization_id]) as work:
+        _require_admin_to_disable(work, fields, connection_id=wanted)
+        if entry is not None:
+            case, changes = connections.configure_type(
+                work.session, who.organization_id, entry, fields=fields, actor=who.actor, now=now
+            )
+        else:
+            case, changes = connections.configure(
+                work.session, connections.COLUMNS.id == wanted, fields=fields, actor=who.actor, now=now
+            )
+        work.after_commit(lambda: events.publish(changes))
+    return _shown(case)
+
+
+@blueprint.patch("/<connection_id>")
+def change(connection_id: str) -> Response:
+    """Set any subset of the fields."""
+    wanted = connection_uuid(connection_id)
+    fields = body(schemas.ConfigureBody).sent()
+    who = auth.current()
+    with unit_of_work(tenants=[who.organization_id]) as work:
+        _require_admin_to_disable(work, fields, connection_id=wanted)
+        case, changes = connections.configure(
+            work.session, connections.COLUMNS.id == wanted, fields=fields, actor=who.actor, now=datetime.now(UTC)
+        )
+        work.after_commit(lambda: events.publish(changes))
+    return _shown(case)
+
+
+@blueprint.delete("/<connection_id>")
+def delete(connection_id: str) -> Response:
+    """Delete a connection of a type that is not seeded; the row stays, invisible, and can be restored."""
+    wanted = connection_uuid(connection_id)
+    who = auth.current()
+    with unit_of_work(tenants=[who.organization_id]) as work:
+        if not who.is_admin:
+            _refuse_member(connections.find(work.session, wanted))
+        case, abandoned, changes = connections.delete(work.session, wanted, actor=who.actor, now=datetime.now(UTC))
+        work.after_commit(lambda: events.publish(changes))
+        work.after_commit(lambda: seals().discard(*abandoned))
+    return answer({"data": {"id": case.connection.id, "deleted_at": case.connection.deleted_at}})
+
+
+def connection_uuid(text: str) -> UUID:
+    """Return a path's connection id. Raises NotFound: what is no id names no connection."""
+    wanted = _as_uuid(text)
+    if wanted is None:
+        raise errors.NotFound("Your organization has no such data source")
+    return wanted
+
+
+def _as_uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def _shown(case: Case, *, status: int = 200) -> Response:
+    return answer({"data": schemas.ConnectionView.of(case)}, status=status)
+
+
+def _filters() -> dict[str, str | None]:
+    filters = {name: request.args.get(name) for name in ("status", "type", "enabled")}
+    allowed = {"status": list(connections.STATUS_FILTERS), "enabled": ["true", "false"]}
+    for name, values in allowed.items():
+        if filters[name] is not None and filters[name] not in values:
+            raise errors.InvalidParameter(f"{name} must be one of {', '.join(values)}", allowed=values)
+    if filters["type"] is not None:
+        extensions.settings().source_types.get(filters["type"])
+    return filters
+
+
+def _require_admin_to_disable(work: UnitOfWork, fields: dict[str, object], *, connection_id: UUID | None) -> None:
+    """Let only admins disable. A member hears that of a connection of the organization only: others do not exist."""
+    if fields.get("enabled") is not False or auth.current().is_admin:
+        return
+    if connection_id is not None:
+        connections.find(work.session, connection_id)
+    auth.require_admin("Only an admin or owner of your organization may disable a data source")
+
+
+def _refuse_member(case: Case) -> None:
+    if case.connection.type in sources.SEEDED:
+        raise errors.SeededConnection("This data source cannot be deleted; an admin can disable it instead")
+    auth.require_admin("Only an admin or owner of your organization may delete a data source")

@@ -1,0 +1,53 @@
+"""Whether the process lives, and whether it can do its work."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from flask import Blueprint, Response
+from redis.exceptions import RedisError
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from app import extensions
+from app.api.requests import answer
+from app.outbound import broker
+
+blueprint = Blueprint("health", __name__)
+
+
+@blueprint.get("/healthz")
+def alive() -> Response:
+    """Answer 200 while the process lives."""
+    return answer({"status": "ok"})
+
+
+@blueprint.get("/readyz")
+def ready() -> Response:
+    """Answer 200 only while database, Redis and broker answer; 503 names what does not."""
+    checks = {"database": _database(), "redis": _redis(), "broker": _broker()}
+    failing = [name for name, works in checks.items() if not works]
+    status = {name: "ok" if works else "failing" for name, works in checks.items()}
+    if failing:
+        return answer({"status": "unavailable", "failing": failing, "checks": status}, status=503)
+    return answer({"status": "ok", "checks": status})
+
+
+def _database() -> bool:
+    try:
+        with extensions.engine().connect() as connection:
+            connection.execute(text("SELECT 1"))
+    except SQLAlchemyError:
+        return False
+    return True
+
+
+def _redis() -> bool:
+    try:
+        return bool(extensions.redis().ping())
+    except RedisError:
+        return False
+
+
+def _broker() -> bool:
+    return broker.answers(extensions.settings().rabbitmq_url, timeout=timedelta(seconds=2))

@@ -1,0 +1,116 @@
+"""The two presses that ask something of the external service: verify and sync."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import cast
+from uuid import UUID
+
+import structlog
+from flask import Blueprint, Response, current_app
+from redis.exceptions import RedisError
+from uuid6 import uuid7
+
+from app import errors, extensions
+from app.api import auth, schemas
+from app.api.data_sources import connection_uuid
+from app.api.requests import answer, body
+from app.domain import lifecycle
+from app.jobs import Jobs
+from app.outbound import events
+from app.outbound.sealing import seals
+from app.services import operations
+from app.unit_of_work import UnitOfWork, unit_of_work
+
+log = structlog.get_logger()
+
+blueprint = Blueprint("operations", __name__, url_prefix="/api/data-sources")
+blueprint.before_request(auth.authenticate)
+
+
+@blueprint.post("/<connection_id>/verify")
+def verify(connection_id: str) -> Response:
+    """Ask the external service whether these credentials are good. Nothing of the body is stored."""
+    wanted = connection_uuid(connection_id)
+    sent = body(schemas.VerifyBody)
+    who, patience = auth.current(), extensions.settings().patience
+    operation_id = uuid7()
+    _bind(connection_id=wanted, operation_id=operation_id)
+    _park(operation_id, sent, patience=patience)
+    try:
+        with unit_of_work(tenants=[who.organization_id]) as work:
+            opened = operations.open_verify(
+                work.session,
+                wanted,
+                operation_id=operation_id,
+                with_credentials=bool(sent.credentials),
+                patience=patience,
+                actor=who.actor,
+                now=datetime.now(UTC),
+            )
+            _promise(work, opened)
+    except errors.AppError:
+        seals().discard(operation_id)
+        raise
+    return answer(
+        {
+            "status": "verifying",
+            "message": "Verification in progress",
+            "operation_id": operation_id,
+            "deadline_at": opened.operation.deadline_at,
+        }
+    )
+
+
+@blueprint.post("/<connection_id>/sync")
+def sync(connection_id: str) -> Response:
+    """Ask the external service to sync; `force` takes the place of what runs."""
+    wanted = connection_uuid(connection_id)
+    sent = body(schemas.SyncBody, optional=True)
+    who = auth.current()
+    _bind(connection_id=wanted)
+    with unit_of_work(tenants=[who.organization_id]) as work:
+        opened = operations.open_sync(
+            work.session,
+            wanted,
+            force=sent.force,
+            patience=extensions.settings().patience,
+            actor=who.actor,
+            now=datetime.now(UTC),
+        )
+        _promise(work, opened)
+    _bind(operation_id=opened.operation.id)
+    return answer(
+        {
+            "success": True,
+            "data": {
+                "id": opened.connection.id,
+                "status": opened.connection.status,
+                "triggered_at": opened.operation.created_at,
+                "operation_id": opened.operation.id,
+            },
+        }
+    )
+
+
+def _bind(**ids: UUID) -> None:
+    structlog.contextvars.bind_contextvars(**{name: str(value) for name, value in ids.items()})
+
+
+def _promise(work: UnitOfWork, opened: operations.Opened) -> None:
+    """After the commit: the webhook's job, the event, and the end of any seal that is no longer wanted."""
+    jobs = cast(Jobs, current_app.extensions["jobs"])
+    work.after_commit(lambda: jobs.deliver_webhook(opened.operation.id))
+    work.after_commit(lambda: events.publish(opened.changes))
+    work.after_commit(lambda: seals().discard(*opened.replaced))
+
+
+def _park(operation_id: UUID, sent: schemas.VerifyBody, *, patience: lifecycle.Patience) -> None:
+    try:
+        content = {"credentials": sent.credentials, "settings": sent.settings}
+        seals().park(operation_id, content, ttl=patience.verify)
+    except RedisError as problem:
+        log.warning("credentials_not_parked", error=type(problem).__name__)
+        raise errors.ServiceUnavailable(
+            "Credentials cannot be taken right now; nothing was changed, try again"
+        ) from None

@@ -1,0 +1,97 @@
+"""What every request gets: an id, its log line, and a body that is JSON of the right shape or a clear answer."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any, TypeVar
+from uuid import uuid4
+
+import pydantic_core
+import structlog
+from flask import Flask, Response, g, request
+from pydantic import BaseModel, ValidationError
+
+from app import errors
+
+log = structlog.get_logger()
+
+# The largest honest body is a configuration; see schemas.LARGEST_CONFIG.
+LARGEST_BODY = 256 * 1024
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+Model = TypeVar("Model", bound=BaseModel)
+
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+}
+
+
+def init_app(app: Flask) -> None:
+    """Bind an id to each request, and answer and log it."""
+    app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY
+    app.before_request(_begin)
+    app.after_request(_end)
+
+
+def request_id() -> str:
+    """Return this request's id: the caller's, if it is one, else ours."""
+    if "request_id" not in g:
+        given = request.headers.get("X-Request-ID", "")
+        g.request_id = given if _REQUEST_ID.fullmatch(given) else str(uuid4())
+    return str(g.request_id)
+
+
+def body(model: type[Model], *, optional: bool = False) -> Model:
+    """Return the request's body as `model`; `optional` takes an empty one as `{}`.
+
+    Raises UnsupportedMediaType, MalformedJson, PayloadTooLarge, or Invalid with each field that is wrong. No answer
+    repeats what was sent.
+    """
+    content = request.get_data(cache=False)
+    if not content and optional:
+        return model()
+    if not request.is_json:
+        raise errors.UnsupportedMediaType("Send the body as JSON, with Content-Type: application/json")
+    try:
+        return model.model_validate_json(content)
+    except ValidationError as invalid:
+        problems = invalid.errors(include_input=False, include_url=False, include_context=False)
+    if problems[0]["type"] == "json_invalid":
+        raise errors.MalformedJson(f"The body is not JSON: {problems[0]['msg'].removeprefix('Invalid JSON: ')}")
+    fields = [
+        {"field": ".".join(map(str, problem["loc"])) or "body", "message": problem["msg"].removeprefix("Value error, ")}
+        for problem in problems
+    ]
+    raise errors.Invalid("; ".join(f"{field['field']}: {field['message']}" for field in fields[:3]), errors=fields)
+
+
+def answer(payload: Any, *, status: int = 200) -> Response:
+    """Answer with JSON; ids and moments are written as strings (ISO 8601, UTC)."""
+    return Response(pydantic_core.to_json(payload), status=status, mimetype="application/json")
+
+
+def _begin() -> None:
+    g.started = time.monotonic()
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(request_id=request_id())
+
+
+def _end(response: Response) -> Response:
+    response.headers["X-Request-ID"] = request_id()
+    for name, value in SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)
+    if request.path.startswith("/api/"):
+        response.headers.setdefault("Cache-Control", "no-store")
+    # The path alone: a query string may hold a ticket.
+    log.info(
+        "http_request",
+        method=request.method,
+        path=request.path,
+        status=response.status_code,
+        duration_ms=round((time.monotonic() - g.get("started", time.monotonic())) * 1000, 1),
+    )
+    return response

@@ -1,0 +1,119 @@
+"""The organization's events, live: Server-Sent Events (WHATWG HTML, section 9.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import cast
+
+from flask import Blueprint, Flask, Response, current_app, request
+from redis.exceptions import RedisError
+
+from app import errors, extensions
+from app.api import auth, schemas
+from app.api.requests import answer
+from app.outbound import events, tickets
+from app.outbound.events import Message
+from app.outbound.fanout import Client, Fanout
+from app.services import connections
+from app.unit_of_work import unit_of_work
+
+blueprint = Blueprint("stream", __name__, url_prefix="/api/sse")
+
+# What a browser waits before it reconnects, in milliseconds.
+RETRY_MS = 3000
+
+
+def init_app(app: Flask) -> None:
+    """Make this process's fan-out; it connects when the first browser comes."""
+    redis = app.extensions["redis"]
+    app.extensions["fanout"] = Fanout(lambda: redis)
+
+
+@blueprint.post("/tickets")
+def create_ticket() -> Response:
+    """Give the caller a ticket that opens the stream once, soon."""
+    auth.authenticate()
+    ttl = extensions.settings().sse_ticket_seconds
+    try:
+        ticket = tickets.issue(extensions.redis(), auth.current().model_dump_json(by_alias=True).encode(), ttl=ttl)
+    except RedisError:
+        raise errors.ServiceUnavailable("Tickets cannot be issued right now; try again") from None
+    return answer({"ticket": ticket, "expires_in": int(ttl.total_seconds())})
+
+
+@blueprint.get("")
+def stream() -> Response:
+    """Stream the events of the caller's organization, whatever the request says of channels."""
+    _identify()
+    who = auth.current()
+    channel = events.channel_of(who.organization_id)
+    fanout = cast(Fanout, current_app.extensions["fanout"])
+    # Joined first: what is published from here on waits in the client's queue while we catch up.
+    client = fanout.join(channel)
+    try:
+        fanout.wait_until_subscribed()
+        missed, seen = _catch_up(channel, who)
+    except (RedisError, TimeoutError):
+        fanout.leave(client)
+        raise errors.ServiceUnavailable("Events cannot be streamed right now; try again") from None
+    lines = _lines(
+        client, missed=missed, seen=seen, ends_at=who.expires_at, heartbeat=extensions.settings().sse_heartbeat_seconds
+    )
+    response = Response(lines, mimetype="text/event-stream")
+    response.headers["Cache-Control"] = "no-cache, no-transform"
+    # Proxies of nginx's family buffer otherwise.
+    response.headers["X-Accel-Buffering"] = "no"
+    response.call_on_close(lambda: fanout.leave(client))
+    return response
+
+
+def _identify() -> None:
+    """Let a ticket speak for a browser that cannot send headers."""
+    ticket = request.args.get("ticket")
+    if ticket is None:
+        auth.authenticate()
+        return
+    try:
+        content = tickets.redeem(extensions.redis(), ticket)
+    except RedisError:
+        raise errors.ServiceUnavailable("Tickets cannot be checked right now; try again") from None
+    if content is None:
+        raise errors.InvalidTicket("The ticket is unknown, used or too old; ask for a new one")
+    auth.use(auth.Identity.model_validate_json(content))
+
+
+def _catch_up(channel: str, who: auth.Identity) -> tuple[list[Message], str]:
+    """Return what the browser misses and the id up to which it then knows all.
+
+    After a `Last-Event-ID` that is still kept, that is the events since; else a snapshot of every connection.
+    """
+    last_seen = request.headers.get("Last-Event-ID") or request.args.get("last_event_id")
+    if last_seen and events.is_id(last_seen):
+        missed = events.stream.replay(channel, after=last_seen)
+        if missed is not None:
+            return missed, missed[-1].id if missed else last_seen
+    # The id before the rows: an event in between is then sent twice rather than never.
+    seen = events.stream.last_id(channel)
+    with unit_of_work(tenants=[who.organization_id]) as work:
+        cases = connections.find_all(work.session, who.organization_id)
+    views = [schemas.ConnectionView.of(case) for case in cases]
+    return [events.snapshot(views, event_id=seen)], seen
+
+
+def _lines(
+    client: Client, *, missed: list[Message], seen: str, ends_at: datetime, heartbeat: timedelta
+) -> Iterator[str]:
+    """Yield the stream's text until the token expires or the client is dropped for reading too slowly."""
+    yield f"retry: {RETRY_MS}\n: connected\n\n"
+    for message in missed:
+        yield str(message)
+    while (left := ends_at - datetime.now(UTC)) > timedelta(0):
+        message = client.next(timeout=min(heartbeat, left).total_seconds())
+        if client.dropped:
+            return
+        if message is None:
+            yield ": heartbeat\n\n"
+        elif events.order(message.id) > events.order(seen):
+            yield str(message)
+    yield ": the token has expired\n\n"

@@ -1,0 +1,74 @@
+"""Commands for operators: `flask --app app …`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+from flask import Flask
+from flask.cli import AppGroup
+
+from app import extensions
+from app.outbound import broker
+
+dead_letters = AppGroup("dead-letters", help="Status messages that could not be applied: list, replay, drop.")
+
+# What one command handles unless told otherwise.
+LIMIT = 1_000
+
+_limit = click.option("--limit", default=LIMIT, show_default=True, type=click.IntRange(min=1), help="At most so many.")
+
+
+def init_app(app: Flask) -> None:
+    """Add the commands."""
+    app.cli.add_command(dead_letters)
+
+
+@contextmanager
+def _queue() -> Iterator[broker.DeadLetterQueue]:
+    try:
+        with broker.connected(extensions.settings().rabbitmq_url) as connection:
+            yield broker.DeadLetterQueue(connection)
+    except (broker.BrokerError, OSError) as problem:
+        raise click.ClickException(f"The broker does not answer: {type(problem).__name__}") from None
+
+
+@dead_letters.command("list")
+@_limit
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def list_letters(limit: int, *, as_json: bool) -> None:
+    """Show the dead letters, oldest first, and leave them in the queue."""
+    with _queue() as queue:
+        letters = queue.look(limit=limit)
+    for letter in letters:
+        body = letter.body.decode(errors="replace")
+        if as_json:
+            row = {"reason": letter.reason, "detail": letter.detail, "queue": letter.queue, "died_at": letter.died_at}
+            click.echo(json.dumps(row | {"body": body}))
+        else:
+            click.echo(f"{letter.died_at}  {letter.reason:<20} {letter.detail}\n    {body[:200]}")
+    if not as_json:
+        click.echo(f"{len(letters)} dead letters")
+
+
+@dead_letters.command()
+@_limit
+def replay(limit: int) -> None:
+    """Put the dead letters back on the queue that they came from; what still cannot be applied returns here."""
+    with _queue() as queue:
+        count = queue.replay(limit=limit, default_queue=extensions.settings().status_queues[0])
+    click.echo(f"Replayed {count} dead letters")
+
+
+@dead_letters.command()
+@_limit
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def drop(limit: int, *, yes: bool) -> None:
+    """Delete the dead letters for good."""
+    if not yes:
+        click.confirm(f"Delete up to {limit} dead letters for good?", abort=True)
+    with _queue() as queue:
+        count = queue.drop(limit=limit)
+    click.echo(f"Dropped {count} dead letters")

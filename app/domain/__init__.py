@@ -1,0 +1,1 @@
+"""What the product decides, without Flask, database or clock."""

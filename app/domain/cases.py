@@ -1,0 +1,175 @@
+"""What the domain works on: a connection with those of its operations that matter, and the changes made to them.
+
+`services/ledger.py` loads cases, locked, and writes what changed, with audit and events.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+# An operation in one of these awaits an answer.
+OPEN = frozenset({"pending", "delivered", "running"})
+
+
+@dataclass(slots=True)
+class Connection:
+    """A row of `data_source_connections`."""
+
+    id: UUID
+    organization_id: UUID
+    type: str
+    name: str
+    created_by: UUID
+    updated_by: UUID
+    created_at: datetime
+    updated_at: datetime
+    description: str | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+    status: str = "idle"
+    last_sync_status: str | None = None
+    latest_options: dict[str, str] | None = None
+    enabled: bool = False
+    last_verification_at: datetime | None = None
+    last_verification_error: str | None = None
+    last_sync_at: datetime | None = None
+    last_sync_error: str | None = None
+    deleted_at: datetime | None = None
+    first_enabled_at: datetime | None = None
+    verified_at: datetime | None = None
+    # The newest sync report applied, by the service's clock; see `_is_late`.
+    sync_reported_at: datetime | None = None
+    sync_reported_rank: int | None = None
+
+
+@dataclass(slots=True)
+class Operation:
+    """A row of `operations`: one question to the external service and its answer."""
+
+    id: UUID
+    organization_id: UUID
+    connection_id: UUID
+    kind: str
+    origin: str
+    created_at: datetime
+    deadline_at: datetime | None
+    state: str = "pending"
+    requested_by: UUID | None = None
+    requested_email: str | None = None
+    request_id: str | None = None
+    request: dict[str, Any] = field(default_factory=dict)
+    attempts: int = 0
+    attempt_log: list[dict[str, Any]] = field(default_factory=list)
+    next_attempt_at: datetime | None = None
+    queued_until: datetime | None = None
+    claimed_until: datetime | None = None
+    last_status_code: int | None = None
+    last_attempt_error: str | None = None
+    delivered_at: datetime | None = None
+    started_at: datetime | None = None
+    last_reported_at: datetime | None = None
+    finished_at: datetime | None = None
+    documents_processed: int | None = None
+    error: str | None = None
+    reported_late: bool = False
+    late_reports: int = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether an answer is still awaited."""
+        return self.state in OPEN
+
+    @property
+    def was_sent(self) -> bool:
+        """Tell whether the service can know of this operation at all."""
+        return self.attempts > 0 or self.origin == "service"
+
+
+@dataclass(slots=True)
+class Change:
+    """One step as it is audited and pushed: connection and operation are copies made just after it."""
+
+    action: str
+    connection: Connection
+    operation: Operation | None
+    fields: dict[str, tuple[Any, Any]]
+
+
+@dataclass
+class Case:
+    """One connection, locked, with its open operations, the newest of each kind, and any that were asked for by id."""
+
+    connection: Connection
+    operations: dict[UUID, Operation] = field(default_factory=dict)
+    changes: list[Change] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        # What has been noted, and what the database holds: nothing yet.
+        self._seen: Connection | None = None
+        self._stored: Connection | None = None
+        self._stored_operations: dict[UUID, Operation] = {}
+
+    def mark_stored(self) -> None:
+        """Remember that the database holds this case as it is now."""
+        self._seen = self._stored = copy(self.connection)
+        self._stored_operations = {key: copy(operation) for key, operation in self.operations.items()}
+        self.changes = []
+
+    @property
+    def is_new(self) -> bool:
+        """Tell whether the connection has no row yet."""
+        return self._stored is None
+
+    @property
+    def connection_changed(self) -> bool:
+        """Tell whether the connection's row is out of date."""
+        return self.connection != self._stored
+
+    def new_operations(self) -> list[Operation]:
+        """Return the operations that have no row yet."""
+        return [o for o in self.operations.values() if o.id not in self._stored_operations]
+
+    def changed_operations(self) -> list[Operation]:
+        """Return the operations whose rows are out of date."""
+        stored = self._stored_operations
+        return [o for o in self.operations.values() if o.id in stored and o != stored[o.id]]
+
+    def open(self, kind: str) -> Operation | None:
+        """Return the one open operation of a kind."""
+        return next((o for o in self.operations.values() if o.kind == kind and o.is_open), None)
+
+    def newest(self, kind: str) -> Operation | None:
+        """Return the operation of a kind that was asked for last."""
+        return max((o for o in self.operations.values() if o.kind == kind), key=lambda o: o.id, default=None)
+
+    def last_finished(self, kind: str) -> Operation | None:
+        """Return the operation of a kind that was asked for last of those that have ended."""
+        ended = (o for o in self.operations.values() if o.kind == kind and not o.is_open)
+        return max(ended, key=lambda o: o.id, default=None)
+
+    def running(self) -> Operation | None:
+        """Return the operation that the status shows: a sync goes before a verification."""
+        return self.open("sync") or self.open("verify")
+
+    def note(self, action: str, *, operation: Operation | None = None) -> None:
+        """Note a change: what differs in the connection since the last one, and why."""
+        running = self.running()
+        self.connection.status = STATUSES[running.kind] if running else "idle"
+        before, after = self._seen, copy(self.connection)
+        pairs = ((name, getattr(before, name, None), getattr(after, name)) for name in AUDITED)
+        fields = {name: (old, new) for name, old, new in pairs if old != new}
+        self._seen = after
+        self.changes.append(Change(action, after, copy(operation), fields))
+
+
+# What a connection is called while an operation of a kind is open.
+STATUSES = {"sync": "syncing", "verify": "verifying"}
+
+# The fields of a connection whose change is worth telling.
+AUDITED = (
+    "name", "description", "config", "status", "last_sync_status", "latest_options", "enabled",
+    "last_verification_at", "last_verification_error", "last_sync_at", "last_sync_error", "deleted_at",
+)  # fmt: skip

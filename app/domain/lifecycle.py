@@ -1,0 +1,242 @@
+"""The state machine of operations, and what each step means for their connection. Pure: `now` is passed in.
+
+Every function here takes a case, changes it in memory, and notes the change that is to be audited and pushed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from app.domain.cases import OPEN, Case, Connection, Operation
+from app.domain.messages import Report, Unacceptable, VerificationReport
+
+# These ended without a word from the external service; its answer, however late, is the truth.
+UNANSWERED = frozenset({"expired", "undelivered"})
+
+# (state, trigger) → state. What is not here does not happen: the trigger comes late and changes nothing.
+TRANSITIONS = {
+    ("pending", "delivered"): "delivered",
+    ("pending", "gave_up"): "undelivered",
+    ("running", "delivered"): "running",
+    **{(state, "started"): "running" for state in OPEN},
+    **{(state, "succeeded"): "succeeded" for state in OPEN | UNANSWERED},
+    **{(state, "failed"): "failed" for state in OPEN | UNANSWERED},
+    **{(state, "expired"): "expired" for state in OPEN},
+    **{(state, "replaced"): "replaced" for state in OPEN},
+}
+
+# Reports of one instant, in the order in which they can only have happened.
+RANKS = {"started": 0, "succeeded": 1, "failed": 1}
+
+# An undated message that says again, word for word, what was said this recently is a copy of it.
+COPY_WINDOW = timedelta(minutes=10)
+
+# The three ways of being lost, each with its own words.
+LOST = {
+    ("verify", "pending"): "The request could not be delivered to the external service in time; verify again",
+    ("verify", "delivered"): "The external service did not answer in time; verify again",
+    ("sync", "pending"): "The request could not be delivered to the external service in time; sync again",
+    ("sync", "delivered"): "The external service accepted the sync but did not start it in time; sync again",
+    ("sync", "running"): "The external service stopped reporting on the sync; sync again",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to wait for the external service, by what is awaited."""
+
+    verify: timedelta
+    sync_delivery: timedelta
+    sync_start: timedelta
+    sync_silence: timedelta
+
+
+def abandon(case: Case, *, now: datetime) -> list[UUID]:
+    """End whatever still runs, without an answer; return the ids of what did."""
+    ended = [operation for operation in case.operations.values() if _move(operation, "replaced", now=now)]
+    for operation in ended:
+        operation.error = "Replaced by a newer request"
+    return [operation.id for operation in ended]
+
+
+def request(case: Case, operation: Operation, *, now: datetime) -> list[UUID]:
+    """Open an operation that a user asked for in place of whatever still runs; return the ids of that."""
+    replaced = abandon(case, now=now)
+    case.operations[operation.id] = operation
+    if operation.kind == "sync":
+        case.connection.last_sync_at = now
+    case.note(f"{operation.kind}.requested", operation=operation)
+    return replaced
+
+
+def delivered(case: Case, operation: Operation, *, patience: Patience, now: datetime) -> None:
+    """Record that the external service took the request."""
+    operation.delivered_at = now
+    operation.next_attempt_at = None
+    was = operation.state
+    if not _move(operation, "delivered", now=now):
+        return
+    if was == "pending" and operation.kind == "sync":
+        operation.deadline_at = now + patience.sync_start
+    case.note(f"{operation.kind}.delivered", operation=operation)
+
+
+def gave_up(case: Case, operation: Operation, *, error: str, now: datetime) -> None:
+    """End an operation whose request cannot be delivered."""
+    if _move(operation, "gave_up", now=now):
+        _end_unanswered(case, operation, error=error, action="undelivered", now=now)
+
+
+def expire(case: Case, operation: Operation, *, now: datetime) -> None:
+    """End an operation that has waited too long, saying for what."""
+    error = LOST.get((operation.kind, operation.state))
+    if error is not None and _move(operation, "expired", now=now):
+        _end_unanswered(case, operation, error=error, action="expired", now=now)
+
+
+def apply(case: Case, report: Report, *, fresh_id: UUID, patience: Patience, now: datetime) -> bool:
+    """Apply a report of the external service; False if it is late or a copy, and then nothing visible changes.
+
+    `fresh_id` names the operation that is opened for a report nobody here asked for. Raises Unacceptable when the
+    report names an operation that this connection does not have.
+    """
+    operation = _asked_for(case, report)
+    if _is_late(case, operation, report, now=now):
+        known = operation or case.newest(report.kind)
+        if known is not None:
+            known.late_reports += 1
+        return False
+    if operation is None:
+        operation = Operation(
+            id=fresh_id,
+            organization_id=case.connection.organization_id,
+            connection_id=case.connection.id,
+            kind=report.kind,
+            origin="service",
+            state="delivered",
+            created_at=now,
+            deadline_at=None,
+        )
+        case.operations[operation.id] = operation
+    progress = operation.state == "running" and report.trigger == "started"
+    current = operation.is_open or operation is case.newest(report.kind)
+    operation.reported_late = not operation.is_open
+    _move(operation, report.trigger, now=now)
+    operation.error = report.error
+    if report.documents_processed is not None:
+        operation.documents_processed = report.documents_processed
+    if report.kind == "sync":
+        _record_clock(case.connection, operation, report)
+    if operation.is_open:
+        operation.started_at = operation.started_at or now
+        operation.deadline_at = now + patience.sync_silence
+    elif current:
+        _record_answer(case.connection, report, now=now)
+    case.note(f"{report.kind}.{'progress' if progress else report.trigger}", operation=operation)
+    return True
+
+
+def _asked_for(case: Case, report: Report) -> Operation | None:
+    """Return the operation that a report answers, or None if it answers none of ours."""
+    if report.operation_id is not None:
+        named = case.operations.get(report.operation_id)
+        if named is None or named.kind != report.kind:
+            raise Unacceptable("unknown_operation", f"no {report.kind} operation of this connection has this id")
+        return named
+    candidate = case.open(report.kind) or case.newest(report.kind)
+    if candidate is None or not candidate.was_sent:
+        return None
+    return candidate if (candidate.state, report.trigger) in TRANSITIONS else None
+
+
+def _is_late(case: Case, operation: Operation | None, report: Report, *, now: datetime) -> bool:
+    """Tell whether a report adds nothing to what is known; with an operation's id, the id decides."""
+    if report.operation_id is None or operation is None:
+        return _is_late_without_id(case, operation, report, now=now)
+    if (operation.state, report.trigger) not in TRANSITIONS:
+        return True
+    repeated = operation.state == "running" and report.trigger == "started"
+    return repeated and not _is_after(report.timestamp, operation.last_reported_at)
+
+
+def _is_late_without_id(case: Case, operation: Operation | None, report: Report, *, now: datetime) -> bool:
+    """Tell the same by the service's own timestamps, compared with each other only.
+
+    Equal ones go by what can only have come first. An undated report that repeats the last answer is a copy.
+    """
+    if operation is None and report.trigger == "started" and case.open(report.kind) is not None:
+        # Nobody has told the service of that one yet, so this speaks of another; there cannot be two.
+        return True
+    if report.timestamp is not None:
+        return not _is_newer(report, case.connection)
+    last = case.last_finished(report.kind)
+    if operation is not None or last is None or last.finished_at is None:
+        # It is awaited, or there is nothing that it could be a copy of.
+        return False
+    return last.finished_at > now - COPY_WINDOW and _says_the_same(case.connection, last, report)
+
+
+def _says_the_same(connection: Connection, last: Operation, report: Report) -> bool:
+    if last.state != report.trigger or last.error != report.error:
+        return False
+    if isinstance(report, VerificationReport):
+        return report.trigger == "failed" or connection.latest_options == report.options
+    return last.documents_processed == report.documents_processed
+
+
+def _is_after(moment: datetime | None, other: datetime | None) -> bool:
+    return moment is not None and (other is None or moment > other)
+
+
+def _move(operation: Operation, trigger: str, *, now: datetime) -> bool:
+    """Take the step that the table allows; tell whether there was one."""
+    state = TRANSITIONS.get((operation.state, trigger))
+    if state is None:
+        return False
+    operation.state = state
+    if state not in OPEN:
+        operation.finished_at = now
+        operation.deadline_at = operation.next_attempt_at = operation.queued_until = operation.claimed_until = None
+    return True
+
+
+def _is_newer(report: Report, connection: Connection) -> bool:
+    """Tell whether a dated report comes after the last one applied, by the service's own clock."""
+    known = connection.sync_reported_at
+    if report.timestamp is None or known is None:
+        return report.timestamp is not None
+    return (report.timestamp, RANKS[report.trigger]) > (known, connection.sync_reported_rank or 0)
+
+
+def _record_clock(connection: Connection, operation: Operation, report: Report) -> None:
+    if _is_after(report.timestamp, operation.last_reported_at):
+        operation.last_reported_at = report.timestamp
+    if _is_newer(report, connection):
+        connection.sync_reported_at, connection.sync_reported_rank = report.timestamp, RANKS[report.trigger]
+
+
+def _record_answer(connection: Connection, report: Report, *, now: datetime) -> None:
+    """Write an answer into the connection: the table of CONTRACT's section 5."""
+    if not isinstance(report, VerificationReport):
+        connection.last_sync_status = "failed" if report.trigger == "failed" else "completed"
+        connection.last_sync_error = report.error
+        connection.last_sync_at = now
+        return
+    connection.last_verification_error = report.error
+    connection.last_verification_at = now
+    if report.trigger == "succeeded":
+        connection.latest_options = report.options
+        connection.verified_at = now
+
+
+def _end_unanswered(case: Case, operation: Operation, *, error: str, action: str, now: datetime) -> None:
+    operation.error = error
+    if operation.kind == "verify":
+        case.connection.last_verification_error = error
+    else:
+        case.connection.last_sync_status = "failed"
+        case.connection.last_sync_error = error
+        case.connection.last_sync_at = now
+    case.note(f"{operation.kind}.{action}", operation=operation)

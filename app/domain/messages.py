@@ -1,0 +1,150 @@
+"""Status messages of the external service: from raw bytes to a typed report, or a reason why not.
+
+The shapes are CONTRACT's section 5. Unknown keys are ignored; everything else must fit, for what does not is kept for a
+person in the dead-letter queue rather than guessed at.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, ClassVar, Literal
+from uuid import UUID
+
+import pydantic_core
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+# The largest honest message is a list of options; a queue full of larger ones would fill the worker's memory.
+LONGEST_BODY = 256 * 1024
+# Error texts are shown to people; what is longer is a stack trace.
+LONGEST_TEXT = 4_000
+
+
+class Unacceptable(Exception):
+    """The message cannot be applied; `reason` is a stable slug, the text says more. Neither repeats the body."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+
+def _printable(text: str) -> str:
+    # PostgreSQL stores no NUL.
+    return text.replace("\x00", "\ufffd")[:LONGEST_TEXT]
+
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("is beyond the calendar") from None
+
+
+Text = Annotated[str, AfterValidator(_printable)]
+# A clock without a zone is taken to be UTC: reports are compared with each other only.
+Moment = Annotated[datetime, AfterValidator(_in_utc)]
+
+
+class _Report(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    connection_id: UUID
+    tenant_id: UUID
+    operation_id: UUID | None = None
+
+
+class SyncReport(_Report):
+    """How a sync goes. `timestamp` is the service's own clock; only the old dialect may leave it out."""
+
+    kind: ClassVar[str] = "sync"
+    status: Literal["sync_started", "sync_completed", "sync_failed"]
+    error_message: Text | None = None
+    documents_processed: Annotated[int, Field(ge=0, le=2**63 - 1)] | None = None
+    timestamp: Moment | None
+
+    @property
+    def trigger(self) -> str:
+        """What this report does to an operation."""
+        return {"sync_started": "started", "sync_completed": "succeeded", "sync_failed": "failed"}[self.status]
+
+    @property
+    def error(self) -> str | None:
+        """What a person is told."""
+        if self.status != "sync_failed":
+            return None
+        return self.error_message or "The external service reported a failure without a reason"
+
+
+class VerificationReport(_Report):
+    """What the source said of the credentials. `options` maps a name to a comma-separated list."""
+
+    kind: ClassVar[str] = "verify"
+    # What a verification has no word of.
+    timestamp: ClassVar[None] = None
+    documents_processed: ClassVar[None] = None
+
+    status: Literal["success", "failed"]
+    options: dict[Text, Text] | None
+    error_message: Annotated[Text | None, Field(alias="error")]
+
+    @property
+    def trigger(self) -> str:
+        """What this report does to an operation."""
+        return "succeeded" if self.status == "success" else "failed"
+
+    @property
+    def error(self) -> str | None:
+        """What a person is told."""
+        if self.status == "success":
+            return None
+        return self.error_message or "The external service rejected the credentials without a reason"
+
+
+Report = SyncReport | VerificationReport
+
+_MODELS: dict[str, type[SyncReport | VerificationReport]] = {"sync": SyncReport, "verification": VerificationReport}
+_OLD_SYNC = {"started": "sync_started", "completed": "sync_completed", "failed": "sync_failed"}
+
+
+def _from_old_dialect(body: dict[str, Any], *, queue: str) -> dict[str, Any]:
+    """Translate a body without `type`: both kinds say `failed`, so the keys and then the queue tell them apart."""
+    is_verification = "options" in body or body.get("status") == "success" or "verification" in queue
+    if is_verification:
+        return {"options": None, "error": None, **body, "type": "verification"}
+    status = body.get("status")
+    return {
+        "timestamp": None,
+        "error_message": body.get("error"),
+        **body,
+        "type": "sync",
+        "status": _OLD_SYNC.get(status, status) if isinstance(status, str) else status,
+    }
+
+
+def parse(body: bytes | str, *, queue: str) -> Report:
+    """Return the report that a raw message holds. Raises Unacceptable.
+
+    Reasons: `too_large`, `not_json`, `wrong_shape`, `unknown_type`.
+    """
+    if len(body) > LONGEST_BODY:
+        raise Unacceptable("too_large", f"longer than {LONGEST_BODY} bytes")
+    try:
+        decoded = pydantic_core.from_json(body, allow_inf_nan=False)
+    except ValueError as invalid:
+        raise Unacceptable("not_json", str(invalid)) from None
+    except TypeError:
+        # Text with half a surrogate pair, which no UTF-8 can say.
+        raise Unacceptable("not_json", "not Unicode text") from None
+    if not isinstance(decoded, dict):
+        raise Unacceptable("wrong_shape", "not a JSON object")
+    if "type" not in decoded:
+        decoded = _from_old_dialect(decoded, queue=queue)
+    kind = decoded["type"]
+    model = _MODELS.get(kind) if isinstance(kind, str) else None
+    if model is None:
+        raise Unacceptable("unknown_type", f"type must be one of {', '.join(_MODELS)}")
+    try:
+        return model.model_validate(decoded)
+    except ValidationError as invalid:
+        wrong = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in invalid.errors(include_input=False)[:5])
+        raise Unacceptable("wrong_shape", "; ".join(wrong)) from None

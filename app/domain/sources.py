@@ -1,0 +1,171 @@
+"""The registry of data source types: adding one is one entry here, never a migration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from app import errors
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One input of a type's form."""
+
+    name: str
+    label: str
+    required: bool = False
+    secret: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SourceType:
+    """What the product knows about one kind of source.
+
+    `options_key` names the key of the verification's options (a comma-separated string) that a person chooses from.
+    """
+
+    name: str
+    label: str
+    description: str
+    icon: str
+    config_fields: tuple[Field, ...] = ()
+    credential_fields: tuple[Field, ...] = ()
+    options_key: str | None = None
+    needs_credentials: bool = True
+
+
+_API_TOKEN = (
+    Field("url", "Site URL", required=True),
+    Field("email", "Account email", required=True),
+    Field("api_token", "API token", required=True, secret=True),
+)
+_BASIC = (
+    Field("url", "Instance URL", required=True),
+    Field("username", "User name", required=True),
+    Field("password", "Password", required=True, secret=True),
+)
+_SERVICE_ACCOUNT = (
+    Field("tenant_id", "Directory (tenant) ID", required=True),
+    Field("client_id", "Application (client) ID", required=True),
+    Field("client_secret", "Client secret", required=True, secret=True),
+)
+_OAUTH = (
+    Field("access_token", "Access token", required=True, secret=True),
+    Field("refresh_token", "Refresh token", secret=True),
+)
+_API_KEY = (Field("api_key", "API key", required=True, secret=True),)
+
+# Every organization has one connection of each of these.
+SEEDED = {
+    entry.name: entry
+    for entry in (
+        SourceType(
+            "confluence",
+            "Confluence",
+            "Connect your Atlassian Confluence workspace",
+            icon="confluence",
+            config_fields=(Field("spaces", "Spaces"),),
+            credential_fields=_API_TOKEN,
+            options_key="spaces",
+        ),
+        SourceType(
+            "servicenow",
+            "ServiceNow",
+            "Connect your ServiceNow instance",
+            icon="servicenow",
+            config_fields=(Field("tables", "Tables"),),
+            credential_fields=_BASIC,
+            options_key="tables",
+        ),
+        SourceType(
+            "sharepoint",
+            "SharePoint",
+            "Connect your Microsoft SharePoint",
+            icon="sharepoint",
+            config_fields=(Field("sites", "Sites"),),
+            credential_fields=_SERVICE_ACCOUNT,
+            options_key="sites",
+        ),
+        SourceType(
+            "websearch",
+            "Web Search",
+            "Search the public web",
+            icon="websearch",
+            credential_fields=(Field("api_key", "API key", secret=True),),
+            needs_credentials=False,
+        ),
+    )
+}
+
+# Known, but off unless ENABLED_DATA_SOURCE_TYPES names them.
+OPTIONAL = {
+    entry.name: entry
+    for entry in (
+        SourceType(
+            "jira",
+            "Jira",
+            "Connect your Atlassian Jira projects",
+            icon="jira",
+            config_fields=(Field("baseUrl", "Base URL"), Field("projectKeys", "Project keys")),
+            credential_fields=_API_TOKEN,
+            options_key="projects",
+        ),
+        SourceType(
+            "gdrive",
+            "Google Drive",
+            "Connect a Google Drive folder",
+            icon="gdrive",
+            config_fields=(Field("folderId", "Folder ID"), Field("recursive", "With subfolders")),
+            credential_fields=_OAUTH,
+            options_key="folders",
+        ),
+        SourceType(
+            "slack",
+            "Slack",
+            "Connect your Slack channels",
+            icon="slack",
+            config_fields=(Field("channelIds", "Channels"), Field("includeThreads", "With threads")),
+            credential_fields=_OAUTH,
+            options_key="channels",
+        ),
+        SourceType(
+            "notion",
+            "Notion",
+            "Connect your Notion databases",
+            icon="notion",
+            config_fields=(Field("databaseIds", "Databases"),),
+            credential_fields=_API_KEY,
+            options_key="databases",
+        ),
+        SourceType(
+            "zendesk",
+            "Zendesk",
+            "Connect your Zendesk help center",
+            icon="zendesk",
+            config_fields=(Field("subdomain", "Subdomain"), Field("categories", "Categories")),
+            credential_fields=_API_TOKEN,
+            options_key="categories",
+        ),
+    )
+}
+
+
+class Registry:
+    """The types that one installation offers: the seeded ones and those turned on."""
+
+    def __init__(self, *, turned_on: Iterable[str] = ()) -> None:
+        self.creatable = {name: OPTIONAL[name] for name in turned_on}
+        self._offered = SEEDED | self.creatable
+
+    def get(self, name: str) -> SourceType:
+        """Return the entry of a type on offer. Raises InvalidType."""
+        entry = self._offered.get(name)
+        if entry is None:
+            raise errors.InvalidType(name, allowed=list(self._offered))
+        return entry
+
+
+def needs_credentials(name: str) -> bool:
+    """Tell whether a type must have been verified before it can be synced (a type turned off since still counts)."""
+    return (SEEDED | OPTIONAL)[name].needs_credentials

@@ -1,0 +1,138 @@
+"""The Flask extensions and per-process clients, made once and bound to an application in `create_app`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import pydantic_core
+import structlog
+from flask import Flask, current_app
+from flask_migrate import Migrate
+from flask_sqlalchemy import SQLAlchemy
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from sqlalchemy import event, text
+from sqlalchemy.engine import Engine, make_url
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import DeclarativeBase
+
+from app.config import Settings
+
+log = structlog.get_logger()
+
+# A lock or a query that takes longer than this is a fault, not a wait: the caller is a person or a queue.
+SESSION_OPTIONS = "-c statement_timeout=30000 -c lock_timeout=10000 -c idle_in_transaction_session_timeout=60000"
+
+
+__all__ = ["Model", "db", "engine", "migrate", "redis", "settings"]
+
+
+class Base(DeclarativeBase):
+    """The declarative base of every model."""
+
+
+db = SQLAlchemy(model_class=Base, disable_autonaming=True)
+migrate = Migrate()
+
+if TYPE_CHECKING:
+    # What `db.Model` is to a type checker, which cannot follow how it is made.
+    from sqlalchemy.orm import DeclarativeBase as Model
+else:
+    Model = db.Model
+
+
+class UnsafeDatabaseRole(SystemExit):
+    """The role of DATABASE_URL would see every organization's rows."""
+
+
+def init_app(app: Flask, *, settings: Settings) -> None:
+    """Bind database and Redis to the application."""
+    app.config["SQLALCHEMY_DATABASE_URI"] = make_url(settings.database_url).set(drivername="postgresql+psycopg2")
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {
+        "pool_size": settings.database_pool_size,
+        "max_overflow": 2,
+        "pool_timeout": 5,
+        "pool_pre_ping": True,
+        "pool_recycle": 1800,
+        "json_serializer": lambda value: pydantic_core.to_json(value).decode(),
+        "json_deserializer": pydantic_core.from_json,
+        "connect_args": {"connect_timeout": 5, "options": SESSION_OPTIONS, "application_name": "rita-data-sources"},
+    }
+    db.init_app(app)
+    migrate.init_app(app, db, directory="migrations")
+    app.extensions["settings"] = settings
+    app.extensions["redis"] = Redis.from_url(
+        settings.redis_url,
+        socket_connect_timeout=2,
+        socket_timeout=5,
+        retry=Retry(NoBackoff(), 1),
+        health_check_interval=30,
+    )
+    with app.app_context():
+        event.listen(db.engine, "connect", _refuse_unsafe_role)
+
+
+def settings_of(app: Flask) -> Settings:
+    """Return an application's settings."""
+    return cast(Settings, app.extensions["settings"])
+
+
+def redis_of(app: Flask) -> Redis:
+    """Return an application's Redis client: one pool, shared by the process's threads."""
+    return cast(Redis, app.extensions["redis"])
+
+
+def settings() -> Settings:
+    """Return the settings of the current application."""
+    return settings_of(current_app)
+
+
+def redis() -> Redis:
+    """Return the Redis client of the current application."""
+    return redis_of(current_app)
+
+
+def engine() -> Engine:
+    """Return this process's database engine."""
+    return db.engine
+
+
+def _refuse_unsafe_role(connection: Any, _record: Any) -> None:
+    """Refuse a connection that row-level security would not bind, so that no process can ever work through one."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_user, rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user")
+        role, bypasses = cursor.fetchone()
+    connection.rollback()
+    if bypasses:
+        raise UnsafeDatabaseRole(
+            f"DATABASE_URL: the role {role!r} is a superuser or has BYPASSRLS, so organizations would not be kept "
+            "apart. Name an ordinary role there, and the owner of the tables in MIGRATION_DATABASE_URL."
+        )
+
+
+def check_role() -> None:
+    """Raise UnsafeDatabaseRole, which ends the process, before it starts to work through an unsafe role.
+
+    A database that is away is no reason to stay away too: every connection is checked again when it is made.
+    """
+    try:
+        with db.engine.connect() as connection:
+            owns = connection.scalar(_OWNS_TABLES)
+    except OperationalError as problem:
+        log.warning("database_role_not_checked", error=type(problem.orig).__name__)
+        return
+    finally:
+        # Nothing of this may be inherited by a process that is forked later.
+        db.engine.dispose()
+    if owns and settings().environment == "production":
+        raise UnsafeDatabaseRole(
+            "DATABASE_URL: the role owns the tables. Migrate with an owner's MIGRATION_DATABASE_URL and run with an "
+            "ordinary role, or set ENVIRONMENT=development."
+        )
+
+
+_OWNS_TABLES = text(
+    "SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = current_schema()"
+    " AND tablename = 'data_source_connections' AND tableowner = current_user)"
+)

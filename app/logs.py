@@ -1,0 +1,83 @@
+"""Structured logs: one JSON object a line on standard output, with the ids of what it is about bound once.
+
+Celery's and gunicorn's own lines take the same form. Never logged: a credential, a signature, a body, a query string.
+"""
+
+from __future__ import annotations
+
+import logging.config
+import re
+from typing import Any
+
+import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+_PASSWORD_IN_URL = re.compile(r"(\w+://[^:/@\s]*:)[^@\s]+@")
+
+
+def _hide_passwords(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Cut the password out of any URL that a library logs with its error."""
+    for key in ("event", "exception"):
+        if isinstance(event.get(key), str):
+            event[key] = _PASSWORD_IN_URL.sub(r"\1***@", event[key])
+    return event
+
+
+_SHARED: list[Any] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.add_logger_name,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+]
+_FINISH: list[Any] = [
+    structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+    structlog.processors.format_exc_info,
+    _hide_passwords,
+    structlog.processors.JSONRenderer(),
+]
+
+
+def logging_config(level: str) -> dict[str, Any]:
+    """Return the `logging.config` dictionary that sends every logger through structlog."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "json": {
+                "()": structlog.stdlib.ProcessorFormatter,
+                "processors": _FINISH,
+                "foreign_pre_chain": [*_SHARED, structlog.stdlib.PositionalArgumentsFormatter()],
+            }
+        },
+        "handlers": {"stdout": {"class": "logging.StreamHandler", "stream": "ext://sys.stdout", "formatter": "json"}},
+        "root": {"handlers": ["stdout"], "level": level},
+        "loggers": {
+            "gunicorn.error": {"handlers": [], "propagate": True},
+            # A line for each task and each beat says nothing that our own events do not.
+            "celery.beat": {"level": "WARNING"},
+            "celery.worker.strategy": {"level": "WARNING"},
+            "celery.app.trace": {"level": "WARNING"},
+            # At DEBUG it would repeat the arguments of every task, which are whole status messages.
+            "celery.pool": {"level": "INFO"},
+            "kombu": {"level": "WARNING"},
+            "alembic": {"level": "INFO"},
+            "amqp": {"level": "WARNING"},
+            "urllib3": {"level": "WARNING"},
+            "requests": {"level": "WARNING"},
+        },
+    }
+
+
+def configure(level: str) -> None:
+    """Set the process's logging up."""
+    logging.config.dictConfig(logging_config(level))
+    logging.captureWarnings(capture=True)
+    structlog.configure(
+        processors=[
+            *_SHARED,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
+        cache_logger_on_first_use=True,
+    )

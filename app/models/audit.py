@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import DateTime, ForeignKey, Index, Text, Uuid
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.extensions import Model
+
+
+class AuditLog(Model):
+    """Who changed what on which connection, field by field; written in the transaction that makes the change."""
+
+    __tablename__ = "audit_logs"
+    __table_args__ = (
+        Index("idx_audit_logs_connection", "organization_id", "connection_id", "id"),
+        Index("idx_audit_logs_created_at", "created_at"),
+    )
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    organization_id: Mapped[UUID] = mapped_column(Uuid, ForeignKey("organizations.id", ondelete="CASCADE"))
+    # No foreign keys: the trail outlives what it tells of.
+    connection_id: Mapped[UUID | None] = mapped_column(Uuid)
+    operation_id: Mapped[UUID | None] = mapped_column(Uuid)
+    actor_type: Mapped[str] = mapped_column(Text)
+    actor_id: Mapped[UUID | None] = mapped_column(Uuid)
+    action: Mapped[str] = mapped_column(Text)
+    # Each field's name, with its value before and after.
+    changes: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    request_id: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))

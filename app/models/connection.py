@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Boolean, DateTime, ForeignKey, Index, SmallInteger, Text, UniqueConstraint, Uuid, func, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.extensions import Model
+
+
+class DataSourceConnection(Model):
+    """An organization's link to one source. `status` is what happens now, `last_sync_status` what happened last."""
+
+    __tablename__ = "data_source_connections"
+    __table_args__ = (
+        UniqueConstraint("organization_id", "type", name="unique_type_per_org"),
+        # What an operation refers to, so that it cannot belong to another organization than its connection.
+        UniqueConstraint("organization_id", "id", name="unique_id_per_org"),
+        Index("idx_data_source_connections_org_id", "organization_id"),
+        Index("idx_data_source_connections_type", "type"),
+        Index("idx_data_source_connections_status", "status"),
+        Index("idx_data_source_connections_enabled", "enabled", postgresql_where=text("enabled")),
+        Index("idx_data_source_connections_org_type", "organization_id", "type"),
+    )
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True, server_default=func.gen_random_uuid())
+    organization_id: Mapped[UUID] = mapped_column(Uuid, ForeignKey("organizations.id", ondelete="CASCADE"))
+    type: Mapped[str] = mapped_column(Text)
+    name: Mapped[str] = mapped_column(Text)
+    description: Mapped[str | None] = mapped_column(Text)
+    config: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'::jsonb"))
+    status: Mapped[str] = mapped_column(Text, server_default="idle")
+    last_sync_status: Mapped[str | None] = mapped_column(Text)
+    latest_options: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    enabled: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
+    last_verification_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    last_verification_error: Mapped[str | None] = mapped_column(Text)
+    last_sync_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    last_sync_error: Mapped[str | None] = mapped_column(Text)
+    created_by: Mapped[UUID] = mapped_column(Uuid)
+    updated_by: Mapped[UUID] = mapped_column(Uuid)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    deleted_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    # Tells `unconfigured` (never enabled) from switched off.
+    first_enabled_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    # The last good verification; a failed one since does not take the credentials away.
+    verified_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    # The newest sync report applied: the external service's clock, and the report's rank among those of one instant.
+    sync_reported_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    sync_reported_rank: Mapped[int | None] = mapped_column(SmallInteger)

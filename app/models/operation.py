@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    DateTime,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    Text,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.extensions import Model
+
+_OPEN = text("state IN ('pending', 'delivered', 'running')")
+
+
+class Operation(Model):
+    """One question to the external service: outbox, retry state, guard, deadline, attempt log and history in one."""
+
+    __tablename__ = "operations"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["organization_id", "connection_id"],
+            ["data_source_connections.organization_id", "data_source_connections.id"],
+            name="fk_operations_connection",
+            ondelete="CASCADE",
+        ),
+        CheckConstraint("kind IN ('verify', 'sync')", name="ck_operations_kind"),
+        CheckConstraint("origin IN ('user', 'service')", name="ck_operations_origin"),
+        CheckConstraint(
+            "state IN ('pending', 'delivered', 'running', 'succeeded', 'failed', 'undelivered', 'expired', 'replaced')",
+            name="ck_operations_state",
+        ),
+        # The guard against two at a time.
+        Index("uq_operations_open", "connection_id", "kind", unique=True, postgresql_where=_OPEN),
+        Index("idx_operations_history", "connection_id", "kind", "id"),
+        Index("idx_operations_due", "next_attempt_at", postgresql_where=text("state = 'pending'")),
+        Index("idx_operations_deadline", "deadline_at", postgresql_where=_OPEN),
+        Index("idx_operations_finished", "finished_at"),
+    )
+
+    # Time-ordered (UUID version 7); the webhook's id and `operation_id`.
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    organization_id: Mapped[UUID] = mapped_column(Uuid)
+    connection_id: Mapped[UUID] = mapped_column(Uuid)
+    kind: Mapped[str] = mapped_column(Text)
+    origin: Mapped[str] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(Text)
+    requested_by: Mapped[UUID | None] = mapped_column(Uuid)
+    requested_email: Mapped[str | None] = mapped_column(Text)
+    request_id: Mapped[str | None] = mapped_column(Text)
+    # What the webhook says beside the connection itself; of a verification nothing, for nothing of it is stored.
+    request: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'::jsonb"))
+    attempts: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    attempt_log: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'::jsonb"))
+    next_attempt_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    # Until then a job for it is believed to be in the broker, and the dispatcher sends no other.
+    queued_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    # Until then one worker may post it and no other.
+    claimed_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    last_status_code: Mapped[int | None] = mapped_column(Integer)
+    last_attempt_error: Mapped[str | None] = mapped_column(Text)
+    delivered_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    started_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    # The external service's own clock, never compared with ours.
+    last_reported_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    finished_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    deadline_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    documents_processed: Mapped[int | None] = mapped_column(BigInteger)
+    error: Mapped[str | None] = mapped_column(Text)
+    # The answer came after we had stopped waiting, and repaired the history.
+    reported_late: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
+    # Reports that changed nothing: copies, and what came after the end.
+    late_reports: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))

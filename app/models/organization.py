@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import DateTime, Text, Uuid, func
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.extensions import Model
+
+
+class Organization(Model):
+    """A tenant. Created when a verified token first names it; the rest of Rita knows its name."""
+
+    __tablename__ = "organizations"
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    name: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())

@@ -1,0 +1,1 @@
+"""What leaves this process: webhooks, sealed credentials, events, and the broker."""

@@ -1,0 +1,183 @@
+"""The organization's event stream: flask-sse's blueprint and wire format, with ids, replay and one subscription.
+
+Publishing appends an event to a capped Redis stream, whose entry id becomes the event's id, and PUBLISHes it in the
+same script: who listens gets it now, who was away reads it from the stream. The only importer of flask_sse.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any, cast
+from uuid import UUID
+
+import pydantic_core
+import structlog
+from flask_sse import Message, ServerSentEventsBlueprint
+from redis import Redis
+from redis.exceptions import RedisError
+
+from app import extensions
+from app.domain.cases import Change
+
+log = structlog.get_logger()
+
+__all__ = ["Message", "publish"]
+
+EVENT = "data_source_update"
+SNAPSHOT = "data_source_snapshot"
+# One channel and one stream an organization. The channel comes from a verified identity, never from a request.
+PREFIX = "rita:sse:"
+# What a browser may miss and still replay; older than this it gets a snapshot, which says the same in one piece.
+KEPT_EVENTS = 1_000
+KEPT_SECONDS = 24 * 3600
+
+_ID = re.compile(r"(\d{1,20})-(\d{1,20})", re.ASCII)
+LARGEST_HALF = 2**64 - 1
+
+# KEYS: a channel for each event. ARGV: kept events, kept seconds, then the type and the data of each.
+_PUBLISH = """
+for i, channel in ipairs(KEYS) do
+  local type, data = ARGV[2 * i + 1], ARGV[2 * i + 2]
+  local stream = channel .. ':events'
+  local id = redis.call('XADD', stream, 'MAXLEN', '~', ARGV[1], '*', 'type', type, 'data', data)
+  redis.call('EXPIRE', stream, ARGV[2])
+  redis.call('PUBLISH', channel, cjson.encode({data = data, type = type, id = id}))
+end
+return #KEYS
+"""
+
+
+def channel_of(organization_id: UUID) -> str:
+    """Return the channel of an organization."""
+    return f"{PREFIX}{organization_id}"
+
+
+def payload(change: Change) -> dict[str, Any]:
+    """Return an event's data; a field is added to the event here."""
+    connection, operation = change.connection, change.operation
+    data: dict[str, Any] = {
+        "connectionId": connection.id,
+        "status": connection.status,
+        "change": change.action,
+        "timestamp": datetime.now(UTC),
+    }
+    if operation is None:
+        return data | {
+            "type": connection.type,
+            "name": connection.name,
+            "description": connection.description,
+            "config": connection.config,
+            "enabled": connection.enabled,
+            "deleted": connection.deleted_at is not None,
+        }
+    data["operationId"] = operation.id
+    if operation.kind == "sync":
+        return data | {
+            "last_sync_status": connection.last_sync_status,
+            "last_sync_at": connection.last_sync_at,
+            "last_sync_error": connection.last_sync_error,
+            "documentsProcessed": operation.documents_processed,
+        }
+    return data | {
+        "last_verification_at": connection.last_verification_at,
+        "last_verification_error": connection.last_verification_error,
+        "latest_options": connection.latest_options,
+    }
+
+
+class EventStream(ServerSentEventsBlueprint):  # type: ignore[misc]
+    """flask-sse with a shared client, events that can be replayed, and channels that no request can choose."""
+
+    @property
+    def redis(self) -> Redis:
+        """This process's client, instead of a new connection for each use."""
+        return extensions.redis()
+
+    def publish(
+        self,
+        data: Any,
+        type: str | None = EVENT,  # noqa: A002
+        id: str | None = None,  # noqa: A002, ARG002 - the stream gives the id
+        retry: int | None = None,  # noqa: ARG002
+        channel: str = "sse",
+    ) -> int:
+        """Publish one event to one channel. Raises redis.RedisError."""
+        return self.publish_all([(channel, type or EVENT, data)])
+
+    def publish_all(self, events: Sequence[tuple[str, str, Any]]) -> int:
+        """Publish (channel, type, data) in order, in one round trip. Raises redis.RedisError."""
+        arguments: list[str | bytes | int] = [KEPT_EVENTS, KEPT_SECONDS]
+        for _, type_, data in events:
+            arguments += [type_, _to_text(data)]
+        script = self.redis.register_script(_PUBLISH)
+        return cast(int, script(keys=[channel for channel, _, _ in events], args=arguments))
+
+    def last_id(self, channel: str) -> str:
+        """Return the id of the channel's newest event, `0-0` if it has none. Raises redis.RedisError."""
+        entries = cast("list[Any]", self.redis.xrevrange(f"{channel}:events", count=1))
+        return entries[0][0].decode() if entries else "0-0"
+
+    def replay(self, channel: str, *, after: str) -> list[Message] | None:
+        """Return the events after an id, or None if some of them are no longer kept. Raises redis.RedisError."""
+        entries = cast("list[Any]", self.redis.xrange(f"{channel}:events", min=after))
+        if not entries or entries[0][0].decode() != after:
+            return None
+        return [
+            Message(fields[b"data"].decode(), type=fields[b"type"].decode(), id=entry_id.decode())
+            for entry_id, fields in entries[1:]
+        ]
+
+    def stream(self) -> Any:
+        """Refuse flask-sse's own view: it would let a query parameter choose the channel."""
+        raise NotImplementedError("the stream is served by app/api/stream.py")
+
+
+stream = EventStream("sse", __name__)
+
+
+def _to_text(data: Any) -> str:
+    # ASCII alone: an event's lines are split at every Unicode line break, of which JSON allows some unescaped.
+    return json.dumps(pydantic_core.to_jsonable_python(data), separators=(",", ":"))
+
+
+def snapshot(connections: Sequence[Any], *, event_id: str) -> Message:
+    """Return the event that says all at once: every connection as the API shows it."""
+    return Message(_to_text({"data": connections, "timestamp": datetime.now(UTC)}), type=SNAPSHOT, id=event_id)
+
+
+def is_id(text: str) -> bool:
+    """Tell whether a text is an event's id: a Redis stream entry's, two 64-bit numbers `<milliseconds>-<sequence>`."""
+    found = _ID.fullmatch(text)
+    return found is not None and all(int(half) <= LARGEST_HALF for half in found.groups())
+
+
+def order(event_id: str) -> tuple[int, int]:
+    """Return an event id's place in time."""
+    milliseconds, _, sequence = event_id.partition("-")
+    return int(milliseconds), int(sequence)
+
+
+def parse(published: bytes) -> Message:
+    """Return the event that a channel carried, in flask-sse's wire format. Raises ValueError for anything else."""
+    fields = pydantic_core.from_json(published)
+    match fields:
+        case {"data": str(data), "type": str(type_), "id": str(id_)} if is_id(id_):
+            return Message(data, type=type_, id=id_)
+    raise ValueError("not an event of ours")
+
+
+def publish(changes: Iterable[Change]) -> None:
+    """Push committed changes to their organizations' browsers; they are a hint, so a dead Redis costs only a line.
+
+    Pages resynchronize when they reconnect.
+    """
+    events = [(channel_of(change.connection.organization_id), EVENT, payload(change)) for change in changes]
+    if not events:
+        return
+    try:
+        stream.publish_all(events)
+    except RedisError as problem:
+        log.warning("events_lost", count=len(events), error=type(problem).__name__)

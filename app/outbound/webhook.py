@@ -1,0 +1,202 @@
+"""One POST to the external service and what came of it. The only importer of the HTTP client."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import pydantic_core
+import requests
+import structlog
+from standardwebhooks import Webhook
+from urllib3 import exceptions as urllib3_exceptions
+
+from app.config import Settings
+from app.domain import retry
+from app.domain.cases import Operation
+from app.outbound.deadline import Deadline, DeadlineAdapter
+
+log = structlog.get_logger()
+
+# The answer's body means nothing to us; a little is read so that the receiver can finish politely.
+LONGEST_ANSWER = 64 * 1024
+USER_AGENT = "rita-data-sources"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where webhooks go and how long one may take. `signing_secret` in the form of Standard Webhooks (whsec_…)."""
+
+    url: str
+    authorization: str
+    signing_secret: str | None
+    ca_file: str | None
+    connect: timedelta
+    read: timedelta
+    total: timedelta
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Target:
+        """Return the configured receiver."""
+        return cls(
+            url=settings.automation_webhook_url,
+            authorization=settings.automation_auth,
+            signing_secret=settings.webhook_signing_secret,
+            ca_file=settings.webhook_ca_file,
+            connect=settings.webhook_connect_seconds,
+            read=settings.webhook_read_seconds,
+            total=settings.webhook_total_seconds,
+        )
+
+
+def body_of(operation: Operation, *, connection_type: str, sealed: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the webhook's JSON: exactly the keys of CONTRACT's section 4.
+
+    It is the same at every attempt. `sealed` is a verification's opened seal: its settings and credentials.
+    """
+    common = {
+        "user_email": operation.requested_email,
+        "user_id": operation.requested_by,
+        "tenant_id": operation.organization_id,
+        "timestamp": operation.created_at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "connection_id": operation.connection_id,
+        "connection_type": connection_type,
+        "operation_id": operation.id,
+    }
+    if operation.kind == "verify":
+        seal = sealed or {}
+        return {
+            "source": "rita-chat",
+            "action": "verify_credentials",
+            **common,
+            "settings": seal.get("settings", {}),
+            "credentials": seal.get("credentials", {}),
+        }
+    return {
+        "source": "rita-data-sources",
+        "action": "data_source_sync_requested",
+        **common,
+        "connection_name": operation.request.get("connection_name"),
+        "config": operation.request.get("config", {}),
+    }
+
+
+def post(body: Mapping[str, Any], *, webhook_id: str, request_id: str | None, target: Target) -> retry.Outcome:
+    """Post once, without following redirects, and judge what comes back; never raises for what the network does."""
+    payload = pydantic_core.to_json(body).decode()
+    started = time.monotonic()
+    deadline = Deadline(target.total)
+    with requests.Session() as session, deadline.running():
+        # No proxy, .netrc or cookie of the environment: where credentials go is decided by the settings alone.
+        session.trust_env = False
+        session.mount("https://", DeadlineAdapter(deadline))
+        session.mount("http://", DeadlineAdapter(deadline))
+        try:
+            answer = session.post(
+                target.url,
+                data=payload.encode(),
+                headers=_headers(payload, webhook_id=webhook_id, request_id=request_id, target=target),
+                timeout=(target.connect.total_seconds(), target.read.total_seconds()),
+                allow_redirects=False,
+                stream=True,
+                verify=target.ca_file or True,
+            )
+            _read_a_little(answer)
+        except (requests.RequestException, urllib3_exceptions.HTTPError, UnicodeError) as problem:
+            failure = retry.Failure.TOTAL_TIMEOUT if deadline.passed else _classify(problem)
+            return retry.from_failure(failure, duration=_since(started))
+        if deadline.passed:
+            return retry.from_failure(retry.Failure.TOTAL_TIMEOUT, duration=_since(started))
+        return retry.from_status(
+            answer.status_code,
+            retry_after=_retry_after(answer.headers.get("Retry-After"), now=datetime.now(UTC)),
+            duration=_since(started),
+        )
+
+
+def _headers(payload: str, *, webhook_id: str, request_id: str | None, target: Target) -> dict[str, str]:
+    headers = {
+        "Authorization": target.authorization,
+        "Content-Type": "application/json",
+        "User-Agent": USER_AGENT,
+        "Accept-Encoding": "identity",
+        "Connection": "close",
+    }
+    if request_id:
+        headers["X-Request-ID"] = request_id
+    if target.signing_secret:
+        # Standard Webhooks 1.0: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+        now = datetime.now(UTC)
+        headers["webhook-id"] = webhook_id
+        headers["webhook-timestamp"] = str(int(now.timestamp()))
+        headers["webhook-signature"] = Webhook(target.signing_secret).sign(webhook_id, now, payload)
+    return headers
+
+
+def _read_a_little(answer: requests.Response) -> None:
+    read = 0
+    for chunk in answer.iter_content(8192):
+        read += len(chunk)
+        if read > LONGEST_ANSWER:
+            return
+
+
+def _since(started: float) -> timedelta:
+    return timedelta(seconds=time.monotonic() - started)
+
+
+def _causes(problem: BaseException) -> list[BaseException]:
+    """Return an exception with all that it wraps: requests wraps urllib3, which wraps the socket's own."""
+    found: list[BaseException] = []
+    waiting: list[object] = [problem]
+    while waiting:
+        current = waiting.pop()
+        if isinstance(current, BaseException) and current not in found:
+            found.append(current)
+            waiting += [current.__cause__, current.__context__, getattr(current, "reason", None), *current.args]
+    return found
+
+
+# The first row of which an instance is among the causes decides, so the most telling come first.
+CLASSES: tuple[tuple[tuple[type[BaseException], ...], retry.Failure], ...] = (
+    ((socket.gaierror, urllib3_exceptions.NameResolutionError, UnicodeError), retry.Failure.DNS),
+    ((ssl.SSLCertVerificationError,), retry.Failure.TLS),
+    ((ConnectionRefusedError,), retry.Failure.REFUSED),
+    ((http.client.RemoteDisconnected,), retry.Failure.DISCONNECTED),
+    ((requests.ConnectTimeout, urllib3_exceptions.ConnectTimeoutError), retry.Failure.CONNECT_TIMEOUT),
+    ((requests.ReadTimeout, urllib3_exceptions.ReadTimeoutError, TimeoutError), retry.Failure.READ_TIMEOUT),
+    ((http.client.HTTPException,), retry.Failure.RESPONSE_INVALID),
+    ((ConnectionError, urllib3_exceptions.ProtocolError, ssl.SSLError), retry.Failure.DISCONNECTED),
+    ((urllib3_exceptions.NewConnectionError,), retry.Failure.REFUSED),
+)
+
+
+def _classify(problem: BaseException) -> retry.Failure:
+    causes = _causes(problem)
+    for types, failure in CLASSES:
+        if any(isinstance(cause, types) for cause in causes):
+            return failure
+    return retry.Failure.RESPONSE_INVALID
+
+
+def _retry_after(value: str | None, *, now: datetime) -> timedelta | None:
+    """Read a Retry-After header: seconds, or a date (RFC 9110, section 10.2.3)."""
+    if value is None:
+        return None
+    if value.strip().isdecimal():
+        # More than a day is capped by the schedule anyway, and might not fit a timedelta.
+        return timedelta(seconds=min(int(value.strip()[:9]), 86_400))
+    try:
+        moment = parsedate_to_datetime(value)
+    except (ValueError, OverflowError):
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(timedelta(0), moment - now)

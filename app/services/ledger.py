@@ -1,0 +1,220 @@
+"""Cases in and out of the database, set-wise: the one reader with locks, the one writer of state, history and audit.
+
+One statement serves one row or five hundred alike, so a press and a flood of messages take the same road. See
+`docs/decisions/0003-one-ledger.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import fields
+from datetime import datetime
+from functools import cache
+from typing import Any, cast
+from uuid import UUID
+
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Table,
+    and_,
+    any_,
+    bindparam,
+    column,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+    update,
+    values,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.orm import Session
+from sqlalchemy.sql.selectable import TableValuedAlias
+from sqlalchemy.types import Text, Uuid
+from uuid6 import uuid7
+
+from app import errors, models
+from app.domain.actors import Actor
+from app.domain.cases import OPEN, Case, Change, Connection, Operation
+
+CONNECTIONS = cast(Table, models.DataSourceConnection.__table__)
+OPERATIONS = cast(Table, models.Operation.__table__)
+AUDIT = cast(Table, models.AuditLog.__table__)
+
+_KINDS = values(column("kind", Text), name="kinds").data([("verify",), ("sync",)])
+
+
+CONNECTION_COLUMNS = [CONNECTIONS.c[field.name] for field in fields(Connection)]
+OPERATION_COLUMNS = [OPERATIONS.c[field.name] for field in fields(Operation)]
+
+
+def read(
+    session: Session,
+    *where: ColumnElement[bool],
+    lock: bool = False,
+    history: bool = False,
+    named: Collection[UUID] = (),
+) -> dict[UUID, Case]:
+    """Return the cases of the visible, undeleted connections that satisfy `where`, in creation order, by id.
+
+    `lock` takes the rows for writing, ordered by id so that two batches never wait for each other; `history` adds the
+    last finished operation of each kind to the open ones, and `named` adds operations by id.
+    """
+    query: Select[Any] = select(*CONNECTION_COLUMNS).where(CONNECTIONS.c.deleted_at.is_(None), *where)
+    if lock:
+        query = query.order_by(CONNECTIONS.c.id).with_for_update(key_share=True)
+    else:
+        query = query.order_by(CONNECTIONS.c.created_at, CONNECTIONS.c.type)
+    cases = {row.id: Case(Connection(**row._asdict())) for row in session.execute(query)}
+    if cases:
+        for operation in _operations(session, list(cases), lock=lock, history=history, named=named):
+            cases[operation.connection_id].operations[operation.id] = operation
+    for case in cases.values():
+        case.mark_stored()
+    return cases
+
+
+def one(
+    session: Session,
+    *where: ColumnElement[bool],
+    lock: bool = True,
+    history: bool = False,
+    named: Collection[UUID] = (),
+) -> Case:
+    """Return the one case that satisfies `where`. Raises NotFound."""
+    cases = read(session, *where, lock=lock, history=history, named=named)
+    if not cases:
+        raise errors.NotFound("Your organization has no such data source")
+    return next(iter(cases.values()))
+
+
+def _operations(
+    session: Session, connection_ids: list[UUID], *, lock: bool, history: bool, named: Collection[UUID]
+) -> Iterable[Operation]:
+    of_these = literal(connection_ids, ARRAY(Uuid))
+    theirs = OPERATIONS.c.connection_id == any_(of_these)
+    # Said for each half, so that each has an index; the open ones are few however long the history.
+    wanted = and_(theirs, OPERATIONS.c.state.in_(sorted(OPEN)))
+    if named:
+        wanted = or_(wanted, and_(theirs, OPERATIONS.c.id == any_(literal(list(named), ARRAY(Uuid)))))
+    query = select(*OPERATION_COLUMNS).where(wanted)
+    if lock:
+        # A worker that claims an attempt locks the operation alone; it must not slip in before we write.
+        query = query.with_for_update(key_share=True)
+    rows = list(session.execute(query))
+    if history:
+        ids = func.unnest(of_these).table_valued(column("id", Uuid), name="ids").render_derived()
+        past = OPERATIONS.alias("past")
+        last = (
+            select(*[past.c[field.name] for field in fields(Operation)])
+            .where(past.c.connection_id == ids.c.id, past.c.kind == _KINDS.c.kind, past.c.finished_at.is_not(None))
+            .order_by(past.c.id.desc())
+            .limit(1)
+            .lateral("last")
+        )
+        rows += session.execute(select(last).select_from(ids.join(_KINDS, true()).join(last, true())))
+    return (Operation(**row._asdict()) for row in {row.id: row for row in rows}.values())
+
+
+def write(session: Session, cases: Iterable[Case], *, actor: Actor, now: datetime) -> list[Change]:
+    """Write what changed in the cases, with one audit row for each change that a person would ask about.
+
+    Returns the changes in order, for the events. A new connection of a type that the organization has already is left
+    out, with its changes. Raises OperationInProgress if another transaction opened an operation of the same kind.
+    """
+    cases = list(cases)
+    inserted = _insert(session, CONNECTIONS, [case.connection for case in cases if case.is_new])
+    cases = [case for case in cases if not case.is_new or case.connection.id in inserted]
+    stale = [case for case in cases if not case.is_new and case.connection_changed]
+    updated = _update(session, CONNECTIONS, [case.connection for case in stale])
+    for case in stale:
+        case.connection.updated_at = updated[case.connection.id]
+    # Ended ones first: the guard allows one open operation of a kind at any moment.
+    _update(session, OPERATIONS, [operation for case in cases for operation in case.changed_operations()])
+    opened = [operation for case in cases for operation in case.new_operations()]
+    if len(_insert(session, OPERATIONS, opened)) < len(opened):
+        raise errors.OperationInProgress("Another request for this data source came first")
+    changes = [change for case in cases for change in case.changes]
+    _insert(session, AUDIT, [_audit_row(change, actor=actor, now=now) for change in changes if _is_audited(change)])
+    for change in changes:
+        change.connection.updated_at = updated.get(change.connection.id, change.connection.updated_at)
+    for case in cases:
+        case.mark_stored()
+    return changes
+
+
+# Steps on the way that change no status and no setting: pushed to browsers, counted on the operation, not audited.
+_UNAUDITED = {"verify.delivered", "sync.delivered", "sync.progress"}
+
+
+def _is_audited(change: Change) -> bool:
+    return change.action not in _UNAUDITED
+
+
+def _audit_row(change: Change, *, actor: Actor, now: datetime) -> dict[str, Any]:
+    return {
+        "id": uuid7(),
+        "organization_id": change.connection.organization_id,
+        "connection_id": change.connection.id,
+        "operation_id": change.operation and change.operation.id,
+        "actor_type": actor.type,
+        "actor_id": actor.id,
+        "action": change.action,
+        "changes": change.fields,
+        "request_id": actor.request_id or (change.operation and change.operation.request_id),
+        "created_at": now,
+    }
+
+
+def _record(row: Any) -> dict[str, Any]:
+    if isinstance(row, dict):
+        return row
+    return {field.name: getattr(row, field.name) for field in fields(row)}
+
+
+@cache
+def _rows_of(table: Table, names: tuple[str, ...]) -> TableValuedAlias:
+    """Return the parameter `rows`, a JSON array of records, as a table with the types of `table`'s columns."""
+    rows = func.jsonb_to_recordset(bindparam("rows", type_=JSONB))
+    return rows.table_valued(*[column(name, table.c[name].type) for name in names], name="r").render_derived(
+        with_types=True
+    )
+
+
+@cache
+def _insert_statement(table: Table, names: tuple[str, ...]) -> Any:
+    statement = postgresql_insert(table).from_select(list(names), select(_rows_of(table, names)))
+    return statement.on_conflict_do_nothing().returning(table.c.id)
+
+
+@cache
+def _update_statement(table: Table, names: tuple[str, ...]) -> Any:
+    rows = _rows_of(table, names)
+    new = {name: rows.c[name] for name in names if name not in _FIXED}
+    stamp = table.c.updated_at if "updated_at" in table.c else table.c.id
+    return update(table).where(table.c.id == rows.c.id).values(new).returning(table.c.id, stamp)
+
+
+# A row keeps its identity, and the trigger keeps `updated_at`.
+_FIXED = frozenset({"id", "organization_id", "connection_id", "type", "created_at", "created_by", "updated_at"})
+
+
+def _insert(session: Session, table: Table, rows: Sequence[Any]) -> set[UUID]:
+    """Insert rows that are not there yet; return the ids of those that were not."""
+    if not rows:
+        return set()
+    records = [_record(row) for row in rows]
+    statement = _insert_statement(table, tuple(records[0]))
+    return set(session.scalars(statement, {"rows": records}))
+
+
+def _update(session: Session, table: Table, rows: Sequence[Any]) -> dict[UUID, Any]:
+    """Update rows by id; return each id with its new `updated_at`, if the table has one."""
+    if not rows:
+        return {}
+    records = [_record(row) for row in rows]
+    statement = _update_statement(table, tuple(records[0]))
+    return {row[0]: row[1] for row in session.execute(statement, {"rows": records})}

@@ -1,0 +1,65 @@
+"""A batch of reports of the external service: one lock, one pass of the lifecycle, one write."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import any_, literal, select
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import Session
+from sqlalchemy.types import Uuid
+from uuid6 import uuid7
+
+from app.domain import lifecycle
+from app.domain.actors import EXTERNAL_SERVICE
+from app.domain.cases import Change
+from app.domain.messages import Report, Unacceptable
+from app.services import ledger
+
+COLUMNS = ledger.CONNECTIONS.c
+
+
+@dataclass(slots=True)
+class Applied:
+    """What became of a batch: positions in it, by outcome, and the changes to push."""
+
+    changes: list[Change] = field(default_factory=list)
+    late: list[int] = field(default_factory=list)
+    refused: dict[int, Unacceptable] = field(default_factory=dict)
+
+
+def apply(session: Session, reports: Sequence[Report], *, patience: lifecycle.Patience, now: datetime) -> Applied:
+    """Apply reports in the order of their arrival; the session is scoped to the tenants that they name.
+
+    A report of a connection that is not visible, or that names an operation its connection does not have, is refused
+    and does not touch the others.
+    """
+    wanted = sorted({report.connection_id for report in reports})
+    named = {report.operation_id for report in reports if report.operation_id is not None}
+    of_these = COLUMNS.id == any_(literal(wanted, ARRAY(Uuid)))
+    cases = ledger.read(session, of_these, lock=True, history=True, named=named)
+    applied = Applied()
+    for position, report in enumerate(reports):
+        case = cases.get(report.connection_id)
+        if case is None or case.connection.organization_id != report.tenant_id:
+            applied.refused[position] = Unacceptable("unknown_connection", "this tenant has no such connection")
+            continue
+        try:
+            if not lifecycle.apply(case, report, fresh_id=uuid7(), patience=patience, now=now):
+                applied.late.append(position)
+        except Unacceptable as refusal:
+            applied.refused[position] = refusal
+    applied.changes = ledger.write(session, cases.values(), actor=EXTERNAL_SERVICE, now=now)
+    return applied
+
+
+def explain(session: Session, reports: Sequence[Report]) -> list[Unacceptable]:
+    """Tell, with a session of the system's scope, a connection that does not exist from one of another tenant."""
+    wanted = [report.connection_id for report in reports]
+    exists = select(COLUMNS.id).where(COLUMNS.id == any_(literal(wanted, ARRAY(Uuid))), COLUMNS.deleted_at.is_(None))
+    existing = set(session.scalars(exists))
+    foreign = Unacceptable("tenant_mismatch", "the connection belongs to another tenant than the message says")
+    unknown = Unacceptable("unknown_connection", "there is no such connection")
+    return [foreign if connection_id in existing else unknown for connection_id in wanted]

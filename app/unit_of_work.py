@@ -1,0 +1,65 @@
+"""The only place that commits: one transaction, scoped to its organizations, with promises kept after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import event, text
+from sqlalchemy.engine import Connection
+from sqlalchemy.orm import Session
+
+from app.extensions import db
+
+_SCOPE = text("SELECT set_config('app.organization_ids', :tenants, true), set_config('app.system', :system, true)")
+
+
+class UnitOfWork:
+    """One transaction. Services get `session` and flush; `after_commit` runs its promises once all is written."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self._promises: list[Callable[[], Any]] = []
+
+    def after_commit(self, promise: Callable[[], Any]) -> None:
+        """Keep a promise (a job, an event) once the rows are committed, and not at all if they are not."""
+        self._promises.append(promise)
+
+    def keep_promises(self) -> None:
+        """Run what was promised, in order."""
+        for promise in self._promises:
+            promise()
+
+
+@contextmanager
+def unit_of_work(*, tenants: Iterable[UUID] = (), system: bool = False) -> Iterator[UnitOfWork]:
+    """Open a transaction that sees the rows of `tenants` only; of all, for the sweeps, with `system`.
+
+    Commits once at the end, or rolls back on any exception. Without tenants and system it sees no row at all.
+    It does not nest: what belongs together is one unit.
+    """
+    session = db.session()
+    if session.in_transaction():
+        raise RuntimeError("a unit of work is open already")
+    session.info["scope"] = {
+        "tenants": "{" + ",".join(sorted({str(tenant) for tenant in tenants})) + "}",
+        "system": "on" if system else "off",
+    }
+    work = UnitOfWork(session)
+    try:
+        with session.begin():
+            yield work
+    finally:
+        session.info.pop("scope", None)
+        db.session.remove()
+    work.keep_promises()
+
+
+@event.listens_for(Session, "after_begin")
+def _scope_transaction(session: Session, _transaction: Any, connection: Connection) -> None:
+    """Tell PostgreSQL's policies whom this transaction is for; the setting ends with it."""
+    scope = session.info.get("scope")
+    if scope is not None:
+        connection.execute(_SCOPE, scope)

@@ -1,0 +1,244 @@
+"""A stand-in for the external service: takes Rita's two webhooks on loopback and answers on the status queue.
+
+Run it with `python -m devstack.external_service`. It verifies nothing and syncs nothing, but behaves like one that
+does, in short real time: a credential that contains "bad", "invalid" or "wrong" is refused, one that contains
+"unreachable" finds nobody there, and `devstack.faults` lists how it can be told to misbehave. Credentials are kept in
+memory only and never logged.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hmac
+import os
+import signal
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from random import Random
+from threading import Event, Lock, Thread
+
+import standardwebhooks
+import structlog
+from flask import Flask, Response, jsonify, request
+from pydantic import ValidationError
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from devstack import faults, scenarios
+from devstack.scenarios import Key, Report, VerifyCredentials, Webhook
+from devstack.status_queue import StatusQueue
+
+LARGEST_WEBHOOK = 1_000_000
+# Rita's last retry comes within hours; ten thousand deliveries are more than a laptop sees in a day.
+REMEMBERED_DELIVERIES = 10_000
+STOP_WITHIN = timedelta(seconds=5)
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the environment says."""
+
+    broker_url: str
+    authorization: str = field(repr=False)
+    signing_secret: str | None = field(repr=False)
+    port: int
+    status_queue: str
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Settings:
+        """Read the settings; SystemExit names all that is missing or wrong."""
+        problems = [f"{name} is missing" for name in ("RABBITMQ_URL", "AUTOMATION_AUTH") if not environment.get(name)]
+        port = environment.get("EXTERNAL_SERVICE_PORT") or "8090"
+        if not port.isdecimal():
+            problems.append("EXTERNAL_SERVICE_PORT must be a number")
+        secret = environment.get("WEBHOOK_SIGNING_SECRET") or None
+        try:
+            _signatures(secret)
+        except (binascii.Error, standardwebhooks.webhooks.EmptyWebhookSecretError):
+            problems.append("WEBHOOK_SIGNING_SECRET must be whsec_ and base64")
+        if problems:
+            raise SystemExit(f"The stand-in external service cannot start: {'; '.join(problems)}")
+        return cls(
+            broker_url=environment["RABBITMQ_URL"],
+            authorization=environment["AUTOMATION_AUTH"],
+            signing_secret=secret,
+            port=int(port),
+            status_queue=environment.get("STATUS_QUEUE") or "data_source_status",
+        )
+
+
+@dataclass
+class _Delivery:
+    attempts: int = 0
+    accepted: bool = False
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the webhook's caller gets, and how late."""
+
+    status: int
+    text: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    after: timedelta = timedelta(0)
+
+
+class ExternalService:
+    """The service's whole memory: credentials by connection, and the webhooks it has seen."""
+
+    def __init__(self, status_queue: StatusQueue, *, chance: Random) -> None:
+        self._status_queue = status_queue
+        self._chance = chance
+        self._credentials: dict[Key, Mapping[str, object]] = {}
+        self._deliveries: OrderedDict[str, _Delivery] = OrderedDict()
+        self._lock = Lock()
+
+    def receive(self, webhook: Webhook, *, webhook_id: str) -> Answer:
+        """Decide about one delivery and plan what will be reported; the same id is acted on once."""
+        with self._lock:
+            held = self._credentials.get(webhook.key)
+            rehearsal = (
+                faults.asked_for(webhook.settings, credentials=webhook.credentials)
+                if isinstance(webhook, VerifyCredentials)
+                else faults.asked_for(webhook.config, credentials=held or {})
+            )
+            delivery = self._delivery(webhook_id)
+            delivery.attempts += 1
+            if delivery.accepted:
+                answer = Answer(200, "already accepted")
+            elif refusal := rehearsal.refusal(delivery.attempts):
+                answer = Answer(refusal.status, "refused, as it was asked to", refusal.headers)
+            else:
+                delivery.accepted = True
+                answer = Answer(202, "accepted", after=rehearsal.answer_after)
+                self._plan(self._reports(webhook, rehearsal, credentials_held=held is not None))
+        log.info(
+            "webhook_received",
+            action=webhook.action,
+            connection_type=webhook.connection_type,
+            connection_id=webhook.connection_id,
+            tenant_id=webhook.tenant_id,
+            operation_id=webhook.operation_id,
+            attempt=delivery.attempts,
+            answered=answer.status,
+            simulate=rehearsal.words,
+        )
+        return answer
+
+    def _reports(self, webhook: Webhook, rehearsal: faults.Rehearsal, *, credentials_held: bool) -> list[Report]:
+        error = rehearsal.error(webhook.kind)
+        if not isinstance(webhook, VerifyCredentials):
+            reports = scenarios.sync(webhook, credentials_held=credentials_held, error=error, chance=self._chance)
+            return rehearsal.retell(reports)
+        error = error or scenarios.complaint_about(webhook.credentials, connection_type=webhook.connection_type)
+        if error is None:
+            # Only good credentials replace those in use.
+            self._credentials[webhook.key] = webhook.credentials
+        return rehearsal.retell(scenarios.verification(webhook, error=error, chance=self._chance))
+
+    def _plan(self, reports: list[Report]) -> None:
+        accepted_at = datetime.now(UTC)
+        for report in reports:
+            self._status_queue.send(report.message(accepted_at=accepted_at), after=report.sent)
+
+    def _delivery(self, webhook_id: str) -> _Delivery:
+        delivery = self._deliveries.setdefault(webhook_id, _Delivery())
+        self._deliveries.move_to_end(webhook_id)
+        if len(self._deliveries) > REMEMBERED_DELIVERIES:
+            self._deliveries.popitem(last=False)
+        return delivery
+
+
+def create_app(service: ExternalService, *, settings: Settings, stopping: Event) -> Flask:
+    """Make the HTTP door; `stopping` ends the answers that are being held back."""
+    app = Flask("external_service", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = LARGEST_WEBHOOK
+    signatures = _signatures(settings.signing_secret)
+
+    @app.get("/healthz")
+    def healthz() -> Response:
+        return jsonify(status="ok")
+
+    @app.post("/webhook")
+    def webhook() -> tuple[Response, int, Mapping[str, str]]:
+        given = request.headers.get("Authorization", "")
+        if not hmac.compare_digest(given.encode(), settings.authorization.encode()):
+            return _turned_away(401, "the Authorization header is not the agreed one")
+        body = request.get_data()
+        if signatures is not None and not _is_signed(body, signatures):
+            return _turned_away(401, "the Standard Webhooks signature does not verify")
+        try:
+            parsed = scenarios.WEBHOOK.validate_json(body)
+        except ValidationError as invalid:
+            details = invalid.errors(include_input=False, include_url=False, include_context=False)
+            places = (f"{'.'.join(map(str, each['loc'])) or 'body'}: {each['msg']}" for each in details)
+            return _turned_away(422, "; ".join(places))
+        webhook_id = request.headers.get("webhook-id") or parsed.operation_id
+        answer = service.receive(parsed, webhook_id=webhook_id)
+        if answer.after:
+            stopping.wait(answer.after.total_seconds())
+        return jsonify(status=answer.text, operation_id=parsed.operation_id), answer.status, answer.headers
+
+    return app
+
+
+def _signatures(secret: str | None) -> standardwebhooks.Webhook | None:
+    return standardwebhooks.Webhook(secret) if secret else None
+
+
+def _is_signed(body: bytes, signatures: standardwebhooks.Webhook) -> bool:
+    try:
+        signatures.verify(body, dict(request.headers), json_parse=False)
+    except (standardwebhooks.webhooks.WebhookVerificationError, ValueError):
+        # The library lets a malformed signature or a body that is not UTF-8 out as a bare ValueError.
+        return False
+    return True
+
+
+def _turned_away(status: int, reason: str) -> tuple[Response, int, Mapping[str, str]]:
+    log.warning("webhook_turned_away", answered=status, reason=reason)
+    return jsonify(error=reason), status, {}
+
+
+class _Quiet(WSGIRequestHandler):
+    """Leave the logging to the two lines above: they carry ids, and never a query or a body."""
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Say nothing."""
+
+
+def main() -> None:
+    """Serve until TERM or INT, then send what is due and stop."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(),
+        ],
+    )
+    settings = Settings.from_environment(os.environ)
+    # Blocked before any thread starts, so that all inherit it and sigwait below is the only one to see them.
+    ends = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
+
+    stopping = Event()
+    status_queue = StatusQueue(settings.broker_url, name=settings.status_queue)
+    app = create_app(ExternalService(status_queue, chance=Random()), settings=settings, stopping=stopping)
+    server = make_server("127.0.0.1", settings.port, app, threaded=True, request_handler=_Quiet)
+    status_queue.start()
+    Thread(target=server.serve_forever, name="http", daemon=True).start()
+    log.info("external_service_started", address=f"http://127.0.0.1:{server.port}/webhook")
+
+    received = signal.sigwait(ends)
+    stopping.set()
+    server.shutdown()
+    server.server_close()
+    given_up = status_queue.stop(within=STOP_WITHIN)
+    log.info("external_service_stopped", signal=signal.Signals(received).name, messages_given_up=given_up)
+
+
+if __name__ == "__main__":
+    main()

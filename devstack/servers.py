@@ -1,0 +1,167 @@
+"""The servers that the application needs: those the environment names, and private ones for the rest."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from devstack import rabbitmq
+from devstack.child import Server, StartError
+from devstack.databases import create_database
+from devstack.postgres import PostgreSQL
+from devstack.rabbitmq import RabbitMQ
+from devstack.valkey import Valkey
+
+DATABASE = "rita"
+# Apart from what the application itself keeps in number 0.
+BROKER_NUMBER = 1
+
+AnyServer = TypeVar("AnyServer", bound=Server)
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Where everything listens."""
+
+    database_url: str
+    migration_database_url: str
+    redis_url: str
+    rabbitmq_url: str
+    # The superuser's address, where the PostgreSQL is a private one.
+    admin_database_url: str | None
+    # The private ones, in the order of their start.
+    private: tuple[Server, ...]
+    # One for each, that says what it is.
+    sentences: tuple[str, ...]
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The settings that lead the application there."""
+        return {
+            "DATABASE_URL": self.database_url,
+            "MIGRATION_DATABASE_URL": self.migration_database_url,
+            "REDIS_URL": self.redis_url,
+            "RABBITMQ_URL": self.rabbitmq_url,
+        }
+
+
+@contextmanager
+def servers(directory: Path, *, environ: Mapping[str, str], keep: bool = True) -> Iterator[Servers]:
+    """Start, under the directory, a private server for each that the environment does not name; stop them at the end.
+
+    Without `keep` the data goes with them, and PostgreSQL need not be durable. Raises StartError, also when another
+    process holds the directory.
+    """
+    if environ.get("MIGRATION_DATABASE_URL") and not environ.get("DATABASE_URL"):
+        raise StartError("MIGRATION_DATABASE_URL is set and DATABASE_URL is not: set both, or neither.")
+    directory = directory.absolute()
+    with held(directory), ExitStack() as running:
+        if not keep:
+            running.callback(remove, directory)
+        start = _Start(directory, environ=environ, keep=keep, running=running)
+        database_url, migration_database_url, admin_database_url = start.database()
+        redis_url = start.redis()
+        yield Servers(
+            database_url=database_url,
+            migration_database_url=migration_database_url,
+            redis_url=redis_url,
+            rabbitmq_url=start.broker(),
+            admin_database_url=admin_database_url,
+            private=tuple(start.private),
+            sentences=tuple(start.sentences),
+        )
+
+
+@contextmanager
+def held(directory: Path) -> Iterator[None]:
+    """Make the directory and hold it against other processes. Raises StartError where one has it."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (directory / "lock").open("a+") as lock:
+        try:
+            # The kernel lets go of it however this process ends.
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise StartError(
+                f"Process {lock.read().strip()} is using {directory}: stop it first (Ctrl-C in its terminal)."
+            ) from None
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        yield
+
+
+def remove(directory: Path) -> None:
+    """Stop the private servers that an earlier run left there, and delete everything; for the holder."""
+    PostgreSQL(directory / "postgres").remove()
+    Valkey(directory / "valkey").stop()
+    RabbitMQ(directory / "rabbitmq", environ={}).stop()
+    shutil.rmtree(directory)
+
+
+@dataclass
+class _Start:
+    """The decisions, one for each kind of server."""
+
+    directory: Path
+    environ: Mapping[str, str]
+    keep: bool
+    running: ExitStack
+    private: list[Server] = field(default_factory=list)
+    sentences: list[str] = field(default_factory=list)
+
+    def database(self) -> tuple[str, str, str | None]:
+        """Return the addresses of the application's role, of the owner and of a private superuser."""
+        given = self.environ.get("DATABASE_URL")
+        if given:
+            self.sentences.append("PostgreSQL: the one in DATABASE_URL.")
+            return given, self.environ.get("MIGRATION_DATABASE_URL") or given, None
+        server = self._enter(PostgreSQL(self.directory / "postgres", durable=self.keep))
+        self.sentences.append(f"PostgreSQL: a private one, on port {server.port}.")
+        owner_url, application_url = create_database(
+            server.url,
+            name=DATABASE,
+            owner_password=server.passwords["owner"],
+            application_password=server.passwords["application"],
+        )
+        return application_url, owner_url, server.url
+
+    def redis(self) -> str:
+        """Return the address for events, tickets and sealed credentials."""
+        given = self.environ.get("REDIS_URL")
+        if given:
+            self.sentences.append("Redis: the one in REDIS_URL.")
+            return given
+        server = self._enter(Valkey(self.directory / "valkey"))
+        self.sentences.append(f"Redis: a private Valkey, on port {server.port}.")
+        return server.url
+
+    def broker(self) -> str:
+        """Return the address of RabbitMQ, or of what stands in for it."""
+        given = self.environ.get("RABBITMQ_URL")
+        if given:
+            self.sentences.append("Broker: the one in RABBITMQ_URL.")
+            return given
+        if rabbitmq.is_installed(self.environ):
+            node = self._enter(RabbitMQ(self.directory / "rabbitmq", environ=self.environ))
+            self.sentences.append(f"Broker: a private RabbitMQ, on port {node.port}.")
+            return node.url
+        # Never in a Redis that somebody named for another purpose.
+        running = [server for server in self.private if isinstance(server, Valkey)]
+        valkey = running[0] if running else self._enter(Valkey(self.directory / "valkey"))
+        self.sentences.append(
+            f"Broker: Celery's Redis transport on the Valkey on port {valkey.port}, because there is no rabbitmq-server"
+            " on the PATH."
+        )
+        return valkey.database_url(BROKER_NUMBER)
+
+    def _enter(self, server: AnyServer) -> AnyServer:
+        self.running.enter_context(server)
+        self.private.append(server)
+        return server

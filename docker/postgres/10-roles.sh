@@ -1,0 +1,12 @@
+#!/bin/sh
+# Runs once, when the database is first made: the owner migrates, the application can neither own nor bypass.
+set -eu
+psql -v ON_ERROR_STOP=1 --username "$POSTGRES_USER" \
+    -v owner_password="$RITA_OWNER_PASSWORD" -v app_password="$RITA_APP_PASSWORD" <<'SQL'
+CREATE ROLE rita_owner LOGIN PASSWORD :'owner_password';
+CREATE ROLE rita_app LOGIN NOSUPERUSER NOBYPASSRLS PASSWORD :'app_password';
+CREATE DATABASE rita OWNER rita_owner;
+\connect rita
+GRANT CREATE ON SCHEMA public TO rita_owner;
+GRANT USAGE ON SCHEMA public TO rita_app;
+SQL

@@ -1,0 +1,43 @@
+"""gunicorn's settings for the web process: greenlets, since most connections are open event streams that wait."""
+
+from __future__ import annotations
+
+# ruff: noqa: E402 - whatever is imported before the patch keeps blocking the whole process
+from gevent import monkey
+
+monkey.patch_all()
+
+from typing import Any
+
+from psycogreen.gevent import patch_psycopg
+
+from app import create_app, extensions, logs
+from app.config import Settings
+
+settings = Settings.from_environment()
+
+# A laptop is no server: in development nobody else on the network is let in.
+address = "127.0.0.1" if settings.environment == "development" else "0.0.0.0"  # noqa: S104 - a server's purpose
+bind = f"{address}:{settings.port}"
+worker_class = "gevent"
+workers = settings.web_processes
+worker_connections = 10_000
+# A greenlet that waits is no worker that hangs; gevent's own heartbeat tells a stuck process within this.
+timeout = 60
+# Streams never end by themselves: at a stop they are cut after this, and their browsers reconnect.
+graceful_timeout = 5
+keepalive = 65
+# It would listen in the home directory, which a container may not write.
+control_socket_disable = True
+logconfig_dict = logs.logging_config(settings.log_level)
+
+
+def post_fork(_server: Any, _worker: Any) -> None:
+    """Let psycopg2 wait in greenlets instead of stopping them all."""
+    patch_psycopg()
+
+
+def on_starting(_server: Any) -> None:
+    """Refuse to serve through a role that row-level security does not bind, or that owns the tables."""
+    with create_app(settings).app_context():
+        extensions.check_role()

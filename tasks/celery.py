@@ -1,0 +1,105 @@
+"""The Celery applications, made from the environment: `celery -A tasks.celery:app …` and `…:status_app …`.
+
+Two of them, because the worker bound to the external service's queue knows one task only: whatever a message there
+claims to be, nothing else could be run.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Celery, Task
+from flask import Flask
+
+from app import create_app
+from app.config import Settings
+from tasks import lifecycle, schedule, topology
+
+
+def _task_class(flask_app: Flask) -> type[Task]:
+    class AppTask(Task):
+        """A task that runs inside the Flask application's context: a session of its own, removed at the end."""
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            with flask_app.app_context():
+                return self.run(*args, **kwargs)
+
+    return AppTask
+
+
+def _common(settings: Settings) -> dict[str, Any]:
+    """Return what every worker needs to outlive its broker; each line has its reason in docs/decisions/0006."""
+    return {
+        "broker_url": settings.rabbitmq_url,
+        "broker_heartbeat": 10,
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "broker_connection_timeout": 4,
+        "broker_pool_acquire_timeout": 5,
+        # A reconnecting worker would otherwise be locked out of its own control queue, and exit.
+        "control_queue_exclusive": False,
+        "control_queue_durable": True,
+        "accept_content": ["json"],
+        "task_serializer": "json",
+        "task_create_missing_queues": False,
+        "task_ignore_result": True,
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        "task_send_sent_event": True,
+        "worker_send_task_events": True,
+        "worker_cancel_long_running_tasks_on_connection_loss": True,
+        "worker_enable_prefetch_count_reduction": False,
+        "worker_prefetch_multiplier": 1,
+        "worker_soft_shutdown_timeout": 20,
+        "worker_enable_soft_shutdown_on_idle": True,
+        "worker_hijack_root_logger": False,
+        "worker_redirect_stdouts": False,
+        "timezone": "UTC",
+    }
+
+
+def make_app(settings: Settings, *, flask_app: Flask) -> Celery:
+    """Make the application that delivers webhooks and keeps house; beat and Flower use it too."""
+    made = Celery("rita", task_cls=_task_class(flask_app), set_as_current=False)
+    made.conf.update(
+        _common(settings),
+        task_queues=topology.task_queues(),
+        task_default_queue="webhooks",
+        task_default_exchange="rita",
+        task_soft_time_limit=120,
+        task_time_limit=150,
+        beat_schedule=schedule.schedule(settings),
+        # The schedule is in the code and what is due is in PostgreSQL: beat has nothing to remember on a disk.
+        beat_scheduler="celery.beat:Scheduler",
+        beat_max_loop_interval=1,
+    )
+    return made
+
+
+def make_status_app(settings: Settings, *, flask_app: Flask) -> Celery:
+    """Make the application that is bound to the external service's queues."""
+    made = Celery("rita-status", task_cls=_task_class(flask_app), set_as_current=False)
+    made.conf.update(
+        _common(settings),
+        task_queues=topology.status_queues(settings),
+        task_default_queue=settings.status_queues[0],
+        task_default_exchange="",
+        worker_consumer="tasks.consumer:StatusConsumer",
+        worker_max_tasks_per_child=10_000,
+        task_soft_time_limit=120,
+        task_time_limit=150,
+        # A batch that fails was not applied: it goes back, see the consumer.
+        task_acks_on_failure=False,
+        task_acks_on_timeout=False,
+    )
+    return made
+
+
+settings = Settings.from_environment()
+flask_app = create_app(settings)
+lifecycle.connect(flask_app)
+app = make_app(settings, flask_app=flask_app)
+status_app = make_status_app(settings, flask_app=flask_app)
+
+# The tasks register with the applications above.
+from tasks import housekeeping, status, webhooks  # noqa: E402, F401

@@ -1,0 +1,197 @@
+"""Celery's consumer for a queue that is not Celery's: raw JSON in, batches of it to the pool as one request each.
+
+What has arrived is buffered, and whenever a child of the pool is free, up to LARGEST_BATCH of it go there as one Celery
+request, whose acknowledgement acknowledges them all. So a lone message goes at once, and a flood goes in large batches.
+No message raises in here: that would end the worker's event loop.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+from uuid import uuid4
+
+import structlog
+from celery.bootsteps import RUN
+from celery.worker.consumer import Consumer
+from celery.worker.request import Request
+
+from app.domain.messages import Unacceptable, parse
+from app.outbound.broker import DEAD_LETTERS, DeadLetter, Message, bury, declare, receive_raw, task_message
+
+log = structlog.get_logger()
+
+APPLY_MESSAGES = "status.apply_messages"
+
+# Beyond this a larger batch gains little, and costs everyone behind it its whole time.
+LARGEST_BATCH = 500
+# A request must fit a pipe (64 KiB on Linux) with its envelope: one that is written in parts to its child while the
+# worker is told to stop may stay half written, and the child would wait for the rest of it.
+LARGEST_REQUEST = 40 * 1024
+# Batches that the broker may send ahead of those being applied.
+AHEAD = 2
+# After a batch that could not be applied (the database is away), in seconds.
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
+
+
+class BatchRequest(Request):
+    """A batch that always settles: one that was terminated, too, gives its messages back."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # The body holds the messages already; here they would go through the pipe a second time.
+        self._request_dict["args"] = ()
+
+    def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> None:
+        """Give back what Celery leaves open."""
+        super().on_failure(exc_info, *args, **kwargs)
+        if not self.acknowledged:
+            self.reject(requeue=True)
+
+
+class StatusConsumer(Consumer):
+    """Consumes the external service's queues. Headers and a `task` key in a raw message are never looked at."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._most_in_flight = 1
+        self._inbox: deque[Message] = deque()
+        self._in_flight = 0
+        self._generation = 0
+        self._hand_over_soon = False
+        self._pause: float = 0.0
+        self._paused = False
+
+    def connect(self) -> Any:
+        """Connect, and see that the queues exist as their publisher declares them."""
+        # One batch for each child; more would only wait there.
+        self._most_in_flight = self.pool.num_processes
+        self.initial_prefetch_count = LARGEST_BATCH * (self._most_in_flight + AHEAD)
+        connection = super().connect()
+        declare(connection.default_channel, [*self.app.amqp.queues.consume_from, DEAD_LETTERS])
+        receive_raw(connection.default_channel)
+        return connection
+
+    def create_task_handler(self, promise: Any = None) -> Callable[[Message], None]:  # noqa: ARG002 - Celery's signature
+        """Return what takes each delivery. Called once for each connection: what the last one left is the broker's."""
+        self._generation += 1
+        self._inbox.clear()
+        self._in_flight = 0
+        self._paused = False
+        # The loop forgot what it was to call when the connection broke.
+        self._hand_over_soon = False
+        return self._take
+
+    def on_decode_error(self, message: Message, exc: Exception) -> None:
+        """Bury what kombu cannot even unpack, instead of acknowledging it away."""
+        self._bury(message, Unacceptable("undecodable", type(exc).__name__))
+
+    def _take(self, message: Message) -> None:
+        self._inbox.append(message)
+        self._hand_over_in_turn()
+
+    def _hand_over_in_turn(self) -> None:
+        # In the loop's next turn, when all that has arrived in this one is in the inbox.
+        if not self._hand_over_soon:
+            self._hand_over_soon = True
+            self.call_soon(self._hand_over)
+
+    def _hand_over(self) -> None:
+        self._hand_over_soon = False
+        # Not while stopping: what the pool has not got then goes back to the queue.
+        may_submit = not self._paused and self.blueprint.state == RUN
+        while may_submit and self._inbox and self._in_flight < self._most_in_flight:
+            self._submit(self._next_batch())
+
+    def _next_batch(self) -> list[Message]:
+        """Take from the inbox what fits one request, and at least one message."""
+        batch = [self._inbox.popleft()]
+        size = len(batch[0].body or b"")
+        while self._inbox and len(batch) < LARGEST_BATCH:
+            size += len(self._inbox[0].body or b"")
+            if size > LARGEST_REQUEST:
+                break
+            batch.append(self._inbox.popleft())
+        return batch
+
+    def _submit(self, batch: Sequence[Message]) -> None:
+        raw: list[tuple[str, str]] = []
+        messages: list[Message] = []
+        for message in batch:
+            queue = str((message.delivery_info or {}).get("routing_key", ""))
+            try:
+                text = _text_of(message.body)
+                parse(text, queue=queue)
+            except Unacceptable as refusal:
+                self._bury(message, refusal)
+                continue
+            raw.append((queue, text))
+            messages.append(message)
+        if not raw:
+            return
+        self._in_flight += 1
+        generation = self._generation
+
+        def ack(*_: Any) -> None:
+            self.call_soon(self._settle, messages, generation, True)  # noqa: FBT003 - call_soon takes no keywords
+
+        def reject(*_: Any) -> None:
+            self.call_soon(self._settle, messages, generation, False)  # noqa: FBT003
+
+        request = task_message(APPLY_MESSAGES, str(uuid4()), argument=raw, origin=self.hostname)
+        self.strategies[APPLY_MESSAGES](request, None, ack, reject, self.on_task_message)
+
+    def _settle(self, messages: Sequence[Message], generation: int, applied: bool) -> None:  # noqa: FBT001 - see ack
+        if generation != self._generation:
+            # Their connection is gone, so they come again; what was applied is then a copy, which changes nothing.
+            log.info("batch_comes_again", messages=len(messages), applied=applied)
+            return
+        self._in_flight -= 1
+        if applied:
+            for message in messages:
+                message.ack_log_error(log, self.connection_errors)
+            self._pause = 0.0
+            self._hand_over_in_turn()
+            return
+        # First stop, then give back, or the same messages come again at once.
+        self._stop_for_a_while()
+        for message in (*messages, *self._inbox):
+            message.reject_log_error(log, self.connection_errors, requeue=True)
+        self._inbox.clear()
+
+    def _stop_for_a_while(self) -> None:
+        if self._paused or self.blueprint.state != RUN:
+            return
+        self._paused = True
+        self._pause = min(max(self._pause * 2, FIRST_PAUSE), LONGEST_PAUSE)
+        log.warning("status_worker_paused", seconds=self._pause)
+        self.task_consumer.cancel()
+        self.timer.call_after(self._pause, self._resume, (self._generation,))
+
+    def _resume(self, generation: int) -> None:
+        if generation == self._generation and self._paused:
+            self._paused = False
+            self.task_consumer.consume()
+            self._hand_over_in_turn()
+
+    def _bury(self, message: Message, refusal: Unacceptable) -> None:
+        """Move a message to the dead letters: published, then acknowledged, in this order on one channel."""
+        queue = str((message.delivery_info or {}).get("routing_key", ""))
+        body = message.body
+        raw = body.encode() if isinstance(body, str) else bytes(body or b"")
+        content_type = message.content_type or "application/json"
+        letter = DeadLetter(raw, refusal.reason, detail=refusal.detail, queue=queue, content_type=content_type)
+        bury(message.channel, [letter])
+        message.ack_log_error(log, self.connection_errors)
+        log.warning("status_message_refused", reason=refusal.reason, queue=queue, detail=refusal.detail)
+
+
+def _text_of(body: str | bytes | memoryview) -> str:
+    """Return a body as text. Raises Unacceptable: JSON between systems is UTF-8 (RFC 8259, section 8.1)."""
+    if isinstance(body, str):
+        return body
+    try:
+        return bytes(body).decode()
+    except UnicodeDecodeError:
+        raise Unacceptable("not_json", "not UTF-8") from None

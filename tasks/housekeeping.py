@@ -1,0 +1,77 @@
+"""What beat asks for: send what is due, end what is overdue, forget what is old."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import cast
+from uuid import UUID
+
+import structlog
+from flask import current_app
+from sqlalchemy.orm import Session
+
+from app import extensions
+from app.jobs import Jobs
+from app.outbound import events
+from app.services import operations, retention
+from app.unit_of_work import unit_of_work
+from tasks import schedule
+from tasks.celery import app
+
+log = structlog.get_logger()
+
+
+@app.task(name=schedule.DISPATCH, shared=False)
+def dispatch() -> None:
+    """Send a job for every operation that is due and has none; a lost job is found here."""
+    with unit_of_work(system=True) as work:
+        due = operations.take_due(work.session, now=datetime.now(UTC))
+    if not due:
+        return
+    unsent = cast(Jobs, current_app.extensions["jobs"]).deliver_webhooks(due)
+    if unsent:
+        with unit_of_work(system=True) as work:
+            operations.release(work.session, unsent)
+    log.info("operations_dispatched", sent=len(due) - len(unsent), unsent=len(unsent))
+
+
+@app.task(name=schedule.EXPIRE, shared=False)
+def expire() -> None:
+    """End every operation that has waited longer than its deadline, and tell its organization."""
+    with unit_of_work(system=True) as work:
+        overdue: list[UUID] = operations.find_overdue(work.session, now=datetime.now(UTC))
+    if not overdue:
+        return
+    with unit_of_work(system=True) as work:
+        changes = operations.expire(work.session, overdue, now=datetime.now(UTC))
+        work.after_commit(lambda: events.publish(changes))
+    for change in changes:
+        log.warning(
+            "operation_expired",
+            operation_id=change.operation and str(change.operation.id),
+            connection_id=str(change.connection.id),
+            organization_id=str(change.connection.organization_id),
+            error=change.operation and change.operation.error,
+        )
+
+
+@app.task(name=schedule.PURGE, shared=False)
+def purge() -> None:
+    """Delete history and audit rows past their retention, a short transaction for each batch."""
+    settings, now = extensions.settings(), datetime.now(UTC)
+    operations_before = now - timedelta(days=settings.operation_retention_days)
+    audit_before = now - timedelta(days=settings.audit_retention_days)
+    purged = _in_batches(lambda session: retention.purge_operations(session, before=operations_before))
+    forgotten = _in_batches(lambda session: retention.purge_audit(session, before=audit_before))
+    log.info("history_purged", operations=purged, audit_logs=forgotten)
+
+
+def _in_batches(purge_one: Callable[[Session], int]) -> int:
+    total = 0
+    while True:
+        with unit_of_work(system=True) as work:
+            count = purge_one(work.session)
+        total += count
+        if count < retention.BATCH:
+            return total

@@ -1,0 +1,62 @@
+"""What a worker process does when it starts, forks and takes up a task."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import structlog
+from billiard.process import active_children
+from celery import signals
+from flask import Flask
+
+from app import extensions, logs
+
+log = structlog.get_logger()
+
+
+# A batch or a webhook ends well within this. What is cut off is not acknowledged, so it comes again, and harms nothing.
+STOP_WITHIN = 8.0
+
+
+def bound_the_stop(**_: Any) -> None:
+    """See that a warm shutdown ends: a pool that is stopped in a flood may leave a child waiting for work for ever."""
+
+    def end_children() -> None:
+        left = active_children()
+        log.warning("pool_children_ended", count=len(left))
+        for child in left:
+            child.terminate()
+
+    timer = threading.Timer(STOP_WITHIN, end_children)
+    timer.daemon = True
+    timer.start()
+
+
+def connect(flask_app: Flask) -> None:
+    """Connect the application to Celery's signals, for the life of the process."""
+    settings = extensions.settings_of(flask_app)
+
+    def set_logging_up(**_: Any) -> None:
+        logs.configure(settings.log_level)
+
+    def refuse_unsafe_role(**_: Any) -> None:
+        with flask_app.app_context():
+            extensions.check_role()
+
+    def forget_parents_connections(**_: Any) -> None:
+        """After a fork, a connection of the parent's would be shared by two processes, and break for both."""
+        with flask_app.app_context():
+            extensions.engine().dispose(close=False)
+        extensions.redis_of(flask_app).connection_pool.reset()
+
+    def bind_task(task_id: str, task: Any, **_: Any) -> None:
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(task=task.name, task_id=task_id)
+
+    # weak=False: the signals hold their receivers, which nothing else does.
+    signals.setup_logging.connect(set_logging_up, weak=False)
+    signals.worker_init.connect(refuse_unsafe_role, weak=False)
+    signals.worker_shutting_down.connect(bound_the_stop, weak=False)
+    signals.worker_process_init.connect(forget_parents_connections, weak=False)
+    signals.task_prerun.connect(bind_task, weak=False)

@@ -1,0 +1,87 @@
+"""Deliver one operation's webhook: claim, post, record. The schedule of attempts lives in PostgreSQL, not here."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, cast
+from uuid import UUID
+
+import structlog
+from flask import current_app
+from redis.exceptions import RedisError
+
+from app import errors, extensions
+from app.domain import retry
+from app.domain.cases import Operation
+from app.jobs import DELIVER_WEBHOOK
+from app.outbound import events, webhook
+from app.outbound.sealing import seals
+from app.services import operations
+from app.unit_of_work import unit_of_work
+from tasks.celery import app
+
+log = structlog.get_logger()
+
+
+@app.task(name=DELIVER_WEBHOOK, shared=False)
+def deliver(operation_id: str) -> None:
+    """Make the attempt that is due, if it still is; any number of these tasks for one operation do no harm."""
+    structlog.contextvars.bind_contextvars(operation_id=operation_id)
+    target = cast(webhook.Target, current_app.extensions["webhook_target"])
+    with unit_of_work(system=True) as work:
+        claim = operations.claim(work.session, UUID(operation_id), lease=target.total, now=datetime.now(UTC))
+    if claim is None:
+        log.debug("webhook_not_due")
+        return
+    operation = claim.operation
+    structlog.contextvars.bind_contextvars(
+        request_id=operation.request_id,
+        organization_id=str(operation.organization_id),
+        connection_id=str(operation.connection_id),
+    )
+    outcome = _attempt(claim, target)
+    log.info(
+        "webhook_attempted",
+        kind=operation.kind,
+        attempt=operation.attempts,
+        verdict=outcome.verdict,
+        status_code=outcome.status_code,
+        error=outcome.error,
+        duration_ms=round(outcome.duration.total_seconds() * 1000),
+    )
+    _record(operation, outcome)
+
+
+def _attempt(claim: operations.Claim, target: webhook.Target) -> retry.Outcome:
+    operation = claim.operation
+    sealed: dict[str, Any] | None = None
+    if operation.kind == "verify":
+        try:
+            sealed = seals().open(operation.id)
+        except RedisError:
+            return retry.from_failure(retry.Failure.CREDENTIALS_UNREACHABLE)
+        if sealed is None:
+            return retry.from_failure(retry.Failure.CREDENTIALS_GONE)
+    body = webhook.body_of(operation, connection_type=claim.connection_type, sealed=sealed)
+    return webhook.post(body, webhook_id=str(operation.id), request_id=operation.request_id, target=target)
+
+
+def _record(operation: Operation, outcome: retry.Outcome) -> None:
+    settings = extensions.settings()
+    try:
+        with unit_of_work(tenants=[operation.organization_id]) as work:
+            known, changes = operations.record_attempt(
+                work.session,
+                operation,
+                outcome,
+                waits=settings.waits(operation.kind),
+                patience=settings.patience,
+                now=datetime.now(UTC),
+            )
+            work.after_commit(lambda: events.publish(changes))
+    except errors.NotFound:
+        log.info("webhook_outcome_moot")
+        seals().discard(operation.id)
+        return
+    if operation.kind == "verify" and known.state != "pending":
+        seals().discard(operation.id)

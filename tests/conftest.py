@@ -1,0 +1,172 @@
+"""Real servers for every test that asks for one: those of the machine's environment, or private ones.
+
+`devstack` starts what TEST_DATABASE_URL (a superuser's), TEST_REDIS_URL and TEST_RABBITMQ_URL do not name; the same
+private servers that `make run` uses. With REQUIRE_SERVICES=1, as in CI, what is missing fails instead of skipping.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psycopg2
+import pytest
+from cryptography.fernet import Fernet
+from flask import Flask
+from flask_migrate import upgrade
+from redis import Redis
+
+from app import create_app
+from app.config import Settings
+from app.extensions import db
+from devstack.databases import create_database, drop_database
+from devstack.servers import Servers, servers
+from tests.factories import forget_organizations
+from tests.receiver import Receiver
+
+pytest_plugins = ("celery.contrib.pytest",)
+
+# The environment that pytest was started with must not leak into the settings under test.
+for name in list(os.environ):
+    if name.lower() in Settings.model_fields:
+        del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def private_servers() -> Iterator[Servers]:
+    """Every server, started once for the session, or named by the environment."""
+    given = {
+        "DATABASE_URL": os.environ.get("TEST_DATABASE_URL", ""),
+        "REDIS_URL": os.environ.get("TEST_REDIS_URL", ""),
+        "RABBITMQ_URL": os.environ.get("TEST_RABBITMQ_URL", ""),
+        "PATH": os.environ["PATH"],
+    }
+    directory = Path(tempfile.mkdtemp(prefix="rita-tests-"))
+    directory.chmod(0o755)
+    try:
+        with servers(directory / "servers", environ=given, keep=False) as started:
+            yield started
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def admin_database_url(private_servers: Servers) -> str:
+    return private_servers.admin_database_url or private_servers.database_url
+
+
+@pytest.fixture(scope="session")
+def database(admin_database_url: str) -> Iterator[tuple[str, str]]:
+    """A database of this session's own, as (owner's URL, application's URL), migrated to head."""
+    name = f"rita_test_{uuid4().hex[:8]}"
+    urls = create_database(admin_database_url, name=name)
+    try:
+        yield urls
+    finally:
+        drop_database(admin_database_url, name=name)
+
+
+@pytest.fixture(scope="session")
+def settings(private_servers: Servers, database: tuple[str, str], receiver: Receiver) -> Settings:
+    owner_url, application_url = database
+    return Settings(
+        environment="production",
+        log_level="WARNING",
+        database_url=application_url,
+        migration_database_url=owner_url,
+        redis_url=private_servers.redis_url,
+        rabbitmq_url=private_servers.rabbitmq_url,
+        automation_webhook_url=receiver.url,
+        automation_auth="Bearer of-the-tests",
+        webhook_signing_secret="whsec_" + "dGVzdC1zaWduaW5nLXNlY3JldC0wMTIzNDU2Nzg5",
+        jwt_secret="a-secret-of-the-tests-that-is-long-enough",
+        seal_keys=(Fernet.generate_key().decode(),),
+        verify_retry_seconds=("0.2", "0.2"),
+        sync_retry_seconds=("0.2", "0.2", "0.2"),
+        enabled_data_source_types=("jira",),
+    )
+
+
+@pytest.fixture(scope="session")
+def flask_app(settings: Settings) -> Iterator[Flask]:
+    """The application on the migrated database."""
+    app = create_app(settings)
+    with app.app_context():
+        upgrade()
+    yield app
+    with app.app_context():
+        db.engine.dispose()
+    app.extensions["redis"].close()
+
+
+@pytest.fixture
+def app(flask_app: Flask) -> Iterator[Flask]:
+    """The application, with its context pushed, on tables that are empty again afterwards."""
+    with flask_app.app_context():
+        yield flask_app
+    _empty_tables(flask_app.extensions["settings"].owner_database_url)
+
+
+@pytest.fixture
+def redis(flask_app: Flask) -> Redis:
+    client: Redis = flask_app.extensions["redis"]
+    return client
+
+
+@pytest.fixture(scope="session")
+def receiver() -> Iterator[Receiver]:
+    """A real HTTP server in the external service's place."""
+    with Receiver() as started:
+        yield started
+
+
+@pytest.fixture(autouse=True)
+def _fresh_receiver(request: pytest.FixtureRequest) -> None:
+    if "receiver" in request.fixturenames:
+        request.getfixturevalue("receiver").reset()
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_url(private_servers: Servers) -> str:
+    """A RabbitMQ; without one the test is skipped, loudly, or fails where services are required."""
+    if private_servers.rabbitmq_url.startswith("amqp"):
+        return private_servers.rabbitmq_url
+    reason = "no RabbitMQ: neither rabbitmq-server on the PATH nor TEST_RABBITMQ_URL"
+    if os.environ.get("REQUIRE_SERVICES"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def _empty_tables(owner_url: str) -> None:
+    with closing(psycopg2.connect(owner_url)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute("TRUNCATE operations, data_source_connections, audit_logs, organizations")
+
+
+@pytest.fixture
+def web(flask_app: Flask) -> Iterator[Flask]:
+    """The application as a server has it: no context is pushed, so that each request gets one of its own."""
+    yield flask_app
+    forget_organizations(flask_app)
+
+
+@pytest.fixture
+def another_app(flask_app: Flask) -> Iterator[Callable[..., Flask]]:
+    """Make applications whose settings differ from those of the application under test, on the same servers."""
+    made: list[Flask] = []
+
+    def make(**settings: Any) -> Flask:
+        app = create_app(Settings(**flask_app.extensions["settings"].model_dump() | settings))
+        made.append(app)
+        return app
+
+    yield make
+    for app in made:
+        with app.app_context():
+            db.engine.dispose()
+        app.extensions["redis"].close()

@@ -1,0 +1,102 @@
+"""The event stream as gunicorn serves it: what depends on greenlets, buffers and a real server."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from contextlib import ExitStack
+from datetime import timedelta
+from typing import Any
+
+import requests
+from redis import Redis
+
+from app.outbound.events import _PUBLISH, channel_of
+from tests.e2e.browser import Person, Stream
+from tests.e2e.processes import Processes
+from tests.e2e.service import Service
+from tests.factories import a_sync_message
+from tests.waiting import eventually
+
+BROWSERS = 50
+
+
+def subscriptions(redis: Redis) -> int:
+    """Return how many connections to this Redis wait for published events."""
+    return sum(int(client["psub"]) > 0 for client in redis.client_list())
+
+
+def test_the_stream_answers_at_once_though_nothing_happens(ada: Person) -> None:
+    ada.seeded()
+
+    with ada.stream() as seen:
+        eventually(lambda: seen.retry)
+        waited = time.monotonic() - seen.opened_at
+
+    assert seen.status == requests.codes.ok
+    assert waited < 1
+    assert seen.response.headers["Content-Type"].startswith("text/event-stream")
+    assert seen.response.headers["Cache-Control"] == "no-cache, no-transform"
+    assert seen.response.headers["X-Accel-Buffering"] == "no"
+
+
+def test_fifty_browsers_cost_redis_one_subscription_and_all_get_each_event(
+    rita: Processes, ada: Person, own_redis: Redis, service: Service
+) -> None:
+    connection = ada.seeded()
+    with ada.stream() as first, ExitStack() as opened:
+        eventually(lambda: first.events)
+        before = subscriptions(own_redis)
+        streams = [opened.enter_context(ada.stream()) for _ in range(BROWSERS)]
+        eventually(lambda: all(stream.events for stream in streams))
+
+        service.send(a_sync_message(connection, "sync_started"))
+        for stream in streams:
+            stream.wait_for(lambda data: data.get("status") == "syncing")
+
+        assert subscriptions(own_redis) == before
+        assert all(len(stream.updates) == 1 for stream in streams)
+    assert requests.get(f"{rita.base_url}/readyz", timeout=10).ok
+
+
+def publish(redis: Redis, person: Person, numbers: Iterable[int]) -> None:
+    """Publish events as Rita does, large ones."""
+    script = redis.register_script(_PUBLISH)
+    for number in numbers:
+        data = f'{{"number": {number}, "filler": "{"x" * 50_000}"}}'
+        script(keys=[channel_of(person.organization_id)], args=[1000, 3600, "data_source_update", data])
+
+
+def numbers(stream: Stream) -> list[Any]:
+    return [event.data["number"] for event in stream.updates]
+
+
+def test_a_browser_that_sleeps_is_dropped_and_replays_all_that_it_missed(ada: Person, own_redis: Redis) -> None:
+    ada.seeded()
+    count, step = 400, 40
+
+    with ada.stream() as awake, ada.stream(reads=False, receive_buffer=4096) as asleep:
+        eventually(lambda: awake.events)
+        for start in range(0, count, step):
+            publish(own_redis, ada, range(start, start + step))
+            eventually(lambda start=start: len(awake.updates) == start + step)
+        asleep.read_on()
+        assert asleep.ended.wait(20), "it was never dropped"
+        seen = numbers(asleep)
+        assert 0 < len(seen) < count
+
+        with ada.stream(after=asleep.last_id) as again:
+            eventually(lambda: len(again.updates) == count - len(seen))
+
+    assert seen + numbers(again) == list(range(count))
+    assert [event.id for event in asleep.updates + again.updates] == [event.id for event in awake.updates]
+
+
+def test_a_stream_ends_when_its_token_does(rita: Processes) -> None:
+    brief = Person(rita.base_url, lifetime=timedelta(seconds=3))
+
+    with brief.stream() as seen:
+        assert seen.ended.wait(10)
+
+    assert "heartbeat" in seen.comments
+    assert seen.comments[-1] == "the token has expired"

@@ -1,0 +1,112 @@
+"""HTTPS: whom we trust, and limits that hold under encryption too."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from app.domain.retry import FAILURES, Failure, Verdict
+from tests.integration.outbound.sockets import (
+    Certificate,
+    Peer,
+    a_certificate,
+    dripping,
+    listening,
+    post,
+    saying,
+    silent,
+)
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+SOON = timedelta(seconds=2)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    """The certificate of the external service's private authority."""
+    return a_certificate(tmp_path_factory.mktemp("certificate"))
+
+
+def test_a_certificate_of_the_given_authority_is_verified(certificate: Certificate) -> None:
+    with listening(saying(OK), tls=certificate.server) as address:
+        outcome = post(f"https://{address}/", ca_file=certificate.ca_file)
+
+    assert outcome.verdict is Verdict.DONE
+
+
+def test_a_certificate_that_nobody_vouches_for_is_final(certificate: Certificate) -> None:
+    with listening(saying(OK), tls=certificate.server) as address:
+        outcome = post(f"https://{address}/")
+
+    assert (outcome.verdict, outcome.error) == FAILURES[Failure.TLS]
+
+
+def test_a_certificate_of_another_host_is_final(tmp_path: Path) -> None:
+    certificate = a_certificate(tmp_path, address="127.0.0.9")
+    with listening(saying(OK), tls=certificate.server) as address:
+        outcome = post(f"https://{address}/", ca_file=certificate.ca_file)
+
+    assert (outcome.verdict, outcome.error) == FAILURES[Failure.TLS]
+
+
+def test_a_certificate_that_has_expired_is_final(tmp_path: Path) -> None:
+    certificate = a_certificate(tmp_path, days=0)
+    with listening(saying(OK), tls=certificate.server) as address:
+        outcome = post(f"https://{address}/", ca_file=certificate.ca_file)
+
+    assert (outcome.verdict, outcome.error) == FAILURES[Failure.TLS]
+
+
+@pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_an_authority_of_the_environment_is_not_trusted(
+    certificate: Certificate, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, certificate.ca_file)
+    with listening(saying(OK), tls=certificate.server) as address:
+        outcome = post(f"https://{address}/")
+
+    assert (outcome.verdict, outcome.error) == FAILURES[Failure.TLS]
+
+
+def test_nothing_is_sent_to_whom_we_do_not_trust(certificate: Certificate) -> None:
+    heard: list[bytes] = []
+    with listening(lambda connection, _: heard.append(connection.recv(65536)), tls=certificate.server) as address:
+        post(f"https://{address}/")
+
+    assert b"".join(heard) == b""
+
+
+def test_a_peer_that_never_answers_the_handshake_is_given_up_in_time() -> None:
+    with listening(silent) as address:
+        outcome = post(f"https://{address}/")
+
+    assert outcome.verdict is Verdict.RETRY
+    assert outcome.duration < SOON
+
+
+def test_a_peer_that_speaks_no_tls_is_tried_again() -> None:
+    with listening(saying(OK)) as address:
+        outcome = post(f"https://{address}/")
+
+    assert outcome.verdict is Verdict.RETRY
+    assert outcome.error
+
+
+@pytest.mark.parametrize(
+    "peer",
+    [
+        dripping(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n" * 3),
+        dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", b"x" * 18),
+    ],
+    ids=["the headers", "the body"],
+)
+def test_a_receiver_that_drips_is_cut_off_at_the_total_limit_under_tls_too(
+    certificate: Certificate, peer: Peer
+) -> None:
+    with listening(peer, tls=certificate.server) as address:
+        outcome = post(f"https://{address}/", ca_file=certificate.ca_file)
+
+    assert (outcome.verdict, outcome.error) == FAILURES[Failure.TOTAL_TIMEOUT]
+    assert outcome.duration < SOON

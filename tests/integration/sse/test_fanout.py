@@ -1,0 +1,81 @@
+"""Many browsers, one subscription: who leaves is forgotten, and a Redis that goes away is survived."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+import requests
+from redis import Redis
+
+from devstack.valkey import Valkey
+from tests.e2e.browser import Person, Stream
+from tests.integration.sse.conftest import Web
+from tests.waiting import eventually
+
+BROWSERS = 50
+
+
+def test_fifty_browsers_share_one_subscription(private_web: Web, valkey: Valkey) -> None:
+    people = [private_web.person() for _ in range(5)]
+    with ExitStack() as opened, Redis.from_url(valkey.url) as redis:
+        streams = [opened.enter_context(people[number % 5].stream()) for number in range(BROWSERS)]
+        eventually(lambda: all(stream.events for stream in streams))
+
+        assert sum(int(client["psub"]) + int(client["sub"]) for client in redis.client_list()) == 1
+        assert redis.pubsub_numpat() == 1
+        private_web.publish(people[0].organization_id, 1)
+        eventually(lambda: sum(len(stream.updates) for stream in streams) == BROWSERS // 5)
+
+    assert all(len(stream.updates) == 1 for stream in streams[::5])
+
+
+def test_a_closed_browser_leaves_the_fan_out_without_waiting_for_an_event(web: Web) -> None:
+    before = web.clients
+    ada = web.person()
+    with ada.stream() as one, ada.stream() as other:
+        eventually(lambda: one.events and other.events)
+        assert web.clients == before + 2
+
+        one.close()
+        eventually(lambda: web.clients == before + 1, within=5)
+
+    eventually(lambda: web.clients == before, within=5)
+
+
+def test_a_refused_stream_leaves_nothing_in_the_fan_out(web: Web) -> None:
+    before = web.clients
+
+    answer = requests.get(f"{web.base_url}/api/sse", params={"ticket": "never-issued"}, timeout=10)
+
+    assert answer.status_code == requests.codes.unauthorized
+    assert web.clients == before
+
+
+def test_a_restart_of_redis_ends_the_streams_and_whoever_comes_back_has_missed_nothing(
+    private_web: Web, valkey: Valkey
+) -> None:
+    ada = private_web.person()
+    with ada.stream() as seen:
+        private_web.publish(ada.organization_id, 1)
+        seen.wait_for(lambda data: data.get("number") == 1)
+        valkey.stop()
+        assert seen.ended.wait(10), "the page must come back to learn what it missed"
+    with ada.stream() as refused:
+        assert refused.status == requests.codes.service_unavailable
+
+    valkey.start()
+    private_web.publish(ada.organization_id, 2)
+    with eventually(lambda: served(ada, after=seen.last_id), within=20) as again:
+        private_web.publish(ada.organization_id, 3)
+        again.wait_for(lambda data: data.get("number") == 3)
+
+    assert [event.data["number"] for event in again.updates] == [2, 3]
+
+
+def served(person: Person, *, after: str) -> Stream | None:
+    """Open a stream, or return None if the server cannot serve one yet."""
+    stream = person.stream(after=after).open()
+    if stream.status == requests.codes.ok:
+        return stream
+    stream.close()
+    return None

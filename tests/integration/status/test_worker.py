@@ -1,0 +1,175 @@
+"""The status worker as a process on RabbitMQ: floods, copies, two of them, a killed child and a stop in the middle."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg2
+import pytest
+
+from tests.e2e.processes import Processes
+from tests.e2e.service import DEAD, Service
+from tests.factories import a_sync_message, a_verification_message
+from tests.integration.status.conftest import Apply, Database, completions
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.rabbitmq
+
+T0 = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+FLOOD = 3_000
+
+
+@contextmanager
+def held(database: Database, connection_id: str) -> Iterator[None]:
+    """Hold a connection's row, so that the batch that names it waits in a child of the pool."""
+    with closing(psycopg2.connect(database.url)) as holder:
+        holder.cursor().execute("SELECT FROM data_source_connections WHERE id = %s FOR UPDATE", [connection_id])
+        yield
+        holder.rollback()
+
+
+def batches_that_wait(database: Database) -> int:
+    query = "SELECT count(*) AS n FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    return int(database(query)[0]["n"])
+
+
+def test_a_lone_message_is_applied_at_once_and_a_flood_entirely(
+    worker: Processes, worker_queue: Service, database_rows: Database
+) -> None:
+    assert worker.children
+    lone, *flood = database_rows.connections(FLOOD + 1)
+    worker_queue.send(*completions([lone]))
+    eventually(lambda: database_rows.completed() == 1, within=2)
+
+    worker_queue.flood(completions(flood))
+
+    eventually(lambda: database_rows.completed() == FLOOD + 1, within=30)
+    eventually(lambda: worker_queue.waiting() == 0)
+    assert worker_queue.waiting(DEAD) == 0
+
+
+def test_a_child_killed_in_the_middle_of_its_batch_loses_nothing(
+    worker: Processes, worker_queue: Service, database_rows: Database
+) -> None:
+    connections = database_rows.connections(1_000)
+    leader, *children = worker.children["worker"].family()
+    assert children
+
+    with held(database_rows, connections[0]["id"]):
+        worker_queue.flood(completions(connections))
+        eventually(lambda: batches_that_wait(database_rows))
+        for child in children:
+            child.kill()
+    eventually(lambda: database_rows.completed() == len(connections), within=30)
+
+    assert leader.is_running()
+    assert worker_queue.waiting(DEAD) == 0
+    assert database_rows("SELECT count(*) AS n FROM operations")[0]["n"] == len(connections)
+
+
+def test_a_stop_in_the_middle_of_a_flood_loses_nothing(
+    processes: Processes, worker: Processes, worker_queue: Service, database_rows: Database
+) -> None:
+    connections = database_rows.connections(FLOOD)
+    with held(database_rows, connections[0]["id"]):
+        worker_queue.flood(completions(connections))
+        eventually(lambda: batches_that_wait(database_rows))
+        worker.children["worker"].family()[0].terminate()
+        eventually(lambda: "Warm shutdown" in worker.log("worker"))
+    eventually(lambda: not worker.children["worker"].is_running, within=30)
+
+    applied, queued = database_rows.completed(), worker_queue.waiting()
+    assert 0 < applied < FLOOD, "the stop came in the middle"
+    assert applied + queued == FLOOD
+    processes.start("worker")
+    eventually(lambda: database_rows.completed() == FLOOD, within=30)
+    assert database_rows("SELECT count(*) AS n, sum(late_reports) AS late FROM operations") == [{"n": FLOOD, "late": 0}]
+
+
+def handled(worker: Processes) -> int:
+    """Return how many messages the workers say they have applied."""
+    return sum(map(int, re.findall(r'"messages": (\d+).*status_messages_applied', worker.all_logs())))
+
+
+def a_history(connection: Mapping[str, str], chance: random.Random) -> list[dict[str, Any]]:
+    """Return what a service reports of a connection over a day, ending with the end of a sync."""
+    messages = []
+    for number in range(chance.randint(3, 6)):
+        began = T0 + timedelta(hours=number)
+        end = chance.choice(["sync_completed", "sync_failed"])
+        error = f"fault {number}" if end == "sync_failed" else None
+        messages += [
+            a_sync_message(connection, "sync_started", timestamp=began.isoformat()),
+            a_sync_message(connection, end, timestamp=(began + timedelta(minutes=5)).isoformat(), error_message=error),
+        ]
+    return messages
+
+
+# What a connection shows of its syncs; the moments are our own clock's, and differ.
+SHOWN = ("status", "last_sync_status", "last_sync_error", "sync_reported_at", "sync_reported_rank")
+
+
+def test_copies_and_reorderings_over_two_workers_end_in_the_state_of_the_same_messages_in_order(
+    processes: Processes, worker: Processes, worker_queue: Service, database_rows: Database, apply: Apply
+) -> None:
+    assert worker
+    chance = random.Random(7)  # noqa: S311 - to be the same every time
+    connections, twins = database_rows.connections(20), database_rows.connections(20)
+    histories = [a_history(connection, chance) for connection in connections]
+    for twin, history in zip(twins, histories, strict=True):
+        address = {"connection_id": twin["id"], "tenant_id": twin["organization_id"]}
+        for message in history:
+            assert apply(message | address) == []
+    messages = [message for history in histories for message in history]
+    shuffled = [*messages, *chance.choices(messages, k=FLOOD - len(messages))]
+    chance.shuffle(shuffled)
+
+    processes.start("worker", as_name="second_worker")
+    before = handled(worker)
+    worker_queue.flood(shuffled)
+    eventually(lambda: handled(worker) - before == FLOOD, within=30)
+    shares = [worker.log(name).count("status_messages_applied") for name in ("worker", "second_worker")]
+    processes.stop("second_worker")
+
+    assert all(shares), "both took part"
+    assert (worker_queue.waiting(), worker_queue.waiting(DEAD)) == (0, 0)
+    for connection, twin in zip(connections, twins, strict=True):
+        ours, expected = database_rows.row(connection["id"]), database_rows.row(twin["id"])
+        assert [ours[name] for name in SHOWN] == [expected[name] for name in SHOWN]
+        assert all(operation["finished_at"] for operation in database_rows.operations(connection["id"]))
+
+
+def test_copies_of_answers_that_name_their_operation_end_each_operation_once(
+    worker: Processes, worker_queue: Service, database_rows: Database
+) -> None:
+    assert worker
+    connections = database_rows.connections(200)
+    asked = [row["id"] for row in database_rows(OPEN_VERIFICATIONS)]
+    assert len(asked) == len(connections)
+    addressed = {str(row["connection_id"]): str(row["id"]) for row in database_rows("SELECT * FROM operations")}
+    answers = [
+        a_verification_message(connection, operation_id=addressed[connection["id"]], options={"spaces": "ENG"})
+        for connection in connections
+    ]
+
+    worker_queue.flood(answers * 5)
+
+    states = "SELECT state, sum(late_reports) AS late, count(*) AS n FROM operations GROUP BY state"
+    expected = [{"state": "succeeded", "late": 4 * len(answers), "n": len(answers)}]
+    eventually(lambda: database_rows(states) == expected, within=20)
+    audited = database_rows("SELECT count(*) AS n FROM audit_logs WHERE action = 'verify.succeeded'")
+    assert audited == [{"n": len(answers)}]
+    idle = database_rows("SELECT DISTINCT status, latest_options FROM data_source_connections")
+    assert idle == [{"status": "idle", "latest_options": {"spaces": "ENG"}}]
+
+
+OPEN_VERIFICATIONS = """
+INSERT INTO operations (id, organization_id, connection_id, kind, origin, state, attempts, created_at)
+SELECT gen_random_uuid(), organization_id, id, 'verify', 'user', 'delivered', 1, now() FROM data_source_connections
+RETURNING id
+"""

@@ -1,0 +1,174 @@
+"""The Celery applications on the session's servers, and hands for what brokers and clocks do between tasks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import timedelta
+from typing import Any
+
+import psycopg2
+import pytest
+from celery import Celery
+from flask import Flask
+from psycopg2.extras import RealDictCursor
+from redis import Redis
+
+from app.config import Settings
+from app.extensions import db
+from app.jobs import WEBHOOKS
+from app.outbound.broker import connected
+from app.outbound.events import channel_of
+from tests.factories import Browser
+
+Sql = Callable[..., list[dict[str, Any]]]
+Job = tuple[str, list[Any]]
+
+
+def _as_environment(settings: Settings) -> dict[str, str]:
+    """Write settings as the environment variables that they would come from."""
+    given = {}
+    for name, value in settings.model_dump(exclude_none=True).items():
+        parts = value if isinstance(value, tuple) else (value,)
+        texts = [str(p.total_seconds()) if isinstance(p, timedelta) else str(p) for p in parts]
+        given[name.upper()] = ",".join(texts)
+    return given
+
+
+@pytest.fixture(scope="session")
+def celery_application(settings: Settings, flask_app: Flask) -> Iterator[Celery]:
+    """The application of `tasks.celery`, which reads the environment when it is first imported; the schema is there."""
+    assert flask_app.extensions["settings"] is settings
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in _as_environment(settings).items():
+            environment.setenv(name, value)
+        from tasks import celery  # noqa: PLC0415 - not before the environment is set
+    assert celery.settings == settings
+    yield celery.app
+    with celery.flask_app.app_context():
+        db.engine.dispose()
+    celery.flask_app.extensions["redis"].close()
+
+
+@pytest.fixture
+def tasks_app(celery_application: Celery) -> Flask:  # noqa: ARG001 - it is made by the import
+    """The Flask application that the tasks run in."""
+    from tasks import celery  # noqa: PLC0415
+
+    made: Flask = celery.flask_app
+    return made
+
+
+@pytest.fixture
+def run(celery_application: Celery) -> Callable[..., None]:
+    """Run a task here and now, by the name under which jobs ask for it."""
+
+    def call(name: str, *args: Any) -> None:
+        celery_application.tasks[name](*args)
+
+    return call
+
+
+@pytest.fixture
+def sql(settings: Settings) -> Sql:
+    """Run SQL as the owner: the hand that turns clocks and breaks things."""
+
+    def execute(statement: str, **values: Any) -> list[dict[str, Any]]:
+        with (
+            closing(psycopg2.connect(settings.owner_database_url)) as connection,
+            connection,
+            connection.cursor(cursor_factory=RealDictCursor) as cursor,
+        ):
+            cursor.execute("SELECT set_config('app.system', 'on', true)")
+            cursor.execute(statement, values)
+            return [dict(row) for row in cursor.fetchall()] if cursor.description else []
+
+    return execute
+
+
+@pytest.fixture
+def take_jobs(settings: Settings, celery_application: Celery) -> Iterator[Callable[[], list[Job]]]:
+    """Take the jobs that are waiting in the broker, as (task's name, arguments); none is left over for other tests."""
+
+    def take() -> list[Job]:
+        taken = []
+        with connected(settings.rabbitmq_url) as connection:
+            queue = celery_application.amqp.queues[WEBHOOKS].bind(connection.default_channel)
+            queue.declare()
+            while (message := queue.get(accept=["json"])) is not None:
+                message.ack()
+                taken.append((message.headers["task"], message.decode()[0]))
+        return taken
+
+    take()
+    yield take
+    take()
+
+
+@pytest.fixture
+def beat(run: Callable[..., None], take_jobs: Callable[[], list[Job]]) -> Callable[[], None]:
+    """Do what beat and a webhook worker do between them: dispatch what is due, and run the jobs that are waiting."""
+
+    def once() -> None:
+        run("housekeeping.dispatch")
+        for name, arguments in take_jobs():
+            run(name, *arguments)
+
+    return once
+
+
+class Desk:
+    """A person whose presses are real, and the rows that come of them."""
+
+    def __init__(self, web: Flask, sql: Sql) -> None:
+        self.browser = Browser(web)
+        self._sql = sql
+
+    def sync(self) -> str:
+        """Press sync on a connection that needs no credentials; return the operation's id."""
+        path = f"/api/data-sources/{self.browser.seeded('websearch')}"
+        self.browser.put(path, {"config": {"region": "eu"}})
+        return self._opened(self.browser.post(f"{path}/sync").json["data"])
+
+    def verify(self) -> str:
+        """Press verify; return the operation's id."""
+        path = f"/api/data-sources/{self.browser.seeded('confluence')}"
+        sent = {"credentials": {"api_token": "hunter2"}, "settings": {"spaces": "ENG"}}
+        return self._opened(self.browser.post(f"{path}/verify", sent).json)
+
+    def operation(self, operation_id: str) -> dict[str, Any]:
+        """Return an operation's row."""
+        (row,) = self._sql("SELECT * FROM operations WHERE id = %(id)s", id=operation_id)
+        return row
+
+    def connection(self, operation_id: str) -> dict[str, Any]:
+        """Return the row of an operation's connection."""
+        connection_id = self.operation(operation_id)["connection_id"]
+        (row,) = self._sql("SELECT * FROM data_source_connections WHERE id = %(id)s", id=connection_id)
+        return row
+
+    def turn(self, operation_id: str, **fields: Any) -> None:
+        """Set fields of an operation, its clocks above all."""
+        assignments = ", ".join(f"{name} = %({name})s" for name in fields)
+        self._sql(f"UPDATE operations SET {assignments} WHERE id = %(id)s", id=operation_id, **fields)  # noqa: S608
+
+    @staticmethod
+    def _opened(answer: dict[str, Any]) -> str:
+        return str(answer["operation_id"])
+
+
+@pytest.fixture
+def desk(web: Flask, sql: Sql, take_jobs: object, receiver: object) -> Desk:  # noqa: ARG001 - fresh for each
+    return Desk(web, sql)
+
+
+@pytest.fixture
+def pushed(redis: Redis, desk: Desk) -> Callable[[], dict[str, Any]]:
+    """Return the newest event that was pushed to the organization's browsers."""
+
+    def newest() -> dict[str, Any]:
+        ((_, fields),) = redis.xrevrange(f"{channel_of(desk.browser.organization_id)}:events", count=1)
+        return dict(json.loads(fields[b"data"]))
+
+    return newest

@@ -1,0 +1,176 @@
+"""The dead-letter queue and the operator's commands on it, over RabbitMQ and over kombu's Redis transport."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskCliRunner
+from kombu import Connection
+
+from app import create_app
+from app.config import Settings
+from app.extensions import db
+from app.outbound.broker import DEAD_LETTERS, DeadLetter, DeadLetterQueue, bury_reliably, connected, declare
+from devstack.valkey import Valkey
+from tests.e2e.service import Service
+
+NOT_TEXT = bytes(range(256))
+
+
+@pytest.fixture(params=[pytest.param("RabbitMQ", marks=pytest.mark.rabbitmq), "Redis"])
+def broker_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A broker's address; its dead-letter queue is there, and empty."""
+    if request.param == "RabbitMQ":
+        url: str = request.getfixturevalue("rabbitmq_url")
+        service = Service(url)
+        service.delete(DEAD_LETTERS)
+        yield url
+        service.delete(DEAD_LETTERS)
+        return
+    with Valkey(tmp_path / "valkey") as valkey:
+        yield valkey.database_url(1)
+
+
+@pytest.fixture
+def origin(broker_url: str) -> Iterator[str]:
+    """A queue that letters come from, of this test's own."""
+    name = f"origin.{uuid4().hex[:8]}"
+    with connected(broker_url) as connection:
+        declare(connection.default_channel, [name])
+    yield name
+    if broker_url.startswith("amqp"):
+        Service(broker_url).delete(name)
+
+
+@pytest.fixture
+def operator(settings: Settings, broker_url: str) -> Iterator[FlaskCliRunner]:
+    """Somebody at `flask --app app`, whose application is on this broker."""
+    made = create_app(settings.model_copy(update={"rabbitmq_url": broker_url, "status_queues": ("unused.default",)}))
+    yield made.test_cli_runner()
+    with made.app_context():
+        db.engine.dispose()
+
+
+def look(url: str) -> list[DeadLetter]:
+    with connected(url) as connection:
+        return DeadLetterQueue(connection).look(limit=100)
+
+
+def a_letter(body: bytes, *, queue: str, reason: str = "not_json", detail: str = "why") -> DeadLetter:
+    return DeadLetter(body, reason, detail=detail, queue=queue)
+
+
+def taken(url: str, queue: str) -> list[Any]:
+    """Take what a queue holds."""
+    messages = []
+    with Connection(url) as connection, connection.channel() as channel:
+        while (message := channel.basic_get(queue, no_ack=True)) is not None:
+            messages.append(channel.message_to_python(message) if url.startswith("redis") else message)
+    return messages
+
+
+def raw(body: str | bytes) -> bytes:
+    return body.encode() if isinstance(body, str) else bytes(body)
+
+
+def test_a_letter_keeps_its_body_byte_for_byte_with_its_reason_and_its_origin(broker_url: str, origin: str) -> None:
+    bury_reliably(broker_url, [a_letter(NOT_TEXT, queue=origin, detail="\u2028 ☃ words")])
+
+    (letter,) = look(broker_url)
+
+    assert (letter.body, letter.reason, letter.queue) == (NOT_TEXT, "not_json", origin)
+    assert letter.detail == "\u2028 ☃ words"
+    assert letter.died_at.startswith("20")
+
+
+def test_looking_leaves_every_letter_in_its_place(broker_url: str, origin: str) -> None:
+    bodies = [b"%d" % number for number in range(5)]
+    bury_reliably(broker_url, [a_letter(body, queue=origin) for body in bodies])
+
+    assert [letter.body for letter in look(broker_url)] == bodies
+    assert [letter.body for letter in look(broker_url)] == bodies
+
+
+def test_a_limit_takes_the_oldest(broker_url: str, origin: str) -> None:
+    bury_reliably(broker_url, [a_letter(b"%d" % number, queue=origin) for number in range(5)])
+
+    with connected(broker_url) as connection:
+        assert DeadLetterQueue(connection).drop(limit=3) == 3
+
+    assert [letter.body for letter in look(broker_url)] == [b"3", b"4"]
+
+
+def test_a_replay_puts_each_letter_back_on_its_own_queue_as_the_service_sent_it(broker_url: str, origin: str) -> None:
+    nowhere = f"{origin}.default"
+    bury_reliably(broker_url, [a_letter(b"first", queue=origin), a_letter(NOT_TEXT, queue=origin)])
+
+    with connected(broker_url) as connection:
+        count = DeadLetterQueue(connection).replay(limit=10, default_queue=nowhere)
+
+    replayed = taken(broker_url, origin)
+    assert count == 2
+    assert [raw(message.body) for message in replayed] == [b"first", NOT_TEXT]
+    assert not any(name.startswith("x-rita") for message in replayed for name in message.headers)
+
+
+def test_a_detail_is_cut_so_that_the_headers_fit_a_frame(broker_url: str, origin: str) -> None:
+    bury_reliably(broker_url, [a_letter(b"x", queue=origin, detail="ü" * 100_000)])
+
+    (letter,) = look(broker_url)
+
+    assert 0 < len(letter.detail) <= 500
+
+
+@pytest.mark.parametrize("command", [["list"], ["list", "--json"], ["replay"], ["drop", "--yes"]], ids=" ".join)
+def test_a_command_on_an_empty_queue_finds_nothing_and_says_so(operator: FlaskCliRunner, command: list[str]) -> None:
+    done = operator.invoke(args=["dead-letters", *command])
+
+    assert done.exit_code == 0, done.output
+    assert "0 dead letters" in done.output or command == ["list", "--json"]
+
+
+def test_a_list_shows_reason_detail_and_body_and_as_json_one_object_a_line(
+    operator: FlaskCliRunner, broker_url: str, origin: str
+) -> None:
+    bury_reliably(
+        broker_url, [a_letter(b'{"a": "\xc3\xbc"}', queue=origin, detail="because"), a_letter(b"\xff", queue=origin)]
+    )
+
+    for_people = operator.invoke(args=["dead-letters", "list"]).output
+    for_programs = [
+        json.loads(line) for line in operator.invoke(args=["dead-letters", "list", "--json"]).stdout.splitlines()
+    ]
+
+    assert "because" in for_people
+    assert '{"a": "ü"}' in for_people
+    assert "2 dead letters" in for_people
+    assert [(row["reason"], row["queue"]) for row in for_programs] == [("not_json", origin)] * 2
+    assert for_programs[0]["body"] == '{"a": "ü"}'
+
+
+def test_a_drop_asks_first(operator: FlaskCliRunner, broker_url: str, origin: str) -> None:
+    bury_reliably(broker_url, [a_letter(b"x", queue=origin)])
+
+    refused = operator.invoke(args=["dead-letters", "drop"], input="n\n")
+    assert refused.exit_code != 0
+    assert len(look(broker_url)) == 1
+    agreed = operator.invoke(args=["dead-letters", "drop"], input="y\n")
+
+    assert "Dropped 1" in agreed.output
+
+
+def test_a_broker_that_is_away_is_said_in_one_line(settings: Settings, flask_app: Flask) -> None:
+    assert flask_app
+    away = create_app(settings.model_copy(update={"rabbitmq_url": "amqp://guest:secret@127.0.0.1:1//"}))
+
+    done = away.test_cli_runner().invoke(args=["dead-letters", "list"])
+
+    assert done.exit_code == 1
+    assert done.output.startswith("Error: The broker does not answer")
+    assert "secret" not in done.output

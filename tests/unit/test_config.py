@@ -1,0 +1,239 @@
+"""The settings as a process meets them: an environment that allows a start, or one message that says why not."""
+
+from __future__ import annotations
+
+import base64
+from datetime import timedelta
+
+import pytest
+from cryptography.fernet import Fernet
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from standardwebhooks import Webhook
+
+from app.config import Settings, SettingsError
+
+GOOD = {
+    "DATABASE_URL": "postgresql://app:hidden-word@db/rita",
+    "RABBITMQ_URL": "amqp://app:hidden-word@broker:5672//",
+    "REDIS_URL": "redis://:hidden-word@redis:6379/0",
+    "AUTOMATION_WEBHOOK_URL": "https://automation.example.org/hook",
+    "AUTOMATION_AUTH": "Bearer hidden-word",
+    "JWT_SECRET": "hidden-word-that-is-long-enough-for-it",
+    "SEAL_KEYS": Fernet.generate_key().decode(),
+}
+MISSING = ["DATABASE_URL", "RABBITMQ_URL", "REDIS_URL", "AUTOMATION_WEBHOOK_URL", "AUTOMATION_AUTH", "SEAL_KEYS"]
+PUBLIC_KEY = (
+    ec.generate_private_key(ec.SECP256R1())
+    .public_key()
+    .public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    .decode()
+)
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An environment that allows a start, for tests to change."""
+    for name, value in GOOD.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+def refusal() -> str:
+    with pytest.raises(SettingsError) as ended:
+        Settings.from_environment()
+    return str(ended.value)
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_good_environment_is_enough() -> None:
+    settings = Settings.from_environment()
+
+    assert settings.environment == "production"
+    assert settings.automation_webhook_url == GOOD["AUTOMATION_WEBHOOK_URL"]
+    assert settings.owner_database_url == settings.database_url
+    assert settings.status_queues == ("data_source_status",)
+    assert settings.enabled_data_source_types == ()
+
+
+def test_an_empty_environment_is_told_all_that_is_missing_at_once() -> None:
+    message = refusal()
+
+    assert [name for name in MISSING if f"{name}: is missing" not in message] == []
+
+
+def test_the_lack_of_a_jwt_key_is_told(environment: pytest.MonkeyPatch) -> None:
+    environment.delenv("JWT_SECRET")
+
+    assert "set exactly one of JWT_SECRET, JWT_PUBLIC_KEY and JWT_JWKS_URL" in refusal()
+
+
+def test_an_empty_value_is_a_missing_one(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("REDIS_URL", "")
+
+    assert "REDIS_URL: is missing" in refusal()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("AUTOMATION_WEBHOOK_URL", "http://hidden-word.example.org/hook"),
+        ("AUTOMATION_WEBHOOK_URL", "http://127.0.0.1.hidden-word.org/hook"),
+        ("AUTOMATION_WEBHOOK_URL", "http://10.0.0.1/hidden-word"),
+        ("AUTOMATION_WEBHOOK_URL", "https://ada:hidden-word@automation.example.org/"),
+        ("AUTOMATION_WEBHOOK_URL", "https://hidden-word@automation.example.org/"),
+        ("AUTOMATION_WEBHOOK_URL", "ftp://hidden-word.example.org/"),
+        ("AUTOMATION_WEBHOOK_URL", "https:///hidden-word"),
+        ("AUTOMATION_WEBHOOK_URL", "hidden-word"),
+        ("JWT_SECRET", "hidden-word"),
+        ("JWT_SECRET", "hidden-word" + "x" * 20),
+        ("JWT_JWKS_URL", "http://hidden-word.example.org/jwks"),
+        ("JWT_PUBLIC_KEY", "hidden-word"),
+        ("SEAL_KEYS", "hidden-word"),
+        ("SEAL_KEYS", f"{GOOD['SEAL_KEYS']},hidden-word"),
+        ("SEAL_KEYS", " , "),
+        ("WEBHOOK_SIGNING_SECRET", "whsec_hidden-word"),
+        ("WEBHOOK_SIGNING_SECRET", "whsec_" + base64.b64encode(b"x" * 23).decode()),
+        ("WEBHOOK_SIGNING_SECRET", "whsec_" + base64.b64encode(b"x" * 65).decode()),
+        ("DATABASE_URL", "mysql://app:hidden-word@db/rita"),
+        ("MIGRATION_DATABASE_URL", "hidden-word"),
+        ("RABBITMQ_URL", "sqs://hidden-word"),
+        ("REDIS_URL", "http://hidden-word"),
+        ("AUTOMATION_AUTH", "Bearer hidden-word\n"),
+        ("AUTOMATION_AUTH", "Bearer hidden-word \u20ac"),
+        ("WEBHOOK_CA_FILE", "/nowhere/hidden-word.pem"),
+        ("ENVIRONMENT", "hidden-word"),
+        ("LOG_LEVEL", "hidden-word"),
+        ("PORT", "hidden-word"),
+        ("PORT", "0"),
+        ("PORT", "65536"),
+        ("WEB_PROCESSES", "0"),
+        ("OPERATION_RETENTION_DAYS", "0"),
+        ("STATUS_QUEUES", ","),
+        ("VERIFY_RETRY_SECONDS", ","),
+        ("VERIFY_RETRY_SECONDS", "1,0"),
+        ("SYNC_RETRY_SECONDS", "5,-1"),
+        ("SYNC_RETRY_SECONDS", "5,hidden-word"),
+        ("WEBHOOK_READ_SECONDS", "0"),
+        ("WEBHOOK_TOTAL_SECONDS", "-1"),
+        ("VERIFY_DEADLINE_SECONDS", "nan"),
+        ("VERIFY_DEADLINE_SECONDS", "inf"),
+        ("SYNC_SILENCE_DEADLINE_SECONDS", "1e20"),
+        ("DISPATCH_INTERVAL_SECONDS", "hidden-word"),
+    ],
+)
+def test_an_unsafe_setting_stops_the_start_and_is_named_without_its_value(
+    environment: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    environment.setenv(name, value)
+
+    message = refusal()
+
+    assert name in message
+    assert "hidden-word" not in message
+
+
+def test_two_jwt_keys_are_one_too_many(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("JWT_PUBLIC_KEY", PUBLIC_KEY)
+
+    assert "set exactly one of JWT_SECRET, JWT_PUBLIC_KEY and JWT_JWKS_URL" in refusal()
+
+
+def test_an_unknown_type_is_named_with_those_that_are_known(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("ENABLED_DATA_SOURCE_TYPES", "jira,fax")
+
+    assert "ENABLED_DATA_SOURCE_TYPES: names fax; known are jira, gdrive, slack, notion, zendesk" in refusal()
+
+
+def test_a_seeded_type_cannot_be_turned_on_a_second_time(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("ENABLED_DATA_SOURCE_TYPES", "confluence")
+
+    assert "ENABLED_DATA_SOURCE_TYPES" in refusal()
+
+
+def test_everything_unsafe_is_told_at_once(environment: pytest.MonkeyPatch) -> None:
+    environment.delenv("DATABASE_URL")
+    environment.setenv("AUTOMATION_WEBHOOK_URL", "http://example.org")
+    environment.setenv("SEAL_KEYS", "no key")
+    environment.setenv("VERIFY_DEADLINE_SECONDS", "0")
+
+    message = refusal()
+
+    told = ["DATABASE_URL", "AUTOMATION_WEBHOOK_URL", "SEAL_KEYS", "VERIFY_DEADLINE_SECONDS"]
+    assert [name for name in told if name not in message] == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://localhost:8080/hook",
+        "http://127.0.0.1:8080/hook",
+        "http://[::1]:8080/hook",
+        "https://automation.example.org:8443/hook?tenant=1",
+    ],
+)
+def test_https_is_taken_anywhere_and_plain_http_on_loopback(environment: pytest.MonkeyPatch, url: str) -> None:
+    environment.setenv("AUTOMATION_WEBHOOK_URL", url)
+
+    assert Settings.from_environment().automation_webhook_url == url
+
+
+def test_lists_are_separated_by_commas_and_blanks_do_not_count(environment: pytest.MonkeyPatch) -> None:
+    keys = [Fernet.generate_key().decode() for _ in range(2)]
+    environment.setenv("SEAL_KEYS", f"{keys[0]} , {keys[1]},")
+    environment.setenv("STATUS_QUEUES", "data_source.sync_status, data_source.verification_status")
+    environment.setenv("ENABLED_DATA_SOURCE_TYPES", "jira,,slack")
+    environment.setenv("VERIFY_RETRY_SECONDS", "1, 2.5")
+
+    settings = Settings.from_environment()
+
+    assert settings.seal_keys == tuple(keys)
+    assert settings.status_queues == ("data_source.sync_status", "data_source.verification_status")
+    assert list(settings.source_types.creatable) == ["jira", "slack"]
+    assert settings.waits("verify") == (timedelta(seconds=1), timedelta(seconds=2.5))
+
+
+@pytest.mark.parametrize("escaped", [PUBLIC_KEY, PUBLIC_KEY.replace("\n", "\\n")], ids=["as it is", "escaped"])
+def test_a_public_key_may_have_its_line_breaks_escaped(environment: pytest.MonkeyPatch, escaped: str) -> None:
+    environment.delenv("JWT_SECRET")
+    environment.setenv("JWT_PUBLIC_KEY", escaped)
+
+    assert Settings.from_environment().jwt_public_key == PUBLIC_KEY
+
+
+@pytest.mark.parametrize("length", [24, 31, 32, 64])
+@pytest.mark.parametrize("padding", ["=", ""], ids=["padded", "unpadded"])
+def test_every_signing_secret_that_is_taken_can_sign(
+    environment: pytest.MonkeyPatch, length: int, padding: str
+) -> None:
+    secret = "whsec_" + base64.b64encode(b"x" * length).decode().rstrip("=")
+    environment.setenv("WEBHOOK_SIGNING_SECRET", secret + padding * (-len(secret[6:]) % 4))
+
+    taken = Settings.from_environment().webhook_signing_secret
+
+    assert taken is not None
+    assert Webhook(taken)
+
+
+def test_the_owner_is_a_role_of_its_own_where_one_is_named(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("MIGRATION_DATABASE_URL", "postgresql://owner@db/rita")
+
+    assert Settings.from_environment().owner_database_url == "postgresql://owner@db/rita"
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_syncs_delivery_has_time_for_every_attempt_at_its_slowest() -> None:
+    settings = Settings.from_environment()
+
+    waits = sum(settings.sync_retry_seconds, timedelta(0)) * 1.1
+    posts = settings.webhook_total_seconds * (len(settings.sync_retry_seconds) + 1)
+    assert settings.patience.sync_delivery > waits + posts
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_verifications_attempts_fit_into_its_deadline() -> None:
+    settings = Settings.from_environment()
+
+    waits = sum(settings.verify_retry_seconds, timedelta(0)) * 1.1
+    posts = settings.webhook_total_seconds * (len(settings.verify_retry_seconds) + 1)
+    assert settings.patience.verify > waits + posts
