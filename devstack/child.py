@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import random
 import signal
 import socket
 import subprocess
@@ -31,6 +32,9 @@ BURIAL = timedelta(seconds=5)
 # A process number is used again no sooner than this, and no step of the clock between two runs is larger by chance.
 SAME_START = timedelta(minutes=1)
 LINES_SHOWN = 20
+# Below those that a kernel gives to outgoing connections (from 32768 on Linux, from 49152 elsewhere): one of those can
+# be taken between our look and the server's start.
+SERVER_PORTS = range(20_000, 32_768)
 
 
 class StartError(Exception):
@@ -60,13 +64,11 @@ def is_free(port: int) -> bool:
 
 
 def free_port(*preferred: int) -> int:
-    """Return the first preferred port that is free, or any free one."""
-    for port in preferred:
+    """Return the first preferred port that is free, or any free one. Raises StartError when there is none."""
+    for port in (*preferred, *random.sample(SERVER_PORTS, k=len(SERVER_PORTS))):
         if is_free(port):
             return port
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+    raise StartError(f"No port of {SERVER_PORTS[0]} to {SERVER_PORTS[-1]} is free.")
 
 
 def kept_port(file: Path) -> int:

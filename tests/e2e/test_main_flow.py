@@ -36,7 +36,7 @@ def test_a_verification_is_asked_by_webhook_and_its_answer_reaches_every_browser
 
     assert pressed["status"] == "verifying"
     assert set(webhook.json) == COMMON_KEYS | {"settings", "credentials"}
-    assert webhook.json["source"], webhook.json["action"] == ("rita-chat", "verify_credentials")
+    assert (webhook.json["source"], webhook.json["action"]) == ("rita-chat", "verify_credentials")
     assert webhook.json["credentials"] == CREDENTIALS
     assert webhook.json["tenant_id"] == str(ada.organization_id)
     assert webhook.headers["authorization"] == rita.environ["AUTOMATION_AUTH"]
