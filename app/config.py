@@ -166,6 +166,9 @@ class Settings(BaseSettings):
     webhook_connect_seconds: Seconds = timedelta(seconds=3)
     webhook_read_seconds: Seconds = timedelta(seconds=10)
     webhook_total_seconds: Seconds = timedelta(seconds=12)
+    # So many attempts in a row that find the receiver down, of whatever operations, stop all but a probe at a time.
+    webhook_failures_to_park: int = Field(default=10, ge=1)
+    webhook_probe_seconds: Seconds = timedelta(seconds=5)
     verify_retry_seconds: SecondsList = retry.VERIFY_WAITS
     sync_retry_seconds: SecondsList = retry.SYNC_WAITS
 

@@ -36,6 +36,8 @@ def _common(settings: Settings) -> dict[str, Any]:
         "broker_connection_max_retries": None,
         "broker_connection_timeout": 4,
         "broker_pool_acquire_timeout": 5,
+        # A channel that the broker closes costs the channel, not the process.
+        "broker_channel_error_retry": True,
         # A reconnecting worker would otherwise be locked out of its own control queue, and exit.
         "control_queue_exclusive": False,
         "control_queue_durable": True,

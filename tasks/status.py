@@ -17,17 +17,17 @@ from app.outbound.broker import DeadLetter, bury_reliably
 from app.outbound.sealing import seals
 from app.services import status_updates
 from app.unit_of_work import unit_of_work
+from tasks import consumer
 from tasks.celery import status_app
-from tasks.consumer import APPLY_MESSAGES
 
 log = structlog.get_logger()
 
 # The fault of one message's content, or of our code at it: the others must not wait for that to be mended. Anything
 # else (the database is away, a table is missing) is no message's fault, and then none is given up.
-FAULTS_OF_ONE = (DataError, IntegrityError, errors.AppError, ArithmeticError, AttributeError, LookupError, TypeError)
+FAULTS_OF_ONE = (DataError, IntegrityError, errors.AppError, *consumer.FAULTS_OF_ONE)
 
 
-@status_app.task(name=APPLY_MESSAGES, shared=False, Request="tasks.consumer:BatchRequest")
+@status_app.task(name=consumer.APPLY_MESSAGES, shared=False, Request="tasks.consumer:BatchRequest")
 def apply_messages(raw: Sequence[tuple[str, str]]) -> None:
     """Apply raw messages, each (queue, body), in the order of their arrival.
 

@@ -89,6 +89,8 @@ def settings(private_servers: Servers, database: tuple[str, str], receiver: Rece
         seal_keys=(Fernet.generate_key().decode(),),
         verify_retry_seconds=("0.2", "0.2"),
         sync_retry_seconds=("0.2", "0.2", "0.2"),
+        # Of receivers that are down there are many here, one after the other.
+        webhook_failures_to_park=1_000_000,
         enabled_data_source_types=("jira",),
     )
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import any_, literal, or_, select, update
+from sqlalchemy import ColumnElement, any_, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 from sqlalchemy.types import Uuid
@@ -30,6 +30,8 @@ PRESS_HINT = timedelta(seconds=1)
 DISPATCH_HINT = timedelta(seconds=10)
 # A claim outlives the POST by this much, for the look-up of a name has no limit of its own.
 CLAIM_MARGIN = timedelta(seconds=20)
+# What a person reads of an operation that waits for the receiver itself.
+PARKED = "The external service does not answer at present; the request waits for it"
 # One sweep takes this many; the next follows at once if there are more.
 SWEEP = 500
 
@@ -103,13 +105,7 @@ def claim(session: Session, operation_id: UUID, *, lease: timedelta, now: dateti
     """
     claimed = (
         update(ledger.OPERATIONS)
-        .where(
-            OPERATIONS.id == operation_id,
-            OPERATIONS.state == "pending",
-            OPERATIONS.next_attempt_at <= now,
-            OPERATIONS.deadline_at > now,
-            or_(OPERATIONS.claimed_until.is_(None), OPERATIONS.claimed_until < now),
-        )
+        .where(OPERATIONS.id == operation_id, OPERATIONS.deadline_at > now, *_due(now))
         .values(attempts=OPERATIONS.attempts + 1, claimed_until=now + lease + CLAIM_MARGIN)
         .returning(*ledger.OPERATION_COLUMNS)
     )
@@ -119,6 +115,12 @@ def claim(session: Session, operation_id: UUID, *, lease: timedelta, now: dateti
     operation = Operation(**row._asdict())
     connection_type = session.scalar(select(COLUMNS.type).where(COLUMNS.id == operation.connection_id))
     return Claim(operation, connection_type or "")
+
+
+def park(session: Session, operation_id: UUID, *, until: datetime, now: datetime) -> None:
+    """Let a due operation wait for the receiver, without spending an attempt."""
+    parked = update(ledger.OPERATIONS).where(OPERATIONS.id == operation_id, *_due(now))
+    session.execute(parked.values(next_attempt_at=until, queued_until=None, last_attempt_error=PARKED))
 
 
 def record_attempt(
@@ -161,12 +163,7 @@ def take_due(session: Session, *, now: datetime) -> list[UUID]:
     """
     due = (
         select(OPERATIONS.id)
-        .where(
-            OPERATIONS.state == "pending",
-            OPERATIONS.next_attempt_at <= now,
-            or_(OPERATIONS.queued_until.is_(None), OPERATIONS.queued_until <= now),
-            or_(OPERATIONS.claimed_until.is_(None), OPERATIONS.claimed_until < now),
-        )
+        .where(*_due(now), or_(OPERATIONS.queued_until.is_(None), OPERATIONS.queued_until <= now))
         .order_by(OPERATIONS.next_attempt_at)
         .limit(SWEEP)
         .with_for_update(skip_locked=True)
@@ -205,6 +202,12 @@ def expire(session: Session, connection_ids: Sequence[UUID], *, now: datetime) -
             if operation.deadline_at is not None and operation.deadline_at <= now and not held:
                 lifecycle.expire(found, operation, now=now)
     return ledger.write(session, cases.values(), actor=SYSTEM, now=now)
+
+
+def _due(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    """Return what makes an attempt due: the operation waits for one, its time has come, and no worker holds it."""
+    free = or_(OPERATIONS.claimed_until.is_(None), OPERATIONS.claimed_until < now)
+    return OPERATIONS.state == "pending", OPERATIONS.next_attempt_at <= now, free
 
 
 def _refuse_while_running(found: Case) -> None:

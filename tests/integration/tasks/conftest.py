@@ -123,7 +123,12 @@ class Desk:
 
     def __init__(self, web: Flask, sql: Sql) -> None:
         self.browser = Browser(web)
+        self._web = web
         self._sql = sql
+
+    def another(self) -> Desk:
+        """Return somebody of another organization."""
+        return Desk(self._web, self._sql)
 
     def sync(self) -> str:
         """Press sync on a connection that needs no credentials; return the operation's id."""
