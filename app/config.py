@@ -184,6 +184,9 @@ class Settings(BaseSettings):
         Field(min_length=1)
     )
 
+    # What Prometheus shows at /metrics; without it the page is not served.
+    metrics_token: Annotated[str, Field(min_length=16), AfterValidator(_header_value)] | None = None
+
     enabled_data_source_types: Annotated[Names, AfterValidator(_known_types)] = ()
 
     verify_deadline_seconds: Seconds = timedelta(minutes=2)
