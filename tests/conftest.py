@@ -25,8 +25,10 @@ from redis import Redis
 from app import create_app
 from app.config import Settings
 from app.extensions import db
+from app.outbound.broker import TASKS
 from devstack.databases import create_database, drop_database
 from devstack.servers import Servers, servers
+from tests.e2e.service import QUEUES, Service, channel
 from tests.factories import forget_organizations
 from tests.receiver import Receiver
 
@@ -52,8 +54,21 @@ def private_servers() -> Iterator[Servers]:
     try:
         with servers(directory / "servers", environ=given, keep=False) as started:
             yield started
+            leave_as_found(started)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def leave_as_found(named: Servers) -> None:
+    """Remove what tests leave in a Redis and a RabbitMQ that outlive them."""
+    with Redis.from_url(named.redis_url) as redis:
+        for key in redis.scan_iter("rita:*", count=1_000):
+            redis.delete(key)
+    if named.rabbitmq_url.startswith("amqp"):
+        Service(named.rabbitmq_url).delete(*QUEUES)
+        with channel(named.rabbitmq_url) as opened:
+            for exchange in (TASKS, "celery"):
+                opened.exchange_delete(exchange)
 
 
 @pytest.fixture(scope="session")
