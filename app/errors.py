@@ -156,6 +156,16 @@ class SecretRefused(Invalid):
     code, title = "secret_refused", "Secret refused"
 
 
+class RateLimited(AppError):
+    """The organization has asked too often; `retry_after` seconds from now it may again."""
+
+    status, code, title = 429, "rate_limited", "Too many requests"
+
+    def __init__(self, message: str, *, retry_after: int) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.retry_after = retry_after
+
+
 class CreationUnavailable(AppError):
     """No type is turned on whose connections could be created."""
 

@@ -90,6 +90,10 @@ def settings(private_servers: Servers, database: tuple[str, str], receiver: Rece
         verify_retry_seconds=("0.2", "0.2"),
         sync_retry_seconds=("0.2", "0.2", "0.2"),
         enabled_data_source_types=("jira",),
+        # Far above what a test asks for; those of the limits set their own.
+        verify_rate_limit="10000/second",
+        sync_rate_limit="10000/second",
+        ticket_rate_limit="10000/second",
     )
 
 

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from uuid6 import uuid7
 
 from app import errors, extensions
-from app.api import auth, schemas
+from app.api import auth, limits, schemas
 from app.api.data_sources import connection_uuid
 from app.api.requests import answer, body
 from app.domain import lifecycle
@@ -31,6 +31,7 @@ blueprint.before_request(auth.authenticate)
 @blueprint.post("/<connection_id>/verify")
 def verify(connection_id: str) -> Response:
     """Ask the external service whether these credentials are good. Nothing of the body is stored."""
+    limits.spend("verify", limit=extensions.settings().verify_rate_limit)
     wanted = connection_uuid(connection_id)
     sent = body(schemas.VerifyBody)
     who, patience = auth.current(), extensions.settings().patience
@@ -65,6 +66,7 @@ def verify(connection_id: str) -> Response:
 @blueprint.post("/<connection_id>/sync")
 def sync(connection_id: str) -> Response:
     """Ask the external service to sync; `force` takes the place of what runs."""
+    limits.spend("sync", limit=extensions.settings().sync_rate_limit)
     wanted = connection_uuid(connection_id)
     sent = body(schemas.SyncBody, optional=True)
     who = auth.current()

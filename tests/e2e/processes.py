@@ -59,6 +59,9 @@ def environment(
         "SYNC_RETRY_SECONDS": "0.3,0.3,0.3",
         "DISPATCH_INTERVAL_SECONDS": "0.2",
         "EXPIRY_INTERVAL_SECONDS": "0.5",
+        "VERIFY_RATE_LIMIT": "10000/second",
+        "SYNC_RATE_LIMIT": "10000/second",
+        "TICKET_RATE_LIMIT": "10000/second",
     } | changes
 
 
