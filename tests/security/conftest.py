@@ -11,6 +11,15 @@ from flask import Flask
 from app.config import Settings
 from tests.factories import forget_organizations
 from tests.integration.sse.conftest import Web, serving
+from tests.integration.status.conftest import apply, celery_module, letters, superuser_url  # noqa: F401 - fixtures
+from tests.integration.tasks.conftest import (  # noqa: F401 - fixtures
+    celery_application,
+    desk,
+    run,
+    sql,
+    take_jobs,
+    tasks_app,
+)
 
 
 @pytest.fixture(scope="package")
@@ -26,3 +35,9 @@ def web(live: Web) -> Iterator[Flask]:
     """Its application. The session's own must open no stream: its reader would outlive the session's Redis."""
     yield live.app
     forget_organizations(live.app)
+
+
+@pytest.fixture(scope="session")
+def superuser(admin_database_url: str, database: tuple[str, str]) -> str:
+    """The superuser's address of the database under test: it sees past row-level security."""
+    return superuser_url(admin_database_url, of=database[0])
