@@ -9,9 +9,10 @@ import base64
 import binascii
 import re
 import ssl
+from collections.abc import Iterable
 from datetime import timedelta
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -244,6 +245,10 @@ class Settings(BaseSettings):
             if len(given) != 1:
                 raise ValueError("set exactly one of JWT_SECRET, JWT_PUBLIC_KEY and JWT_JWKS_URL")
         return value
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        # Most of the others are a secret, or hold one.
+        return [("environment", self.environment)]
 
     @cached_property
     def source_types(self) -> sources.Registry:

@@ -38,6 +38,7 @@ def verify(connection_id: str) -> Response:
     operation_id = uuid7()
     _bind(connection_id=wanted, operation_id=operation_id)
     _park(operation_id, sent, patience=patience)
+    opened = None
     try:
         with unit_of_work(tenants=[who.organization_id]) as work:
             opened = operations.open_verify(
@@ -50,9 +51,10 @@ def verify(connection_id: str) -> Response:
                 now=datetime.now(UTC),
             )
             _promise(work, opened)
-    except errors.AppError:
-        seals().discard(operation_id)
-        raise
+    finally:
+        # Whatever went wrong. A commit that fails is another thing: it may have come through, and the seal be wanted.
+        if opened is None:
+            seals().discard(operation_id)
     return answer(
         {
             "status": "verifying",

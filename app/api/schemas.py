@@ -107,7 +107,7 @@ class VerifyBody(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
 
     credentials: dict[str, str | int | float | bool | None] = Field(default_factory=dict, repr=False)
-    settings: JsonObject = Field(default_factory=dict, validation_alias=AliasChoices("settings", "config"))
+    settings: JsonObject = Field(default_factory=dict, validation_alias=AliasChoices("settings", "config"), repr=False)
 
     @model_validator(mode="after")
     def _known_shape(self) -> Self:
