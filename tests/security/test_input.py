@@ -172,6 +172,21 @@ def test_of_a_body_that_is_too_large_no_more_is_read_than_may_be(
         assert endless.read_so_far <= most
 
 
+def test_a_body_in_chunks_whose_beginning_would_do_is_refused_too(live: Web, ada: Browser) -> None:
+    before = ada.connection()
+    chunks = [b'{"name": "Cut"}', b" " * (2 * LARGEST_BODY), b"and more"]
+
+    refused = requests.patch(
+        f"{live.base_url}{PATH}/{before['id']}",
+        data=iter(chunks),
+        headers={"Authorization": f"Bearer {ada.token}", "Content-Type": JSON},
+        timeout=20,
+    )
+
+    assert (refused.status_code, refused.json()["code"]) == (413, "payload_too_large")
+    assert ada.connection() == before
+
+
 def test_of_many_secrets_only_some_are_named(ada: Browser) -> None:
     config = {f"password{number}": "x" for number in range(2_000)}
 
