@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -22,9 +23,9 @@ class Call:
         """Return the rule's path with every argument filled in: with one value, or with each one's own."""
         filled = self.rule
         for name in self.arguments:
-            value = values if isinstance(values, str) else values[name]
-            for converter in ("", "path:", "uuid:", "string:"):
-                filled = filled.replace(f"<{converter}{name}>", quote(value, safe=""))
+            value = quote(values if isinstance(values, str) else values[name], safe="")
+            # With or without a converter, whose own arguments hold no angle bracket.
+            filled = re.sub(rf"<(?:[^<>]*:)?{name}>", lambda _, value=value: value, filled)
         return filled
 
     def __str__(self) -> str:
