@@ -7,7 +7,7 @@ BIN = .venv/bin
 # Older than neither of the two files that say what belongs into .venv.
 INSTALLED = .venv/.installed
 
-.PHONY: help setup run test check format clean distclean
+.PHONY: help setup run test check audit format clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,9 @@ check: $(INSTALLED) ## format, lint, types, import contracts, migration drift: w
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m devstack.drift
+
+audit: $(INSTALLED) ## look for known vulnerabilities in the pinned packages; asks a service on the network
+	@$(BIN)/python -m devstack.audit
 
 format: $(INSTALLED) ## format the code, and mend what the linter can mend
 	@$(BIN)/ruff format

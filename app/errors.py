@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+# Of what a request calls a type, in the answer.
+LONGEST_NAME = 100
+
 
 class AppError(Exception):
     """An expected failure: answered as it is, never logged as a bug.
@@ -27,7 +30,7 @@ class InvalidType(AppError):
     status, code, title = 400, "invalid_type", "Invalid data source type"
 
     def __init__(self, name: str, *, allowed: list[str]) -> None:
-        super().__init__(f"Type '{name}' is not supported", allowed_types=allowed)
+        super().__init__(f"Type '{name[:LONGEST_NAME]}' is not supported", allowed_types=allowed)
 
 
 class MalformedJson(AppError):
@@ -154,6 +157,16 @@ class SecretRefused(Invalid):
     """Credentials belong into verify, which stores nothing, and nowhere else."""
 
     code, title = "secret_refused", "Secret refused"
+
+
+class RateLimited(AppError):
+    """The organization has asked too often; `retry_after` seconds from now it may again."""
+
+    status, code, title = 429, "rate_limited", "Too many requests"
+
+    def __init__(self, message: str, *, retry_after: int) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.retry_after = retry_after
 
 
 class CreationUnavailable(AppError):

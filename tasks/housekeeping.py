@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import cast
 from uuid import UUID
@@ -12,8 +12,10 @@ from flask import current_app
 from sqlalchemy.orm import Session
 
 from app import extensions
+from app.domain.cases import Change
 from app.jobs import Jobs
 from app.outbound import events
+from app.outbound.sealing import seals
 from app.services import operations, retention
 from app.unit_of_work import unit_of_work
 from tasks import schedule
@@ -46,6 +48,7 @@ def expire() -> None:
     with unit_of_work(system=True) as work:
         changes = operations.expire(work.session, overdue, now=datetime.now(UTC))
         work.after_commit(lambda: events.publish(changes))
+        work.after_commit(lambda: seals().discard(*_expired_verifications(changes)))
     for change in changes:
         log.warning(
             "operation_expired",
@@ -54,6 +57,12 @@ def expire() -> None:
             organization_id=str(change.connection.organization_id),
             error=change.operation and change.operation.error,
         )
+
+
+def _expired_verifications(changes: Sequence[Change]) -> set[UUID]:
+    """Return the verifications whose sealed credentials nobody will come for."""
+    ended = (change.operation for change in changes if change.operation is not None)
+    return {operation.id for operation in ended if operation.kind == "verify"}
 
 
 @app.task(name=schedule.PURGE, shared=False)

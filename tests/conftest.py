@@ -107,6 +107,10 @@ def settings(private_servers: Servers, database: tuple[str, str], receiver: Rece
         # Of receivers that are down there are many here, one after the other.
         webhook_failures_to_park=1_000_000,
         enabled_data_source_types=("jira",),
+        # Far above what a test asks for; those of the limits set their own.
+        verify_rate_limit="10000/second",
+        sync_rate_limit="10000/second",
+        ticket_rate_limit="10000/second",
     )
 
 

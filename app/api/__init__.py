@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from app.api import auth, console, data_sources, errors, health, metrics, operations, requests, stream
+from app.api import auth, console, cors, data_sources, errors, health, limits, metrics, operations, requests, stream
 
 
 def init_app(app: Flask) -> None:
@@ -12,6 +12,8 @@ def init_app(app: Flask) -> None:
     requests.init_app(app)
     errors.init_app(app)
     auth.init_app(app)
+    limits.init_app(app)
+    cors.init_app(app)
     stream.init_app(app)
     for module in (data_sources, operations, stream, health, metrics, console):
         app.register_blueprint(module.blueprint)

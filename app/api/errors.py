@@ -11,7 +11,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
 from app.api.requests import answer, request_id
-from app.errors import AppError, PayloadTooLarge, ServiceUnavailable, Unauthorized
+from app.errors import AppError, PayloadTooLarge, RateLimited, ServiceUnavailable, Unauthorized
 
 log = structlog.get_logger()
 
@@ -30,6 +30,8 @@ def _expected(error: AppError) -> Response:
     response = answer(shape | error.details, status=error.status)
     if isinstance(error, Unauthorized):
         response.headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, RateLimited):
+        response.headers["Retry-After"] = str(error.retry_after)
     return response
 
 

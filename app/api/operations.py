@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from uuid6 import uuid7
 
 from app import errors, extensions
-from app.api import auth, schemas
+from app.api import auth, limits, schemas
 from app.api.data_sources import connection_uuid
 from app.api.requests import answer, body
 from app.domain import lifecycle
@@ -31,12 +31,14 @@ blueprint.before_request(auth.authenticate)
 @blueprint.post("/<connection_id>/verify")
 def verify(connection_id: str) -> Response:
     """Ask the external service whether these credentials are good. Nothing of the body is stored."""
+    limits.spend("verify", limit=extensions.settings().verify_rate_limit)
     wanted = connection_uuid(connection_id)
     sent = body(schemas.VerifyBody)
     who, patience = auth.current(), extensions.settings().patience
     operation_id = uuid7()
     _bind(connection_id=wanted, operation_id=operation_id)
     _park(operation_id, sent, patience=patience)
+    opened = None
     try:
         with unit_of_work(tenants=[who.organization_id]) as work:
             opened = operations.open_verify(
@@ -49,9 +51,10 @@ def verify(connection_id: str) -> Response:
                 now=datetime.now(UTC),
             )
             _promise(work, opened)
-    except errors.AppError:
-        seals().discard(operation_id)
-        raise
+    finally:
+        # Whatever went wrong. A commit that fails is another thing: it may have come through, and the seal be wanted.
+        if opened is None:
+            seals().discard(operation_id)
     return answer(
         {
             "status": "verifying",
@@ -65,6 +68,7 @@ def verify(connection_id: str) -> Response:
 @blueprint.post("/<connection_id>/sync")
 def sync(connection_id: str) -> Response:
     """Ask the external service to sync; `force` takes the place of what runs."""
+    limits.spend("sync", limit=extensions.settings().sync_rate_limit)
     wanted = connection_uuid(connection_id)
     sent = body(schemas.SyncBody, optional=True)
     who = auth.current()

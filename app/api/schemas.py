@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from itertools import islice
 from typing import Annotated, Any, Self
 from uuid import UUID
 
@@ -10,6 +11,7 @@ import pydantic_core
 from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, StrictBool, model_validator
 
 from app import errors
+from app.api.requests import MOST_PROBLEMS, named
 from app.domain import secrets
 from app.domain.cases import Case
 
@@ -73,7 +75,8 @@ class ConfigureBody(BaseModel):
     def sent(self) -> dict[str, Any]:
         """Return the fields to set. Raises SecretRefused, naming each place that looks like a credential."""
         fields = {name: getattr(self, name) for name in SETTABLE if name in self.model_fields_set}
-        found = [path for name, value in fields.items() for path in secrets.find(value, path=name)]
+        every = (path for name, value in fields.items() for path in secrets.find(value, path=name))
+        found = [named([path]) for path in islice(every, MOST_PROBLEMS)]
         if found:
             raise errors.SecretRefused(
                 f"Credentials are never stored; send them to verify instead. Remove: {', '.join(found)}",
@@ -107,7 +110,7 @@ class VerifyBody(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
 
     credentials: dict[str, str | int | float | bool | None] = Field(default_factory=dict, repr=False)
-    settings: JsonObject = Field(default_factory=dict, validation_alias=AliasChoices("settings", "config"))
+    settings: JsonObject = Field(default_factory=dict, validation_alias=AliasChoices("settings", "config"), repr=False)
 
     @model_validator(mode="after")
     def _known_shape(self) -> Self:

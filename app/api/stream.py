@@ -10,7 +10,7 @@ from flask import Blueprint, Flask, Response, current_app, request
 from redis.exceptions import RedisError
 
 from app import errors, extensions
-from app.api import auth, schemas
+from app.api import auth, limits, schemas
 from app.api.requests import answer
 from app.outbound import events, tickets
 from app.outbound.events import Message
@@ -34,6 +34,7 @@ def init_app(app: Flask) -> None:
 def create_ticket() -> Response:
     """Give the caller a ticket that opens the stream once, soon."""
     auth.authenticate()
+    limits.spend("ticket", limit=extensions.settings().ticket_rate_limit)
     ttl = extensions.settings().sse_ticket_seconds
     try:
         ticket = tickets.issue(extensions.redis(), auth.current().model_dump_json(by_alias=True).encode(), ttl=ttl)

@@ -7,7 +7,7 @@ import socket
 import ssl
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -35,8 +35,8 @@ class Target:
     """Where webhooks go and how long one may take. `signing_secret` in the form of Standard Webhooks (whsec_…)."""
 
     url: str
-    authorization: str
-    signing_secret: str | None
+    authorization: str = field(repr=False)
+    signing_secret: str | None = field(repr=False)
     ca_file: str | None
     connect: timedelta
     read: timedelta

@@ -60,6 +60,9 @@ def environment(
         "WEBHOOK_FAILURES_TO_PARK": "1000000",
         "DISPATCH_INTERVAL_SECONDS": "0.2",
         "EXPIRY_INTERVAL_SECONDS": "0.5",
+        "VERIFY_RATE_LIMIT": "10000/second",
+        "SYNC_RATE_LIMIT": "10000/second",
+        "TICKET_RATE_LIMIT": "10000/second",
     } | changes
 
 

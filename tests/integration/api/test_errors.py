@@ -139,23 +139,3 @@ def test_every_request_without_an_id_gets_another_one(web: Flask) -> None:
     ids = {ada.get(PATH).headers["X-Request-ID"] for _ in range(3)}
 
     assert len(ids) == 3
-
-
-@pytest.mark.parametrize("path", [PATH, "/api/nothing", "/healthz", "/", "/console/console.js"])
-def test_every_answer_has_the_security_headers(web: Flask, path: str) -> None:
-    answer = web.test_client().get(path)
-
-    assert answer.headers["X-Content-Type-Options"] == "nosniff"
-    assert answer.headers["X-Frame-Options"] == "DENY"
-    assert answer.headers["Referrer-Policy"] == "no-referrer"
-    policy = answer.headers["Content-Security-Policy"]
-    assert "default-src 'self'" in policy
-    assert "frame-ancestors 'none'" in policy
-    assert "unsafe-inline" not in policy
-    answer.close()
-
-
-def test_answers_of_the_api_are_not_kept_by_caches(web: Flask) -> None:
-    ada = Browser(web)
-
-    assert [ada.get(path).headers["Cache-Control"] for path in (PATH, "/api/nothing")] == ["no-store"] * 2
