@@ -120,6 +120,12 @@ class SyncInProgress(OperationInProgress):
     code, title = "sync_in_progress", "Sync in progress"
 
 
+class OperationEnded(Conflict):
+    """The operation has ended already; `operation` in the answer says how."""
+
+    code, title = "operation_ended", "Operation ended"
+
+
 class CannotDelete(Conflict):
     """Seeded connections stay; they are disabled instead."""
 

@@ -19,7 +19,7 @@ from app import errors
 from app.domain import lifecycle, retry, sources
 from app.domain.actors import SYSTEM, Actor
 from app.domain.cases import OPEN, Case, Change, Connection, Operation
-from app.services import ledger
+from app.services import history, ledger
 from app.services.connections import COLUMNS
 
 OPERATIONS = ledger.OPERATIONS.c
@@ -202,6 +202,18 @@ def expire(session: Session, connection_ids: Sequence[UUID], *, now: datetime) -
             if operation.deadline_at is not None and operation.deadline_at <= now and not held:
                 lifecycle.expire(found, operation, now=now)
     return ledger.write(session, cases.values(), actor=SYSTEM, now=now)
+
+
+def end(session: Session, operation_id: UUID, *, actor: Actor, now: datetime) -> tuple[Operation, list[Change]]:
+    """End an open operation for a person who has given up on it. Raises NotFound, OperationEnded."""
+    connection_id = history.operation(session, operation_id).connection_id
+    found = ledger.one(session, COLUMNS.id == connection_id, named=[operation_id])
+    operation = found.operations[operation_id]
+    if not lifecycle.end(found, operation, by=actor.email or "an administrator", now=now):
+        raise errors.OperationEnded(
+            "This operation has ended already", operation={"id": operation.id, "state": operation.state}
+        )
+    return operation, ledger.write(session, [found], actor=actor, now=now)
 
 
 def _due(now: datetime) -> tuple[ColumnElement[bool], ...]:
