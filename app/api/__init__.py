@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from app.api import auth, console, data_sources, errors, health, operations, requests, stream
+from app.api import auth, console, data_sources, docs, errors, health, operations, requests, stream
 
 
 def init_app(app: Flask) -> None:
@@ -13,5 +13,5 @@ def init_app(app: Flask) -> None:
     errors.init_app(app)
     auth.init_app(app)
     stream.init_app(app)
-    for module in (data_sources, operations, stream, health, console):
+    for module in (data_sources, operations, stream, health, docs, console):
         app.register_blueprint(module.blueprint)
