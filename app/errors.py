@@ -37,7 +37,7 @@ class MalformedJson(AppError):
 
 
 class InvalidParameter(AppError):
-    """A query parameter has a value that it cannot have."""
+    """A query parameter or header has a value that it cannot have."""
 
     status, code, title = 400, "invalid_parameter", "Invalid parameter"
 
@@ -118,6 +118,12 @@ class SyncInProgress(OperationInProgress):
     """This connection is being synced."""
 
     code, title = "sync_in_progress", "Sync in progress"
+
+
+class ChangedMeanwhile(AppError):
+    """Somebody else has configured this connection since the version that `If-Match` names."""
+
+    status, code, title = 412, "changed_meanwhile", "Changed meanwhile"
 
 
 class OperationEnded(Conflict):

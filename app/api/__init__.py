@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from flask import Flask
 
-from app.api import auth, console, data_sources, errors, health, metrics, operations, requests, stream
+from app.api import (
+    auth,
+    console,
+    data_sources,
+    docs,
+    errors,
+    health,
+    history,
+    metrics,
+    operations,
+    requests,
+    source_types,
+    stream,
+)
 
 
 def init_app(app: Flask) -> None:
@@ -13,5 +26,5 @@ def init_app(app: Flask) -> None:
     errors.init_app(app)
     auth.init_app(app)
     stream.init_app(app)
-    for module in (data_sources, operations, stream, health, metrics, console):
+    for module in (data_sources, operations, history, source_types, stream, health, metrics, docs, console):
         app.register_blueprint(module.blueprint)

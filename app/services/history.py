@@ -27,6 +27,16 @@ def operation(session: Session, operation_id: UUID) -> Operation:
     return Operation(**row._asdict())
 
 
+def by_key(session: Session, connection_id: UUID, idempotency_key: str) -> Operation | None:
+    """Return the operation of a connection that was asked for under this key."""
+    row = session.execute(
+        select(*ledger.OPERATION_COLUMNS).where(
+            OPERATIONS.connection_id == connection_id, OPERATIONS.idempotency_key == idempotency_key
+        )
+    ).one_or_none()
+    return Operation(**row._asdict()) if row else None
+
+
 def operations(session: Session, connection_id: UUID, *, before: UUID | None, limit: int) -> list[Operation]:
     """Return a connection's operations, newest first. Raises NotFound for a connection that is not there."""
     _require(session, connection_id)

@@ -79,14 +79,24 @@ def open_verify(
 
 
 def open_sync(
-    session: Session, connection_id: UUID, *, force: bool, patience: lifecycle.Patience, actor: Actor, now: datetime
+    session: Session,
+    connection_id: UUID,
+    *,
+    force: bool,
+    idempotency_key: str | None = None,
+    patience: lifecycle.Patience,
+    actor: Actor,
+    now: datetime,
 ) -> Opened:
-    """Open a sync; with `force` in place of whatever runs.
+    """Open a sync; with `force` in place of whatever runs. A key that has opened one before returns that one.
 
     Raises NotFound, ConnectionDisabled, NotConfigured, VerificationInProgress, SyncInProgress.
     """
     found = ledger.one(session, COLUMNS.id == connection_id)
     connection = found.connection
+    # Looked for under the connection's lock, so that of two alike the second finds what the first has made.
+    if idempotency_key and (known := history.by_key(session, connection_id, idempotency_key)):
+        return Opened(connection, known, replaced=[], changes=[])
     if not connection.enabled:
         raise errors.ConnectionDisabled("This data source is disabled; enable it first")
     if sources.needs_credentials(connection.type) and not _was_verified(connection):
@@ -94,6 +104,7 @@ def open_sync(
     if not force:
         _refuse_while_running(found)
     operation = _new(found, "sync", uuid7(), deadline=now + patience.sync_delivery, actor=actor, now=now)
+    operation.idempotency_key = idempotency_key
     operation.request = {"connection_name": connection.name, "config": connection.config}
     return _open(session, found, operation, actor=actor, now=now)
 
