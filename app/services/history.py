@@ -27,6 +27,15 @@ def operation(session: Session, operation_id: UUID) -> Operation:
     return Operation(**row._asdict())
 
 
+def find(session: Session, *, organization_id: UUID | None, states: Sequence[str], limit: int) -> list[Operation]:
+    """Return operations in these states, oldest first; with a session of the system's scope, of all organizations."""
+    where: list[ColumnElement[bool]] = [OPERATIONS.state.in_(states)]
+    if organization_id is not None:
+        where.append(OPERATIONS.organization_id == organization_id)
+    query = select(*ledger.OPERATION_COLUMNS).where(*where).order_by(OPERATIONS.id).limit(limit)
+    return [Operation(**row._asdict()) for row in session.execute(query)]
+
+
 def by_key(session: Session, connection_id: UUID, idempotency_key: str) -> Operation | None:
     """Return the operation of a connection that was asked for under this key."""
     row = session.execute(

@@ -215,12 +215,23 @@ def expire(session: Session, connection_ids: Sequence[UUID], *, now: datetime) -
     return ledger.write(session, cases.values(), actor=SYSTEM, now=now)
 
 
+def hasten(session: Session, operation_id: UUID, *, now: datetime) -> None:
+    """Make a pending operation's attempt due now. Raises NotFound, OperationEnded for one that waits for none."""
+    known = history.operation(session, operation_id)
+    if known.state != "pending":
+        raise errors.OperationEnded(
+            f"This operation is {known.state}: no delivery is due", operation={"id": known.id, "state": known.state}
+        )
+    hastened = update(ledger.OPERATIONS).where(OPERATIONS.id == operation_id, OPERATIONS.state == "pending")
+    session.execute(hastened.values(next_attempt_at=now, queued_until=now + PRESS_HINT))
+
+
 def end(session: Session, operation_id: UUID, *, actor: Actor, now: datetime) -> tuple[Operation, list[Change]]:
     """End an open operation for a person who has given up on it. Raises NotFound, OperationEnded."""
     connection_id = history.operation(session, operation_id).connection_id
     found = ledger.one(session, COLUMNS.id == connection_id, named=[operation_id])
     operation = found.operations[operation_id]
-    if not lifecycle.end(found, operation, by=actor.email or "an administrator", now=now):
+    if not lifecycle.end(found, operation, by=actor.email or "an operator", now=now):
         raise errors.OperationEnded(
             "This operation has ended already", operation={"id": operation.id, "state": operation.state}
         )
