@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import Row, func, select
@@ -18,7 +18,7 @@ def ensure(session: Session, organization_id: UUID) -> None:
     session.execute(insert(Organization).values(id=organization_id).on_conflict_do_nothing())
 
 
-def overview(session: Session, *, limit: int) -> Sequence[Row[Any]]:
+def overview(session: Session, *, limit: int) -> Sequence[Row[UUID, datetime, int, int]]:
     """Return (id, created_at, connections, at_work) of organizations, newest first, in the session's scope."""
     connection = DataSourceConnection
     query = (
