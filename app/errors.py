@@ -40,7 +40,7 @@ class MalformedJson(AppError):
 
 
 class InvalidParameter(AppError):
-    """A query parameter has a value that it cannot have."""
+    """A query parameter or header has a value that it cannot have."""
 
     status, code, title = 400, "invalid_parameter", "Invalid parameter"
 
@@ -121,6 +121,18 @@ class SyncInProgress(OperationInProgress):
     """This connection is being synced."""
 
     code, title = "sync_in_progress", "Sync in progress"
+
+
+class ChangedMeanwhile(AppError):
+    """Somebody else has configured this connection since the version that `If-Match` names."""
+
+    status, code, title = 412, "changed_meanwhile", "Changed meanwhile"
+
+
+class OperationEnded(Conflict):
+    """The operation has ended already; `operation` in the answer says how."""
+
+    code, title = "operation_ended", "Operation ended"
 
 
 class CannotDelete(Conflict):

@@ -4,7 +4,22 @@ from __future__ import annotations
 
 from flask import Flask
 
-from app.api import auth, console, cors, data_sources, errors, health, limits, metrics, operations, requests, stream
+from app.api import (
+    auth,
+    console,
+    cors,
+    data_sources,
+    docs,
+    errors,
+    health,
+    history,
+    limits,
+    metrics,
+    operations,
+    requests,
+    source_types,
+    stream,
+)
 
 
 def init_app(app: Flask) -> None:
@@ -15,5 +30,5 @@ def init_app(app: Flask) -> None:
     limits.init_app(app)
     cors.init_app(app)
     stream.init_app(app)
-    for module in (data_sources, operations, stream, health, metrics, console):
+    for module in (data_sources, operations, history, source_types, stream, health, metrics, docs, console):
         app.register_blueprint(module.blueprint)

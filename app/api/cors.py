@@ -8,8 +8,8 @@ from flask import Flask
 from flask_cors import CORS
 
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
-ALLOWED = ["Authorization", "Content-Type", "X-Request-ID", "Last-Event-ID"]
-EXPOSED = ["X-Request-ID", "Retry-After"]
+ALLOWED = ["Authorization", "Content-Type", "X-Request-ID", "Last-Event-ID", "If-Match", "Idempotency-Key"]
+EXPOSED = ["X-Request-ID", "Retry-After", "ETag"]
 # What a browser may remember of a preflight, in seconds.
 MAX_AGE = 600
 

@@ -10,13 +10,16 @@ from flask import Blueprint, Flask, Response, current_app, request
 from redis.exceptions import RedisError
 
 from app import errors, extensions
-from app.api import auth, limits, schemas
+from app.api import answers, auth, limits, parameters, pushed, views
+from app.api.description import Described
 from app.api.requests import answer
 from app.outbound import events, tickets
 from app.outbound.events import Message
 from app.outbound.fanout import Client, Fanout
 from app.services import connections
 from app.unit_of_work import unit_of_work
+
+TAG = "Events"
 
 blueprint = Blueprint("stream", __name__, url_prefix="/api/sse")
 
@@ -31,6 +34,7 @@ def init_app(app: Flask) -> None:
 
 
 @blueprint.post("/tickets")
+@Described(tag=TAG, gives=answers.Ticket, refuses=(errors.RateLimited,))
 def create_ticket() -> Response:
     """Give the caller a ticket that opens the stream once, soon."""
     auth.authenticate()
@@ -40,10 +44,18 @@ def create_ticket() -> Response:
         ticket = tickets.issue(extensions.redis(), auth.current().model_dump_json(by_alias=True).encode(), ttl=ttl)
     except RedisError:
         raise errors.ServiceUnavailable("Tickets cannot be issued right now; try again") from None
-    return answer({"ticket": ticket, "expires_in": int(ttl.total_seconds())})
+    return answer(answers.Ticket(ticket=ticket, expires_in=int(ttl.total_seconds())))
 
 
 @blueprint.get("")
+@Described(
+    tag=TAG,
+    gives=pushed.STREAM,
+    media_type="text/event-stream",
+    parameters=parameters.last_event_id,
+    refuses=(errors.InvalidTicket,),
+    security=("bearer", "ticket"),
+)
 def stream() -> Response:
     """Stream the events of the caller's organization, whatever the request says of channels."""
     _identify()
@@ -98,8 +110,8 @@ def _catch_up(channel: str, who: auth.Identity) -> tuple[list[Message], str]:
     seen = events.stream.last_id(channel)
     with unit_of_work(tenants=[who.organization_id]) as work:
         cases = connections.find_all(work.session, who.organization_id)
-    views = [schemas.ConnectionView.of(case) for case in cases]
-    return [events.snapshot(views, event_id=seen)], seen
+    shown = [views.ConnectionView.of(case) for case in cases]
+    return [events.snapshot(shown, event_id=seen)], seen
 
 
 def _lines(

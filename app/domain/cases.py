@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from copy import copy
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,6 +15,7 @@ from uuid import UUID
 
 # An operation in one of these awaits an answer.
 OPEN = frozenset({"pending", "delivered", "running"})
+ENDED = frozenset({"succeeded", "failed", "undelivered", "expired", "replaced"})
 
 
 @dataclass(slots=True)
@@ -44,6 +47,12 @@ class Connection:
     sync_reported_at: datetime | None = None
     sync_reported_rank: int | None = None
 
+    @property
+    def version(self) -> str:
+        """Name the state of what can be configured; whatever else happens to the connection leaves it as it is."""
+        configured = json.dumps([self.name, self.description, self.config, self.enabled], sort_keys=True)
+        return hashlib.sha256(configured.encode()).hexdigest()[:16]
+
 
 @dataclass(slots=True)
 class Operation:
@@ -60,6 +69,8 @@ class Operation:
     requested_by: UUID | None = None
     requested_email: str | None = None
     request_id: str | None = None
+    # Of the caller's making: the same key asks for the same operation.
+    idempotency_key: str | None = None
     request: dict[str, Any] = field(default_factory=dict)
     attempts: int = 0
     attempt_log: list[dict[str, Any]] = field(default_factory=list)
@@ -96,6 +107,8 @@ class Change:
     connection: Connection
     operation: Operation | None
     fields: dict[str, tuple[Any, Any]]
+    # What the connection's status speaks of then; not always what this change is about.
+    running: Operation | None = None
 
 
 @dataclass
@@ -162,7 +175,7 @@ class Case:
         pairs = ((name, getattr(before, name, None), getattr(after, name)) for name in AUDITED)
         fields = {name: (old, new) for name, old, new in pairs if old != new}
         self._seen = after
-        self.changes.append(Change(action, after, copy(operation), fields))
+        self.changes.append(Change(action, after, copy(operation), fields, copy(running)))
 
 
 # What a connection is called while an operation of a kind is open.

@@ -96,6 +96,14 @@ def expire(case: Case, operation: Operation, *, now: datetime) -> None:
         _end_unanswered(case, operation, error=error, action="expired", now=now)
 
 
+def end(case: Case, operation: Operation, *, by: str, now: datetime) -> bool:
+    """End an operation that somebody has given up on; False if it has ended. An answer that still comes repairs it."""
+    if not _move(operation, "expired", now=now):
+        return False
+    _end_unanswered(case, operation, error=f"Ended by {by} without an answer", action="ended", now=now)
+    return True
+
+
 def apply(case: Case, report: Report, *, fresh_id: UUID, patience: Patience, now: datetime) -> bool:
     """Apply a report of the external service; False if it is late or a copy, and then nothing visible changes.
 

@@ -158,11 +158,21 @@ class Registry:
         self.creatable = {name: OPTIONAL[name] for name in turned_on}
         self._offered = SEEDED | self.creatable
 
+    @property
+    def entries(self) -> list[SourceType]:
+        """The types on offer."""
+        return list(self._offered.values())
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the types on offer."""
+        return list(self._offered)
+
     def get(self, name: str) -> SourceType:
         """Return the entry of a type on offer. Raises InvalidType."""
         entry = self._offered.get(name)
         if entry is None:
-            raise errors.InvalidType(name, allowed=list(self._offered))
+            raise errors.InvalidType(name, allowed=self.names)
         return entry
 
 

@@ -20,6 +20,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from app import extensions
+from app.domain import display
 from app.domain.cases import Change
 
 log = structlog.get_logger()
@@ -61,6 +62,7 @@ def payload(change: Change) -> dict[str, Any]:
     data: dict[str, Any] = {
         "connectionId": connection.id,
         "status": connection.status,
+        "display": display.of(connection, change.running),
         "change": change.action,
         "timestamp": datetime.now(UTC),
     }

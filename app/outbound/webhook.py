@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import pydantic_core
 import requests
@@ -119,6 +120,21 @@ def post(body: Mapping[str, Any], *, webhook_id: str, request_id: str | None, ta
             retry_after=_retry_after(answer.headers.get("Retry-After"), now=datetime.now(UTC)),
             duration=_since(started),
         )
+
+
+def reach(target: Target) -> retry.Failure | None:
+    """Connect to the receiver, with TLS where it has that, and send nothing; return why not, or None."""
+    parts = urlsplit(target.url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    timeout = target.connect.total_seconds()
+    try:
+        with socket.create_connection((parts.hostname, port), timeout=timeout) as opened:
+            if parts.scheme == "https":
+                context = ssl.create_default_context(cafile=target.ca_file)
+                context.wrap_socket(opened, server_hostname=parts.hostname).close()
+    except (OSError, UnicodeError) as problem:
+        return _classify(problem)
+    return None
 
 
 def _headers(payload: str, *, webhook_id: str, request_id: str | None, target: Target) -> dict[str, str]:

@@ -44,7 +44,7 @@ CONNECTIONS = cast(Table, models.DataSourceConnection.__table__)
 OPERATIONS = cast(Table, models.Operation.__table__)
 AUDIT = cast(Table, models.AuditLog.__table__)
 
-_KINDS = values(column("kind", Text), name="kinds").data([("verify",), ("sync",)])
+KINDS = values(column("kind", Text), name="kinds").data([("verify",), ("sync",)])
 
 
 CONNECTION_COLUMNS = [CONNECTIONS.c[field.name] for field in fields(Connection)]
@@ -110,12 +110,12 @@ def _operations(
         past = OPERATIONS.alias("past")
         last = (
             select(*[past.c[field.name] for field in fields(Operation)])
-            .where(past.c.connection_id == ids.c.id, past.c.kind == _KINDS.c.kind, past.c.finished_at.is_not(None))
+            .where(past.c.connection_id == ids.c.id, past.c.kind == KINDS.c.kind, past.c.finished_at.is_not(None))
             .order_by(past.c.id.desc())
             .limit(1)
             .lateral("last")
         )
-        rows += session.execute(select(last).select_from(ids.join(_KINDS, true()).join(last, true())))
+        rows += session.execute(select(last).select_from(ids.join(KINDS, true()).join(last, true())))
     return (Operation(**row._asdict()) for row in {row.id: row for row in rows}.values())
 
 

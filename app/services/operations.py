@@ -19,7 +19,7 @@ from app import errors
 from app.domain import lifecycle, retry, sources
 from app.domain.actors import SYSTEM, Actor
 from app.domain.cases import OPEN, Case, Change, Connection, Operation
-from app.services import ledger
+from app.services import history, ledger
 from app.services.connections import COLUMNS
 
 OPERATIONS = ledger.OPERATIONS.c
@@ -79,14 +79,24 @@ def open_verify(
 
 
 def open_sync(
-    session: Session, connection_id: UUID, *, force: bool, patience: lifecycle.Patience, actor: Actor, now: datetime
+    session: Session,
+    connection_id: UUID,
+    *,
+    force: bool,
+    idempotency_key: str | None = None,
+    patience: lifecycle.Patience,
+    actor: Actor,
+    now: datetime,
 ) -> Opened:
-    """Open a sync; with `force` in place of whatever runs.
+    """Open a sync; with `force` in place of whatever runs. A key that has opened one before returns that one.
 
     Raises NotFound, ConnectionDisabled, NotConfigured, VerificationInProgress, SyncInProgress.
     """
     found = ledger.one(session, COLUMNS.id == connection_id)
     connection = found.connection
+    # Looked for under the connection's lock, so that of two alike the second finds what the first has made.
+    if idempotency_key and (known := history.by_key(session, connection_id, idempotency_key)):
+        return Opened(connection, known, replaced=[], changes=[])
     if not connection.enabled:
         raise errors.ConnectionDisabled("This data source is disabled; enable it first")
     if sources.needs_credentials(connection.type) and not _was_verified(connection):
@@ -94,6 +104,7 @@ def open_sync(
     if not force:
         _refuse_while_running(found)
     operation = _new(found, "sync", uuid7(), deadline=now + patience.sync_delivery, actor=actor, now=now)
+    operation.idempotency_key = idempotency_key
     operation.request = {"connection_name": connection.name, "config": connection.config}
     return _open(session, found, operation, actor=actor, now=now)
 
@@ -202,6 +213,29 @@ def expire(session: Session, connection_ids: Sequence[UUID], *, now: datetime) -
             if operation.deadline_at is not None and operation.deadline_at <= now and not held:
                 lifecycle.expire(found, operation, now=now)
     return ledger.write(session, cases.values(), actor=SYSTEM, now=now)
+
+
+def hasten(session: Session, operation_id: UUID, *, now: datetime) -> None:
+    """Make a pending operation's attempt due now. Raises NotFound, OperationEnded for one that waits for none."""
+    known = history.operation(session, operation_id)
+    if known.state != "pending":
+        raise errors.OperationEnded(
+            f"This operation is {known.state}: no delivery is due", operation={"id": known.id, "state": known.state}
+        )
+    hastened = update(ledger.OPERATIONS).where(OPERATIONS.id == operation_id, OPERATIONS.state == "pending")
+    session.execute(hastened.values(next_attempt_at=now, queued_until=now + PRESS_HINT))
+
+
+def end(session: Session, operation_id: UUID, *, actor: Actor, now: datetime) -> tuple[Operation, list[Change]]:
+    """End an open operation for a person who has given up on it. Raises NotFound, OperationEnded."""
+    connection_id = history.operation(session, operation_id).connection_id
+    found = ledger.one(session, COLUMNS.id == connection_id, named=[operation_id])
+    operation = found.operations[operation_id]
+    if not lifecycle.end(found, operation, by=actor.email or "an operator", now=now):
+        raise errors.OperationEnded(
+            "This operation has ended already", operation={"id": operation.id, "state": operation.state}
+        )
+    return operation, ledger.write(session, [found], actor=actor, now=now)
 
 
 def _due(now: datetime) -> tuple[ColumnElement[bool], ...]:
