@@ -15,7 +15,7 @@ PATH = "/api/data-sources"
 ALLOWED, LOCAL, BRACKETS = "https://app.example.org", "http://localhost:3000", "http://[::1]:3000"
 PREFLIGHT = {
     "Access-Control-Request-Method": "POST",
-    "Access-Control-Request-Headers": "authorization, content-type, last-event-id, x-request-id",
+    "Access-Control-Request-Headers": "authorization, content-type, idempotency-key, if-match, last-event-id, x-request-id",
 }
 
 
@@ -38,7 +38,7 @@ def test_a_page_of_an_origin_on_the_list_may_read_answers(shared: Flask, origin:
     assert answer.status_code == 200
     assert headers_of(answer) == {
         "Access-Control-Allow-Origin": origin,
-        "Access-Control-Expose-Headers": "Retry-After, X-Request-ID",
+        "Access-Control-Expose-Headers": "ETag, Retry-After, X-Request-ID",
     }
     assert "Origin" in answer.headers["Vary"]
 
@@ -80,8 +80,8 @@ def test_a_preflight_is_answered_without_a_token_on_every_rule(shared: Flask) ->
         assert answer.data == b""
         assert headers_of(answer) == {
             "Access-Control-Allow-Origin": ALLOWED,
-            "Access-Control-Expose-Headers": "Retry-After, X-Request-ID",
-            "Access-Control-Allow-Headers": "authorization, content-type, last-event-id, x-request-id",
+            "Access-Control-Expose-Headers": "ETag, Retry-After, X-Request-ID",
+            "Access-Control-Allow-Headers": "authorization, content-type, idempotency-key, if-match, last-event-id, x-request-id",
             "Access-Control-Allow-Methods": "DELETE, GET, PATCH, POST, PUT",
             "Access-Control-Max-Age": "600",
         }

@@ -205,8 +205,11 @@ def test_the_name_that_somebody_gave_to_a_press_means_nothing_elsewhere(
     pressed = eve.post(path, headers={"Idempotency-Key": ada.word})
 
     assert pressed.status_code == 200
-    assert pressed.json["data"]["operation_id"] not in ada.operations
-    assert snapshot() == before
+    hers = pressed.json["data"]["operation_id"]
+    assert hers not in ada.operations
+    after = snapshot()
+    after["operations"] = [row for row in after["operations"] if hers not in row]
+    assert after == before
 
 
 @pytest.mark.parametrize("field", ["organization_id", "tenant_id", "id", "type", "created_by", "status", "deleted_at"])
