@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 
 from app.config import Settings
-from tests.factories import forget_organizations
+from tests.factories import Browser, forget_organizations
 from tests.integration.sse.conftest import Web, serving
 from tests.integration.status.conftest import apply, celery_module, letters, superuser_url  # noqa: F401 - fixtures
 from tests.integration.tasks.conftest import (  # noqa: F401 - fixtures
@@ -20,6 +20,8 @@ from tests.integration.tasks.conftest import (  # noqa: F401 - fixtures
     take_jobs,
     tasks_app,
 )
+from tests.security.canary import canary, logged  # noqa: F401 - fixtures
+from tests.security.victims import ada, eve, snapshot  # noqa: F401 - fixtures
 
 
 @pytest.fixture(scope="package")
@@ -41,3 +43,11 @@ def web(live: Web) -> Iterator[Flask]:
 def superuser(admin_database_url: str, database: tuple[str, str]) -> str:
     """The superuser's address of the database under test: it sees past row-level security."""
     return superuser_url(admin_database_url, of=database[0])
+
+
+@pytest.fixture
+def owner(web: Flask) -> Browser:
+    """Somebody who may do all that can be done in an organization with its four connections."""
+    owner = Browser(web, role="owner")
+    owner.seeded()
+    return owner
