@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import cast
 from uuid import UUID
@@ -12,7 +12,7 @@ from flask import current_app
 from sqlalchemy.orm import Session
 
 from app import extensions
-from app.domain.cases import Change
+from app.domain.cases import ended_verifications
 from app.jobs import Jobs
 from app.outbound import events
 from app.outbound.sealing import seals
@@ -48,7 +48,7 @@ def expire() -> None:
     with unit_of_work(system=True) as work:
         changes = operations.expire(work.session, overdue, now=datetime.now(UTC))
         work.after_commit(lambda: events.publish(changes))
-        work.after_commit(lambda: seals().discard(*_expired_verifications(changes)))
+        work.after_commit(lambda: seals().discard(*ended_verifications(changes)))
     for change in changes:
         log.warning(
             "operation_expired",
@@ -57,12 +57,6 @@ def expire() -> None:
             organization_id=str(change.connection.organization_id),
             error=change.operation and change.operation.error,
         )
-
-
-def _expired_verifications(changes: Sequence[Change]) -> set[UUID]:
-    """Return the verifications whose sealed credentials nobody will come for."""
-    ended = (change.operation for change in changes if change.operation is not None)
-    return {operation.id for operation in ended if operation.kind == "verify"}
 
 
 @app.task(name=schedule.PURGE, shared=False)

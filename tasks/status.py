@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from uuid import UUID
 
 import structlog
 from sqlalchemy.exc import DataError, IntegrityError, StatementError
 
 from app import errors, extensions
-from app.domain.cases import Change
+from app.domain.cases import ended_verifications
 from app.domain.messages import Report, Unacceptable, parse
 from app.outbound import events
 from app.outbound.broker import DeadLetter, bury_reliably
@@ -79,14 +78,8 @@ def _apply_together(reports: Sequence[Report]) -> status_updates.Applied:
             work.session, reports, patience=extensions.settings().patience, now=datetime.now(UTC)
         )
         work.after_commit(lambda: events.publish(applied.changes))
-        work.after_commit(lambda: seals().discard(*_answered_verifications(applied.changes)))
+        work.after_commit(lambda: seals().discard(*ended_verifications(applied.changes)))
     return applied
-
-
-def _answered_verifications(changes: Sequence[Change]) -> set[UUID]:
-    """Return the verifications whose sealed credentials nobody needs any more, delivered or not."""
-    operations = (change.operation for change in changes if change.operation is not None)
-    return {operation.id for operation in operations if operation.kind == "verify" and not operation.is_open}
 
 
 def _explained(applied: status_updates.Applied, reports: Sequence[Report]) -> dict[int, Unacceptable]:

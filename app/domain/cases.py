@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from copy import copy
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -176,6 +177,12 @@ class Case:
         fields = {name: (old, new) for name, old, new in pairs if old != new}
         self._seen = after
         self.changes.append(Change(action, after, copy(operation), fields, copy(running)))
+
+
+def ended_verifications(changes: Iterable[Change]) -> set[UUID]:
+    """Return the verifications that have ended by these changes: nobody will come for their credentials any more."""
+    operations = (change.operation for change in changes if change.operation is not None)
+    return {operation.id for operation in operations if operation.kind == "verify" and not operation.is_open}
 
 
 # What a connection is called while an operation of a kind is open.
