@@ -13,9 +13,10 @@ from tests.security.rules import calls, needs_sign_in
 
 PATH = "/api/data-sources"
 ALLOWED, LOCAL, BRACKETS = "https://app.example.org", "http://localhost:3000", "http://[::1]:3000"
+HEADERS = "authorization, content-type, idempotency-key, if-match, last-event-id, x-request-id"
 PREFLIGHT = {
     "Access-Control-Request-Method": "POST",
-    "Access-Control-Request-Headers": "authorization, content-type, idempotency-key, if-match, last-event-id, x-request-id",
+    "Access-Control-Request-Headers": HEADERS,
 }
 
 
@@ -81,7 +82,7 @@ def test_a_preflight_is_answered_without_a_token_on_every_rule(shared: Flask) ->
         assert headers_of(answer) == {
             "Access-Control-Allow-Origin": ALLOWED,
             "Access-Control-Expose-Headers": "ETag, Retry-After, X-Request-ID",
-            "Access-Control-Allow-Headers": "authorization, content-type, idempotency-key, if-match, last-event-id, x-request-id",
+            "Access-Control-Allow-Headers": HEADERS,
             "Access-Control-Allow-Methods": "DELETE, GET, PATCH, POST, PUT",
             "Access-Control-Max-Age": "600",
         }
