@@ -12,7 +12,7 @@ from typing import Any
 import psycopg2
 from redis import Redis
 
-from devstack.child import wait_until
+from devstack.child import StartError, wait_until
 from tests.faults.judge import OPEN, Verdict, judge
 from tests.faults.ledger import Evidence, Expect, Row
 from tests.faults.load import Load, Member
@@ -75,9 +75,14 @@ class Scene:
     def members(self) -> list[Member]:
         return self.load.members
 
-    @property
     def redis(self) -> Redis:
         return Redis.from_url(self.world.valkey.url)
+
+    def bystander(self) -> Member:
+        """Return an organization that nobody presses for but the fault; it is judged like the others."""
+        member = Member(self.world.base_url)
+        self.load.members.append(member)
+        return member
 
     def check(self, facts: Callable[[Evidence], Iterator[str]]) -> None:
         """Have the fault's own facts looked at when all is over; what is yielded is wrong."""
@@ -90,9 +95,18 @@ class Scene:
         except AssertionError:
             return None
 
-    def operation(self, operation_id: str) -> Row:
+    def operation(self, operation_id: str | None) -> Row:
         (row,) = self.world.rows("SELECT * FROM operations WHERE id = %s", operation_id)
         return row
+
+    def newest(self, member: Member) -> Row | None:
+        """Return the operation that an organization asked for last."""
+        query = "SELECT * FROM operations WHERE organization_id = %s ORDER BY id DESC LIMIT 1"
+        return next(iter(self.world.rows(query, member.id)), None)
+
+    def waits_for_lock(self) -> bool:
+        """Tell whether a statement of the product's waits for somebody's lock."""
+        return bool(self.world.rows("SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
 
 
 def run(world: World, found: Fault) -> Verdict:
@@ -103,9 +117,13 @@ def run(world: World, found: Fault) -> Verdict:
     with _closing(service, Load(world, service)) as load:
         scene = Scene(world, service, load)
         probe = Member(world.base_url)
+        wrong: list[str] = []
         load.start()
         pause(BEFORE)
-        found.inject(scene)
+        try:
+            found.inject(scene)
+        except (AssertionError, StartError) as problem:
+            wrong = [str(problem)]
         ended, ended_at = time.monotonic(), datetime.now(UTC)
         pause(AFTER)
         load.stop()
@@ -116,6 +134,7 @@ def run(world: World, found: Fault) -> Verdict:
         evidence = _collect(scene)
         evidence.recovered_after = recovered_after
         evidence.changed_by_copies = _copy(scene, evidence)
+        evidence.wrong = wrong
         for facts in scene.checks:
             evidence.wrong += facts(evidence)
         return judge(evidence)
@@ -237,5 +256,3 @@ def _lasting(row: Row) -> dict[str, Any]:
 
 def _seconds(seconds: float) -> timedelta:
     return timedelta(seconds=seconds)
-
-

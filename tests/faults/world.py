@@ -66,7 +66,8 @@ class World:
             for server in (self.postgres, self.valkey, self.rabbitmq):
                 stack.enter_context(server)
             owner_url, application_url = create_database(self.postgres.url, name="rita")
-            self.rows = Rows(urlsplit(self.postgres.url)._replace(path="/rita").geturl())
+            self.superuser_url = urlsplit(self.postgres.url)._replace(path="/rita").geturl()
+            self.rows = Rows(self.superuser_url)
             stack.enter_context(self.receiver)
             self.door = stack.enter_context(Proxy(urlsplit(self.receiver.url).port or 0))
             environ = environment(
