@@ -27,6 +27,8 @@ LONGEST_DETAIL = 500
 
 # The only bound on a publish to a frozen broker that holds (confirm timeouts alone do not): limits on the socket.
 RELIABLE = {"confirm_publish": True, "confirm_timeout": 5, "read_timeout": 8, "write_timeout": 8}
+# Redis answers each command, so that a limit on its socket is all it takes.
+RELIABLE_REDIS = {"socket_connect_timeout": 4, "socket_timeout": 8}
 
 __all__ = ["BrokerError", "Connection", "DeadLetter", "Message", "Queue"]
 
@@ -158,10 +160,15 @@ def _publish_raw(producer: Producer, letter: DeadLetter, *, queue: str, headers:
     )
 
 
+def reliable_options(url: str) -> dict[str, Any]:
+    """Return the transport's options with which a publish is confirmed, or fails, within a limit."""
+    return dict(RELIABLE if url.startswith("amqp") else RELIABLE_REDIS)
+
+
 @contextmanager
 def connected(url: str, *, timeout: timedelta = timedelta(seconds=4)) -> Iterator[Connection]:
     """Open a connection whose publishes are confirmed and bounded. Raises BrokerError."""
-    options = RELIABLE if url.startswith("amqp") else {}
+    options = reliable_options(url)
     with Connection(url, connect_timeout=timeout.total_seconds(), transport_options=options) as connection:
         connection.ensure_connection(max_retries=1, interval_start=0.1, reraise_as_library_errors=True)
         yield connection

@@ -66,7 +66,9 @@ class Load:
         self.members = [Member(world.base_url) for _ in range(ORGANIZATIONS)]
         self._over = threading.Event()
         self._threads = [threading.Thread(target=self._press_on, args=(m,), daemon=True) for m in self.members]
-        self._threads.append(threading.Thread(target=self._sync_on, daemon=True))
+        # Those that come later are the fault's own.
+        syncing = tuple(self.members)
+        self._threads.append(threading.Thread(target=self._sync_on, args=(syncing,), daemon=True))
 
     def start(self) -> None:
         for thread in self._threads:
@@ -99,9 +101,9 @@ class Load:
                 return
             self.press(member, connection, kind)
 
-    def _sync_on(self) -> None:
+    def _sync_on(self, members: tuple[Member, ...]) -> None:
         numbers = itertools.count(1_000_000)
-        for member in itertools.cycle(self.members):
+        for member in itertools.cycle(members):
             if self._over.wait(OWN_PACE):
                 return
             self.service.send(*a_sync(member.connections[0], next(numbers)))

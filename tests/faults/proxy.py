@@ -19,19 +19,24 @@ class _Link:
         self.client = client
         self.server = server
         self.gate = threading.Event()
+        self.abandoned = False
         if flows:
             self.gate.set()
         for source, sink in ((client, server), (server, client)):
             threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
 
     def _pump(self, source: socket.socket, sink: socket.socket) -> None:
-        # Either side may go at any moment, which is what the proxy is for.
-        with contextlib.suppress(OSError):
+        try:
             while data := source.recv(CHUNK):
                 self.gate.wait()
                 sink.sendall(data)
             self.gate.wait()
             sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            # A side that is gone, however it went, is gone for the other one, too.
+            self.gate.wait()
+            if not self.abandoned:
+                self.close()
 
     def close(self) -> None:
         for side in (self.client, self.server):
@@ -98,6 +103,10 @@ class Proxy:
         """Close one side (`client` or `server`) of every connection; to the other it seems to stand, until `cut`."""
         with self._lock:
             for link in self._links:
+                if -1 in (link.client.fileno(), link.server.fileno()):
+                    # Ended long ago.
+                    continue
+                link.abandoned = True
                 link.gate.clear()
                 gone, stays = (link.client, link.server) if side == "client" else (link.server, link.client)
                 # A second descriptor, so that the pump's end does not end the connection.

@@ -137,7 +137,10 @@ def run(world: World, found: Fault) -> Verdict:
         evidence.wrong = wrong
         for facts in scene.checks:
             evidence.wrong += facts(evidence)
-        return judge(evidence)
+        verdict = judge(evidence)
+        if verdict.problems:
+            _heal(scene)
+        return verdict
 
 
 @contextmanager
@@ -147,6 +150,15 @@ def _closing(service: ExternalService, load: Load) -> Iterator[Load]:
     finally:
         load.close()
         service.stop()
+
+
+def _heal(scene: Scene) -> None:
+    """See that what one fault left broken does not fail the next one, too."""
+    for proxy in scene.world.brokers.values():
+        proxy.cut()
+    probe = Member(scene.world.base_url)
+    wait_until(lambda: _probe(probe), within=_seconds(WATCHED))
+    probe.page.close()
 
 
 def _recover(scene: Scene, probe: Member, *, before: datetime) -> bool:
