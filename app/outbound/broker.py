@@ -27,6 +27,9 @@ LONGEST_DETAIL = 500
 
 # The only bound on a publish to a frozen broker that holds (confirm timeouts alone do not): limits on the socket.
 RELIABLE = {"confirm_publish": True, "confirm_timeout": 5, "read_timeout": 8, "write_timeout": 8}
+# Of a worker's own connections: without a limit, it would wait for ever for a dead one to say that it is closed. The
+# heartbeats that have found it dead took most of the half minute in which a worker must be back.
+BOUNDED = {"read_timeout": 3, "write_timeout": 3}
 # Redis answers each command, so that a limit on its socket is all it takes.
 RELIABLE_REDIS = {"socket_connect_timeout": 4, "socket_timeout": 8}
 
@@ -158,6 +161,11 @@ def _publish_raw(producer: Producer, letter: DeadLetter, *, queue: str, headers:
         headers=dict(headers),
         delivery_mode=2,
     )
+
+
+def bounded_options(url: str) -> dict[str, Any]:
+    """Return the transport's options with which nothing a worker asks of its broker waits for ever."""
+    return dict(BOUNDED if url.startswith("amqp") else {})
 
 
 def reliable_options(url: str) -> dict[str, Any]:

@@ -131,14 +131,12 @@ def _newest_ended(seen: Evidence) -> Iterator[tuple[Row, str, Row]]:
 def _lost_messages(seen: Evidence) -> Iterator[str]:
     """A confirmed message that left neither its effect, nor a dead letter, nor a note that it came late."""
     operations = {str(row["id"]): row for row in seen.operations}
-    marked = {
-        (str(row["connection_id"]), str(row["documents_processed"]))
-        for row in seen.operations
-        if row["origin"] == "service" and row["state"] not in OPEN
-    }
+    marked = defaultdict(set)
     late = Counter[str]()
     for row in seen.operations:
         late[str(row["connection_id"])] += row["late_reports"]
+        if row["origin"] == "service" and row["state"] not in OPEN and row["documents_processed"] is not None:
+            marked[str(row["connection_id"])].add(str(row["documents_processed"]))
     buried = Counter(seen.dead_letters)
     for sent in seen.sent:
         if sent.expect is Expect.NOTHING:
@@ -150,9 +148,11 @@ def _lost_messages(seen: Evidence) -> Iterator[str]:
         elif sent.operation_id is not None:
             if not _took(operations.get(sent.operation_id), sent):
                 yield f"operation {sent.operation_id} shows nothing of {sent.trigger} ({sent.marker})"
-        elif (sent.connection_id, sent.marker) not in marked:
-            # It names no operation, so a note may be with any of its connection; each excuses one message.
-            if late[sent.connection_id] > 0:
+        elif sent.trigger != "started" and sent.marker not in marked[sent.connection_id]:
+            # A start leaves nothing of its own once its end is applied. An end without an id can only be late if a
+            # newer one of its connection came first; each note then excuses one.
+            overtaken = any(int(marker) > int(sent.marker) for marker in marked[sent.connection_id])
+            if overtaken and late[sent.connection_id] > 0:
                 late[sent.connection_id] -= 1
             else:
                 yield f"connection {sent.connection_id} shows nothing of {sent.trigger} ({sent.marker})"
