@@ -33,6 +33,7 @@ class Verdict:
     stuck: list[str]
     wrong: list[str]
     recovered_after: float | None
+    remark: str = ""
 
     @property
     def problems(self) -> list[str]:
@@ -57,6 +58,7 @@ def judge(seen: Evidence) -> Verdict:
         stuck=[*_still_open(seen), *_shown_wrongly(seen)],
         wrong=[*seen.wrong, *_broken_answers(seen)],
         recovered_after=seen.recovered_after,
+        remark=seen.remark,
     )
 
 
@@ -131,13 +133,8 @@ def _newest_ended(seen: Evidence) -> Iterator[tuple[Row, str, Row]]:
 def _lost_messages(seen: Evidence) -> Iterator[str]:
     """A confirmed message that left neither its effect, nor a dead letter, nor a note that it came late."""
     operations = {str(row["id"]): row for row in seen.operations}
-    marked = defaultdict(set)
-    late = Counter[str]()
-    for row in seen.operations:
-        late[str(row["connection_id"])] += row["late_reports"]
-        if row["origin"] == "service" and row["state"] not in OPEN and row["documents_processed"] is not None:
-            marked[str(row["connection_id"])].add(str(row["documents_processed"]))
     buried = Counter(seen.dead_letters)
+    unnamed: list[Sent] = []
     for sent in seen.sent:
         if sent.expect is Expect.NOTHING:
             continue
@@ -145,17 +142,33 @@ def _lost_messages(seen: Evidence) -> Iterator[str]:
             buried[sent.body] -= 1
         elif sent.expect is Expect.DEAD_LETTER:
             yield f"a message that cannot be applied is not among the dead letters: {sent.body[:80]!r}"
-        elif sent.operation_id is not None:
-            if not _took(operations.get(sent.operation_id), sent):
-                yield f"operation {sent.operation_id} shows nothing of {sent.trigger} ({sent.marker})"
-        elif sent.trigger != "started" and sent.marker not in marked[sent.connection_id]:
-            # A start leaves nothing of its own once its end is applied. An end without an id can only be late if a
-            # newer one of its connection came first; each note then excuses one.
-            overtaken = any(int(marker) > int(sent.marker) for marker in marked[sent.connection_id])
-            if overtaken and late[sent.connection_id] > 0:
-                late[sent.connection_id] -= 1
-            else:
-                yield f"connection {sent.connection_id} shows nothing of {sent.trigger} ({sent.marker})"
+        elif sent.operation_id is None:
+            unnamed.append(sent)
+        elif not _took(operations.get(sent.operation_id), sent):
+            yield f"operation {sent.operation_id} shows nothing of {sent.trigger} ({sent.marker})"
+    yield from _lost_unnamed(seen, unnamed)
+
+
+def _lost_unnamed(seen: Evidence, messages: list[Sent]) -> Iterator[str]:
+    """The same of syncs that the service started itself, which name no operation and are told by their marker.
+
+    A start leaves nothing of its own once its end is applied. An end can only be late if a newer one of its connection
+    came first; each note then excuses one.
+    """
+    marked = defaultdict(set)
+    late = Counter[str]()
+    for row in seen.operations:
+        late[str(row["connection_id"])] += row["late_reports"]
+        if row["origin"] == "service" and row["state"] not in OPEN and row["documents_processed"] is not None:
+            marked[str(row["connection_id"])].add(row["documents_processed"])
+    for sent in messages:
+        if sent.trigger == "started" or int(sent.marker) in marked[sent.connection_id]:
+            continue
+        overtaken = any(marker > int(sent.marker) for marker in marked[sent.connection_id])
+        if overtaken and late[sent.connection_id] > 0:
+            late[sent.connection_id] -= 1
+        else:
+            yield f"connection {sent.connection_id} shows nothing of {sent.trigger} ({sent.marker})"
 
 
 def _took(operation: Row | None, sent: Sent) -> bool:

@@ -66,5 +66,7 @@ class Evidence:
     changed_by_copies: list[str] = field(default_factory=list)
     # From the end of the fault, in seconds; None if there was no end to it.
     recovered_after: float | None = None
+    # What goes into the table beside the recovery.
+    remark: str = ""
     # Facts that one fault checks for itself.
     wrong: list[str] = field(default_factory=list)

@@ -41,7 +41,7 @@ def figures(verdict: Verdict) -> tuple[str, ...]:
         str(len(verdict.duplicates)),
         str(len(verdict.lost)),
         str(len(verdict.stuck)),
-        "never" if recovered is None else f"{recovered:.1f} s",
+        ("never" if recovered is None else f"{recovered:.1f} s") + verdict.remark,
     )
 
 

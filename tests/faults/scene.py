@@ -69,6 +69,7 @@ class Scene:
         self.world = world
         self.service = service
         self.load = load
+        self.remark = ""
         self.checks: list[Callable[[Evidence], Iterator[str]]] = []
 
     @property
@@ -134,7 +135,7 @@ def run(world: World, found: Fault) -> Verdict:
         evidence = _collect(scene)
         evidence.recovered_after = recovered_after
         evidence.changed_by_copies = _copy(scene, evidence)
-        evidence.wrong = wrong
+        evidence.wrong, evidence.remark = wrong, scene.remark
         for facts in scene.checks:
             evidence.wrong += facts(evidence)
         verdict = judge(evidence)

@@ -1,4 +1,4 @@
-"""One whole Rita on servers of its own, with a proxy before each broker connection and a supervisor behind each process."""
+"""One whole Rita on servers of its own: a proxy before each broker connection, a supervisor behind each process."""
 
 from __future__ import annotations
 

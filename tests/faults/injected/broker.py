@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -84,7 +85,9 @@ def _flood(scene: Scene, count: int) -> None:
             for number in range(count)
         ]
     )
+    began = time.monotonic()
     drained = scene.eventually(lambda: scene.world.queues.waiting(STATUS) == 0, within=FLOOD_DRAINED_WITHIN)
+    scene.remark = f", after {time.monotonic() - began:.0f} s to drain the queue"
     flooded = {connection["id"] for connection in connections}
 
     def facts(seen: Evidence) -> Iterator[str]:

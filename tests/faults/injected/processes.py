@@ -116,7 +116,7 @@ def webhook_worker_killed_after_post(scene: Scene) -> None:
     with closing(psycopg2.connect(scene.world.superuser_url)) as session, session.cursor() as cursor:
         cursor.execute("SELECT FROM data_source_connections WHERE id = %s FOR UPDATE", [press.connection_id])
         held.released.set()
-        waits = scene.eventually(lambda: scene.waits_for_lock(), within=5)
+        waits = scene.eventually(scene.waits_for_lock, within=5)
         scene.world.kill("webhook_worker")
     scene.check(_answered(press.operation_id, "the record waited for the row", waits))
 

@@ -6,6 +6,7 @@ import tempfile
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler
 from itertools import pairwise
 from pathlib import Path
@@ -80,8 +81,6 @@ def receiver_limits(scene: Scene) -> None:
 
 
 def _apart(earlier: str, later: str) -> float:
-    from datetime import datetime
-
     return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds()
 
 

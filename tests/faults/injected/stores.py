@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 
@@ -13,8 +14,7 @@ from tests.faults.service import Door
 from tests.receiver import answer
 
 OURS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'rita-data-sources'"
-# More than any PostgreSQL is configured to take by default.
-MANY = 500
+LASTS = 5.0
 
 
 @fault("PostgreSQL is restarted", quick=True)
@@ -42,13 +42,13 @@ def database_full(scene: Scene) -> None:
     """Somebody else takes every connection that there is, those that were ours included."""
     with ExitStack() as taken:
         scene.world.rows(OURS)
-        for _ in range(MANY):
+        deadline = time.monotonic() + LASTS
+        while time.monotonic() < deadline:
             try:
                 taken.enter_context(closing(psycopg2.connect(scene.world.superuser_url)))
             except psycopg2.OperationalError:
                 # Full. What is given back is taken, too.
-                pause(0.02)
-        pause(2)
+                pause(0.05)
 
 
 @fault("Redis is restarted")
