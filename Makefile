@@ -7,7 +7,7 @@ BIN = .venv/bin
 # Older than neither of the two files that say what belongs into .venv.
 INSTALLED = .venv/.installed
 
-.PHONY: help setup run test check audit format clean distclean
+.PHONY: help setup run test faults check audit format clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -26,6 +26,9 @@ run: $(INSTALLED) ## start everything on this machine and print a sign-in link; 
 
 test: $(INSTALLED) ## run the whole test suite; ARGS goes to pytest: make test ARGS='-k retry'
 	@$(BIN)/pytest $(ARGS)
+
+faults: $(INSTALLED) ## inject every fault into the real processes, write docs/reliability.md; ARGS='--list', '--only NAME'
+	@$(BIN)/python -m tests.faults $(ARGS)
 
 check: $(INSTALLED) ## format, lint, types, import contracts, migration drift: what CI runs besides the tests
 	$(BIN)/ruff format --check

@@ -11,6 +11,7 @@ from celery import signals
 from flask import Flask
 
 from app import extensions, logs
+from app.outbound import broker
 
 log = structlog.get_logger()
 
@@ -50,6 +51,10 @@ def connect(flask_app: Flask) -> None:
             extensions.engine().dispose(close=False)
         extensions.redis_of(flask_app).connection_pool.reset()
 
+    def publish_reliably(sender: Any, **_: Any) -> None:
+        """Have beat wait for the broker's word: its connection may die unnoticed, and nothing else would tell it."""
+        sender.app.conf.broker_transport_options = broker.reliable_options(settings.rabbitmq_url)
+
     def bind_task(task_id: str, task: Any, **_: Any) -> None:
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(task=task.name, task_id=task_id)
@@ -59,4 +64,5 @@ def connect(flask_app: Flask) -> None:
     signals.worker_init.connect(refuse_unsafe_role, weak=False)
     signals.worker_shutting_down.connect(bound_the_stop, weak=False)
     signals.worker_process_init.connect(forget_parents_connections, weak=False)
+    signals.beat_init.connect(publish_reliably, weak=False)
     signals.task_prerun.connect(bind_task, weak=False)

@@ -119,11 +119,15 @@ def _bind(**ids: UUID) -> None:
 
 
 def _promise(work: UnitOfWork, opened: operations.Opened) -> None:
-    """After the commit: the webhook's job, the event, and the end of any seal that is no longer wanted."""
+    """After the commit: the event, the end of any seal that is no longer wanted, and the webhook's job.
+
+    The event goes first: a broker that is away holds the job up for seconds, in which others may deliver the operation
+    and tell its end, and a page that is told of the press after that would show it as running for ever.
+    """
     jobs = cast(Jobs, current_app.extensions["jobs"])
-    work.after_commit(lambda: jobs.deliver_webhook(opened.operation.id))
     work.after_commit(lambda: events.publish(opened.changes))
     work.after_commit(lambda: seals().discard(*opened.replaced))
+    work.after_commit(lambda: jobs.deliver_webhook(opened.operation.id))
 
 
 def _park(operation_id: UUID, sent: schemas.VerifyBody, *, patience: lifecycle.Patience) -> None:

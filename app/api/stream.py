@@ -99,10 +99,12 @@ def _identify() -> None:
 def _catch_up(channel: str, who: auth.Identity) -> tuple[list[Message], str]:
     """Return what the browser misses and the id up to which it then knows all.
 
-    After a `Last-Event-ID` that is still kept, that is the events since; else a snapshot of every connection.
+    After a `Last-Event-ID` that is still kept, that is the events since; else, or if some of them may never have been
+    published because Redis was away, a snapshot of every connection.
     """
+    fanout = cast(Fanout, current_app.extensions["fanout"])
     last_seen = request.headers.get("Last-Event-ID") or request.args.get("last_event_id")
-    if last_seen and events.is_id(last_seen):
+    if last_seen and events.is_id(last_seen) and fanout.is_continuous_since(last_seen):
         missed = events.stream.replay(channel, after=last_seen)
         if missed is not None:
             return missed, missed[-1].id if missed else last_seen

@@ -162,6 +162,12 @@ def order(event_id: str) -> tuple[int, int]:
     return int(milliseconds), int(sequence)
 
 
+def stream_now(redis: Redis) -> str:
+    """Return the id that an event would get now, by Redis' own clock. Raises redis.RedisError."""
+    seconds, microseconds = redis.time()
+    return f"{seconds * 1000 + microseconds // 1000}-0"
+
+
 def parse(published: bytes) -> Message:
     """Return the event that a channel carried, in flask-sse's wire format. Raises ValueError for anything else."""
     fields = pydantic_core.from_json(published)
