@@ -21,6 +21,7 @@ from urllib3 import exceptions as urllib3_exceptions
 from app.config import Settings
 from app.domain import retry
 from app.domain.cases import Operation
+from app.outbound import bodies
 from app.outbound.deadline import Deadline, DeadlineAdapter
 
 log = structlog.get_logger()
@@ -71,21 +72,12 @@ def body_of(operation: Operation, *, connection_type: str, sealed: Mapping[str, 
         "operation_id": operation.id,
     }
     if operation.kind == "verify":
-        seal = sealed or {}
-        return {
-            "source": "rita-chat",
-            "action": "verify_credentials",
-            **common,
-            "settings": seal.get("settings", {}),
-            "credentials": seal.get("credentials", {}),
-        }
-    return {
-        "source": "rita-data-sources",
-        "action": "data_source_sync_requested",
-        **common,
-        "connection_name": operation.request.get("connection_name"),
-        "config": operation.request.get("config", {}),
-    }
+        seal = {"settings": {}, "credentials": {}} | dict(sealed or {})
+        own = {"settings": seal["settings"], "credentials": seal["credentials"]}
+        return bodies.VerifyWebhook.model_validate(common | own).model_dump()
+    request = {"config": {}} | operation.request
+    own = {"connection_name": request["connection_name"], "config": request["config"]}
+    return bodies.SyncWebhook.model_validate(common | own).model_dump()
 
 
 def post(body: Mapping[str, Any], *, webhook_id: str, request_id: str | None, target: Target) -> retry.Outcome:
