@@ -71,12 +71,13 @@ class Report:
     fields: Mapping[str, object]
     happens: timedelta
     sent: timedelta
+    dated: bool = True
 
     def message(self, *, accepted_at: datetime) -> dict[str, object]:
         """Write the message out; only syncs are dated."""
-        if "options" in self.fields:
+        if "options" in self.fields or not self.dated:
             return dict(self.fields)
-        return {**self.fields, "timestamp": wire_time(accepted_at + self.happens)}
+        return {"timestamp": wire_time(accepted_at + self.happens), **self.fields}
 
 
 @dataclass(frozen=True)

@@ -22,12 +22,13 @@ def backwards(reports: Sequence[Report]) -> list[Report]:
     return [replace(each, sent=end + place * _A_MOMENT) for place, each in enumerate(reversed(reports))]
 
 
-def rewritten(reports: Sequence[Report], *, leave_out: Collection[str], replace: Mapping[str, object]) -> list[Report]:
+def rewritten(reports: Sequence[Report], *, leave_out: Collection[str], instead: Mapping[str, object]) -> list[Report]:
     """Leave some fields out, and say others differently."""
     told = []
     for each in reports:
         fields = {key: value for key, value in each.fields.items() if key not in leave_out}
-        told.append(Report(fields=fields | dict(replace), happens=each.happens, sent=each.sent))
+        dated = each.dated and "timestamp" not in leave_out
+        told.append(replace(each, fields=fields | dict(instead), dated=dated))
     return told
 
 

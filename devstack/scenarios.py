@@ -100,7 +100,7 @@ class InTheTelling(_Part):
         """Return the reports as they are to be sent."""
         if self.dialect == "old":
             reports = retelling.in_the_old_dialect(reports)
-        reports = retelling.rewritten(reports, leave_out=self.leave_out, replace=self.replace)
+        reports = retelling.rewritten(reports, leave_out=self.leave_out, instead=self.replace)
         reports = retelling.preceded(reports, by=self.first)
         if self.backwards:
             reports = retelling.backwards(reports)

@@ -80,8 +80,18 @@ def body_of(operation: Operation, *, connection_type: str, sealed: Mapping[str, 
     return bodies.SyncWebhook.model_validate(common | own).model_dump()
 
 
-def post(body: Mapping[str, Any], *, webhook_id: str, request_id: str | None, target: Target) -> retry.Outcome:
-    """Post once, without following redirects, and judge what comes back; never raises for what the network does."""
+def post(
+    body: Mapping[str, Any],
+    *,
+    webhook_id: str,
+    request_id: str | None,
+    target: Target,
+    signed_at: datetime | None = None,
+) -> retry.Outcome:
+    """Post once, without following redirects, and judge what comes back; never raises for what the network does.
+
+    `signed_at` is now, unless a receiver is to be tried with another time.
+    """
     payload = pydantic_core.to_json(body).decode()
     started = time.monotonic()
     deadline = Deadline(target.total)
@@ -94,7 +104,13 @@ def post(body: Mapping[str, Any], *, webhook_id: str, request_id: str | None, ta
             answer = session.post(
                 target.url,
                 data=payload.encode(),
-                headers=_headers(payload, webhook_id=webhook_id, request_id=request_id, target=target),
+                headers=_headers(
+                    payload,
+                    webhook_id=webhook_id,
+                    request_id=request_id,
+                    target=target,
+                    now=signed_at or datetime.now(UTC),
+                ),
                 timeout=(target.connect.total_seconds(), target.read.total_seconds()),
                 allow_redirects=False,
                 stream=True,
@@ -113,7 +129,7 @@ def post(body: Mapping[str, Any], *, webhook_id: str, request_id: str | None, ta
         )
 
 
-def _headers(payload: str, *, webhook_id: str, request_id: str | None, target: Target) -> dict[str, str]:
+def _headers(payload: str, *, webhook_id: str, request_id: str | None, target: Target, now: datetime) -> dict[str, str]:
     headers = {
         "Authorization": target.authorization,
         "Content-Type": "application/json",
@@ -125,7 +141,6 @@ def _headers(payload: str, *, webhook_id: str, request_id: str | None, target: T
         headers["X-Request-ID"] = request_id
     if target.signing_secret:
         # Standard Webhooks 1.0: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
-        now = datetime.now(UTC)
         headers["webhook-id"] = webhook_id
         headers["webhook-timestamp"] = str(int(now.timestamp()))
         headers["webhook-signature"] = Webhook(target.signing_secret).sign(webhook_id, now, payload)

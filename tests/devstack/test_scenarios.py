@@ -294,5 +294,5 @@ def test_the_file_in_the_readme_is_one(tmp_path: Path) -> None:
 
     book = load(a_file(tmp_path, own))
 
-    assert told("crowded", kind="verification", book=book)[0]["type"] == "gossip"
+    assert {"type": "gossip"}.items() <= told("crowded", kind="verification", book=book)[-1].items()
     assert book.script["confluence"].sync[1] == ("slow", "duplicate")
