@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,9 @@ from devstack.strict_yaml import InvalidYaml, read_yaml
 BROKER_SCHEMES = ("amqp://", "amqps://")
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Try a service, print the table, and return the exit code."""
-    given = _arguments().parse_args()
+    given = _arguments().parse_args(arguments)
     try:
         target, material = _target(given), _material(given.credentials)
         with Listener(_broker(given.rabbitmq_url), queue=given.queue) as listener:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.outbound.webhook import Target
+from devstack.conformance.__main__ import main
 from devstack.conformance.clauses import CLAUSES, Result, Row
 from devstack.conformance.judge import judge
 from devstack.conformance.listener import Listener, Unusable
@@ -158,6 +159,23 @@ def test_a_queue_that_somebody_else_uses_is_left_alone(rabbitmq_url: str, tmp_pa
         assert service.waiting() == 1
 
 
-def test_a_broker_that_is_away_is_said_to_be() -> None:
-    with pytest.raises(Unusable, match="broker cannot be used"), Listener("amqp://127.0.0.1:9//", queue="none"):
-        pass
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--webhook-url", "http://example.org/webhook"], "--webhook-url: must be https"),
+        (["--rabbitmq-url", "redis://127.0.0.1"], "--rabbitmq-url: must start with amqp://"),
+        (["--signing-secret", "secret"], "--signing-secret: must be whsec_"),
+        (["--authorization", ""], "--authorization: must be printable"),
+        (["--credentials", "none.yaml"], "none.yaml: cannot be read"),
+        ([], "The broker cannot be used"),
+    ],
+)
+def test_what_makes_a_trial_impossible_is_named(
+    arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ["--webhook-url", "http://127.0.0.1:9/webhook", "--rabbitmq-url", "amqp://127.0.0.1:9//"]
+
+    code = main([*where, "--authorization", AUTHORIZATION, *arguments])
+
+    assert code == 2
+    assert complaint in capsys.readouterr().err
