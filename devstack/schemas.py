@@ -32,6 +32,15 @@ WEBHOOKS: Mapping[str, type[bodies.Webhook]] = {
 # What no model says: what the old dialect left out, and the words that it used.
 _OLD_STATUS = {"verification": ["success", "failed"], "sync": ["started", "completed", "failed"]}
 
+
+class _Plain(yaml.SafeDumper):
+    """Says everything where it belongs, instead of referring to where it was said first."""
+
+    def ignore_aliases(self, _data: object) -> bool:
+        """Refer to nothing."""
+        return True
+
+
 FORMATS = jsonschema.FormatChecker(["uuid"])
 
 
@@ -71,7 +80,7 @@ def old_message(kind: str) -> dict[str, Any]:
     properties["status"]["enum"] = _OLD_STATUS[kind]
     schema["required"] = ["connection_id", "tenant_id", "status"]
     if kind == "sync":
-        properties["error"] = properties.pop("error_message")
+        properties["error"] = dict(properties["error_message"])
         # These make it a verification.
         properties["options"] = False
     else:
@@ -103,7 +112,7 @@ def files() -> dict[Path, str]:
         named = {"$schema": DIALECT, "$id": f"urn:rita:data-sources:{VERSION}:{path.removesuffix('.json')}"}
         written[DOCS / "schemas" / VERSION / path] = json.dumps(named | schema, indent=2, ensure_ascii=False) + "\n"
     document = asyncapi.document({path: schema for path, schema in schemas().items() if path.startswith("messages/")})
-    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100)
+    text = yaml.dump(document, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=100)
     written[DOCS / "asyncapi.yaml"] = f"# Written by `python -m devstack.schemas`.\n{text}"
     return written
 

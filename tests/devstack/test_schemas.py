@@ -124,7 +124,12 @@ def _without(body: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 SCALARS = (
-    st.none() | st.booleans() | st.integers(-3, 3) | st.floats(allow_nan=False) | st.text(max_size=8) | st.just(ID)
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 3)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=8)
+    | st.just(ID)
 )
 MOMENTS = st.datetimes(
     min_value=datetime(1970, 1, 2), max_value=datetime(9990, 1, 1),  # noqa: DTZ001 - the zones come next
