@@ -36,6 +36,7 @@ from app import errors, extensions
 from app.api import description, parameters, pushed, schemas
 from app.api.description import Described
 from app.api.problems import MODELS, InternalError
+from app.outbound.bodies import Webhook
 
 JSON = "application/json"
 # What Flask adds by itself to every route.
@@ -230,7 +231,7 @@ def _header(name: str) -> Reference:
     return Reference.model_validate({"$ref": f"#/components/headers/{name}"})
 
 
-def _webhook(name: str, model: type[pushed.Webhook], *, models: _Models) -> PathItem:
+def _webhook(name: str, model: type[Webhook], *, models: _Models) -> PathItem:
     return PathItem(
         post=Operation(
             operationId=f"webhook_{name}",

@@ -1,6 +1,6 @@
-"""What leaves without being asked for: the events of the stream and the bodies of the two webhooks, as models.
+"""What leaves without being asked for, as the document describes it: the events of the stream and the two webhooks.
 
-`outbound/events.py` and `outbound/webhook.py` make them; here they are described, and a test holds both together.
+`outbound/events.py` makes the events; a test holds both together.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.views import ConnectionView, DisplayView
+from app.outbound.bodies import SyncWebhook, VerifyWebhook, Webhook
 
 
 class Event(BaseModel):
@@ -81,42 +82,6 @@ id:1763812800000-0
 : heartbeat
 
 """
-
-
-class Webhook(BaseModel):
-    """What both webhooks say."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    user_email: str = Field(examples=["ada@acme.example"])
-    user_id: UUID
-    tenant_id: UUID = Field(description="The organization.")
-    timestamp: str = Field(
-        description="When it was asked for: ISO 8601, UTC, milliseconds. The same at every attempt.",
-        pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$",
-        examples=["2026-11-22T12:00:00.000Z"],
-    )
-    connection_id: UUID
-    connection_type: str = Field(examples=["confluence"])
-    operation_id: UUID = Field(description="The same at every attempt; a status message may echo it.")
-
-
-class VerifyWebhook(Webhook):
-    """Check these credentials, and keep them if they are good."""
-
-    source: Literal["rita-chat"]
-    action: Literal["verify_credentials"]
-    settings: dict[str, Any] = Field(examples=[{"spaces": "ENG"}])
-    credentials: dict[str, Any] = Field(examples=[{"email": "ada@acme.example", "api_token": "the-token"}])
-
-
-class SyncWebhook(Webhook):
-    """Sync this connection with the credentials that were kept."""
-
-    source: Literal["rita-data-sources"]
-    action: Literal["data_source_sync_requested"]
-    connection_name: str = Field(examples=["Confluence"])
-    config: dict[str, Any] = Field(examples=[{"spaces": "ENG,PROD"}])
 
 
 WEBHOOKS: dict[str, type[Webhook]] = {"verify": VerifyWebhook, "sync": SyncWebhook}

@@ -22,6 +22,7 @@ from urllib3 import exceptions as urllib3_exceptions
 from app.config import Settings
 from app.domain import retry
 from app.domain.cases import Operation
+from app.outbound import bodies
 from app.outbound.deadline import Deadline, DeadlineAdapter
 
 log = structlog.get_logger()
@@ -72,25 +73,26 @@ def body_of(operation: Operation, *, connection_type: str, sealed: Mapping[str, 
         "operation_id": operation.id,
     }
     if operation.kind == "verify":
-        seal = sealed or {}
-        return {
-            "source": "rita-chat",
-            "action": "verify_credentials",
-            **common,
-            "settings": seal.get("settings", {}),
-            "credentials": seal.get("credentials", {}),
-        }
-    return {
-        "source": "rita-data-sources",
-        "action": "data_source_sync_requested",
-        **common,
-        "connection_name": operation.request.get("connection_name"),
-        "config": operation.request.get("config", {}),
-    }
+        seal = {"settings": {}, "credentials": {}} | dict(sealed or {})
+        own = {"settings": seal["settings"], "credentials": seal["credentials"]}
+        return bodies.VerifyWebhook.model_validate(common | own).model_dump()
+    request = {"config": {}} | operation.request
+    own = {"connection_name": request["connection_name"], "config": request["config"]}
+    return bodies.SyncWebhook.model_validate(common | own).model_dump()
 
 
-def post(body: Mapping[str, Any], *, webhook_id: str, request_id: str | None, target: Target) -> retry.Outcome:
-    """Post once, without following redirects, and judge what comes back; never raises for what the network does."""
+def post(
+    body: Mapping[str, Any],
+    *,
+    webhook_id: str,
+    request_id: str | None,
+    target: Target,
+    signed_at: datetime | None = None,
+) -> retry.Outcome:
+    """Post once, without following redirects, and judge what comes back; never raises for what the network does.
+
+    `signed_at` is now, unless a receiver is to be tried with another time.
+    """
     payload = pydantic_core.to_json(body).decode()
     started = time.monotonic()
     deadline = Deadline(target.total)
@@ -103,7 +105,13 @@ def post(body: Mapping[str, Any], *, webhook_id: str, request_id: str | None, ta
             answer = session.post(
                 target.url,
                 data=payload.encode(),
-                headers=_headers(payload, webhook_id=webhook_id, request_id=request_id, target=target),
+                headers=_headers(
+                    payload,
+                    webhook_id=webhook_id,
+                    request_id=request_id,
+                    target=target,
+                    now=signed_at or datetime.now(UTC),
+                ),
                 timeout=(target.connect.total_seconds(), target.read.total_seconds()),
                 allow_redirects=False,
                 stream=True,
@@ -137,7 +145,7 @@ def reach(target: Target) -> retry.Failure | None:
     return None
 
 
-def _headers(payload: str, *, webhook_id: str, request_id: str | None, target: Target) -> dict[str, str]:
+def _headers(payload: str, *, webhook_id: str, request_id: str | None, target: Target, now: datetime) -> dict[str, str]:
     headers = {
         "Authorization": target.authorization,
         "Content-Type": "application/json",
@@ -149,7 +157,6 @@ def _headers(payload: str, *, webhook_id: str, request_id: str | None, target: T
         headers["X-Request-ID"] = request_id
     if target.signing_secret:
         # Standard Webhooks 1.0: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
-        now = datetime.now(UTC)
         headers["webhook-id"] = webhook_id
         headers["webhook-timestamp"] = str(int(now.timestamp()))
         headers["webhook-signature"] = Webhook(target.signing_secret).sign(webhook_id, now, payload)
