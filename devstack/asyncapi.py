@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from app.domain import display
 from app.outbound import broker, events
 
 STATUS_QUEUE = "data_source_status"
@@ -38,6 +39,17 @@ EVENT: dict[str, Any] = {
     "properties": {
         "connectionId": _ID,
         "status": {"enum": ["idle", "verifying", "syncing"], "description": "What happens now."},
+        "display": {
+            "type": "object",
+            "description": "What a person sees: one state, why, who must act, what to do next.",
+            "properties": {
+                "state": {"enum": list(display.STATES)},
+                "reason": {"type": ["string", "null"]},
+                "actor": {"enum": ["user", "service", None]},
+                "action": {"enum": ["verify", "enable", "sync", "wait", None]},
+            },
+            "required": ["state", "reason", "actor", "action"],
+        },
         "change": {"type": "string", "description": "What happened.", "examples": ["sync.succeeded"]},
         "timestamp": _MOMENT,
         "operationId": _ID,
@@ -55,7 +67,7 @@ EVENT: dict[str, Any] = {
         "enabled": {"type": "boolean"},
         "deleted": {"type": "boolean"},
     },
-    "required": ["connectionId", "status", "change", "timestamp"],
+    "required": ["connectionId", "status", "display", "change", "timestamp"],
 }
 SNAPSHOT: dict[str, Any] = {
     "type": "object",
