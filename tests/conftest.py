@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import hypothesis
 import psycopg2
 import pytest
 from cryptography.fernet import Fernet
@@ -33,6 +34,12 @@ from tests.factories import forget_organizations
 from tests.receiver import Receiver
 
 pytest_plugins = ("celery.contrib.pytest",)
+
+# The same examples each time, however busy the machine: a failure is one that anybody can see again.
+hypothesis.settings.register_profile(
+    "tests", derandomize=True, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("tests")
 
 # The environment that pytest was started with must not leak into the settings under test.
 for name in list(os.environ):

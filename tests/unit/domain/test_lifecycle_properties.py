@@ -54,7 +54,7 @@ def take(case: Case, step: Step, *, now: datetime) -> bool:
     return lifecycle.apply(case, a_report(message), fresh_id=uuid7(), patience=PATIENCE, now=now)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(steps)
 def test_no_sequence_of_reports_reopens_a_finished_operation_or_parts_status_from_operations(
     sequence: list[Step],
@@ -74,7 +74,7 @@ def test_no_sequence_of_reports_reopens_a_finished_operation_or_parts_status_fro
         assert connection.status == STATUSES.get(expected, "idle")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(steps, st.integers(1, 3))
 def test_a_dated_or_named_report_that_comes_again_at_once_changes_nothing(sequence: list[Step], copies: int) -> None:
     connection = a_connection()
