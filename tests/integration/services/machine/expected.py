@@ -129,17 +129,20 @@ class Source:
             return "syncing"
         return "verifying" if self.open("verify") else "idle"
 
-    def refusals(self, kind: str, *, force: bool = False, with_credentials: bool = True) -> set[str]:
-        """Return the codes of the errors with which a press may be refused; any of them will do."""
+    def refusals(self, act: str, *, force: bool = False, with_credentials: bool = True) -> set[str]:
+        """Return the codes of the errors with which an act may be refused; any of them will do."""
+        if act == "create":
+            return {"already_exists"} if self.is_visible else set()
         if not self.is_visible:
             return {"not_found"}
+        asks, needs_credentials = act in ("verify", "sync"), self.type in NEEDS_CREDENTIALS
         codes = {
-            "cannot_delete_seeded": kind == "delete" and self.type in SEEDED,
-            "validation_error": kind == "verify" and self.type in NEEDS_CREDENTIALS and not with_credentials,
-            "connection_disabled": kind == "sync" and not self.enabled,
-            "not_configured": kind == "sync" and self.type in NEEDS_CREDENTIALS and not self.verified,
-            "sync_in_progress": kind != "delete" and self.open("sync") is not None and not force,
-            "verification_in_progress": kind != "delete" and self.open("verify") is not None and not force,
+            "cannot_delete_seeded": act == "delete" and self.type in SEEDED,
+            "validation_error": act == "verify" and needs_credentials and not with_credentials,
+            "connection_disabled": act == "sync" and not self.enabled,
+            "not_configured": act == "sync" and needs_credentials and not self.verified,
+            "sync_in_progress": asks and not force and self.open("sync") is not None,
+            "verification_in_progress": asks and not force and self.open("verify") is not None,
         }
         return {code for code, holds in codes.items() if holds}
 

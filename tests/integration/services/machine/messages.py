@@ -11,9 +11,8 @@ from uuid import uuid4
 from hypothesis import strategies as st
 
 from tests.factories import NOON
-from tests.integration.services.machine.expected import Said, Source
+from tests.integration.services.machine.expected import Question, Said, Source
 
-WORDS = {"sync": ("started", "succeeded", "failed"), "verify": ("succeeded", "failed")}
 STATUSES = {
     ("sync", "started"): "sync_started",
     ("sync", "succeeded"): "sync_completed",
@@ -41,29 +40,27 @@ class Message:
     type: str
     kind: str
     word: str
-    of: str
-    step: int | None
-    documents: int | None
-    error: str | None
-    options: dict[str, str] | None
-    is_old: bool
+    of: str = "none"
+    step: int | None = None
+    documents: int | None = None
+    error: str | None = None
+    options: dict[str, str] | None = None
+    is_old: bool = False
 
 
 def messages(types: tuple[str, ...]) -> st.SearchStrategy[Message]:
-    """Draw messages about connections of these types."""
-    return st.sampled_from([(kind, word) for kind, words in WORDS.items() for word in words]).flatmap(
-        lambda drawn: st.builds(
-            Message,
-            type=st.sampled_from(types),
-            kind=st.just(drawn[0]),
-            word=st.just(drawn[1]),
-            of=st.sampled_from(["none", "open", "newest", "none", "open", "older", "other kind", "unknown"]),
-            step=st.sampled_from([1, 60, 0, -60, None]) if drawn[0] == "sync" else st.none(),
-            documents=st.sampled_from([None, 7, 8]) if drawn[0] == "sync" else st.none(),
-            error=st.sampled_from([None, "disk full", "wrong password"]),
-            options=st.sampled_from([None, {"spaces": "A"}, {"spaces": "A,B"}]) if drawn[0] == "verify" else st.none(),
-            is_old=st.booleans(),
-        )
+    """Draw messages about connections of these types; what their kind has no use for is left unsaid."""
+    return st.builds(
+        Message,
+        type=st.sampled_from(types),
+        kind=st.sampled_from(["sync", "verify"]),
+        word=st.sampled_from(["started", "succeeded", "failed"]),
+        of=st.sampled_from(["none", "open", "newest", "none", "open", "older", "other kind", "unknown"]),
+        step=st.sampled_from([1, 60, 0, -60, None]),
+        documents=st.sampled_from([None, 7, 8]),
+        error=st.sampled_from([None, "disk full", "wrong password"]),
+        options=st.sampled_from([None, {"spaces": "A"}, {"spaces": "A,B"}]),
+        is_old=st.booleans(),
     )
 
 
@@ -77,20 +74,21 @@ class Sent:
     body: str
 
 
-def send(message: Message, source: Source, *, tenant_id: str) -> Sent:
-    """Say it of a connection as it is now."""
-    failed = message.word == "failed"
-    # Only the old dialect may leave its time out.
+def send(message: Message, source: Source, *, tenant_id: str, answered: Question | None = None) -> Sent:
+    """Say it of a connection as it is now, or of one operation, by its id unless `of` is `none`."""
+    is_sync = message.kind == "sync"
+    # No verification is announced, and only the old dialect may leave its time out.
+    word = "succeeded" if message.word == "started" and not is_sync else message.word
     step = 1 if message.step is None and not message.is_old else message.step
-    known = source.clock[0] if source.clock else NOON + AHEAD
+    newest = source.clock[0] if source.clock else NOON + AHEAD
     said = Said(
         kind=message.kind,
-        word=message.word,
-        operation_id=_named(message, source),
-        moment=known + timedelta(seconds=step) if step is not None and message.kind == "sync" else None,
-        documents=message.documents,
-        error=(message.error or WITHOUT_A_REASON[message.kind]) if failed else None,
-        options=message.options,
+        word=word,
+        operation_id=answered.id if answered and message.of != "none" else _named(message, source),
+        moment=newest + timedelta(seconds=step) if step is not None and is_sync else None,
+        documents=message.documents if is_sync else None,
+        error=(message.error or WITHOUT_A_REASON[message.kind]) if word == "failed" else None,
+        options=None if is_sync else message.options,
     )
     connection_id = source.id or str(uuid4())
     body = {"connection_id": connection_id, "tenant_id": tenant_id} | _content(message, said)
