@@ -197,7 +197,8 @@ def _says_the_same(connection: Connection, last: Operation, report: Report) -> b
         return False
     if isinstance(report, VerificationReport):
         return report.trigger == "failed" or connection.latest_options == report.options
-    return last.documents_processed == report.documents_processed
+    # An end without a count leaves the one that progress brought.
+    return report.documents_processed in (None, last.documents_processed)
 
 
 def _is_after(moment: datetime | None, other: datetime | None) -> bool:

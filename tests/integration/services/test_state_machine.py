@@ -42,6 +42,8 @@ from tests.integration.services.machine.messages import Message, Sent, messages,
 LONGER = int(os.environ.get("STATE_MACHINE_EXAMPLES", "0"))
 # Of the kinds that differ: seeded with credentials, seeded without, and one that can be deleted.
 TYPES = ("confluence", "websearch", "jira")
+# Most steps meet at one of them, for the ways of one are long.
+OFTEN = ("websearch", "websearch", *TYPES)
 NAMES = {
     "confluence": "Confluence",
     "servicenow": "ServiceNow",
@@ -53,7 +55,7 @@ NAMES = {
 import hypothesis
 
 PHASES = {"phases": [hypothesis.Phase.generate]} if os.environ.get("NOSHRINK") else {}
-types = st.sampled_from(TYPES)
+types = st.sampled_from(OFTEN)
 attempts = st.sampled_from([Verdict.DONE, None, Verdict.RETRY, Verdict.DONE, Verdict.FINAL])
 fields = st.fixed_dictionaries(
     {},
@@ -67,7 +69,8 @@ pauses = st.sampled_from([timedelta(seconds=s) for s in (1, 1, 1, 40)] + [timede
 
 
 def pick(things: list[Any], which: int) -> Any:
-    return things[which % len(things)]
+    """Return one of several, the newest for 0."""
+    return things[-1 - which % len(things)]
 
 
 def id_of(source: Source) -> str:
@@ -80,7 +83,7 @@ class Neighbour:
     """Another organization, and what is written of it."""
 
     house: House
-    untouched: Written
+    untouched: tuple[str, int]
     ids: dict[str, str]
 
 
@@ -101,10 +104,9 @@ class Machine(RuleBasedStateMachine):
     def begin(self, verified: set[str]) -> None:
         """Stand where most organizations stand; the rest is a matter of steps."""
         self.seed()
-        self.look()
         for of in TYPES:
             self.configure_by_type(of, {"enabled": True})
-            self.look()
+        self.look()
         self.hear(*[self.send(Message(of, "verify", "succeeded")) for of in TYPES if of in verified])
 
     def seed(self) -> None:
@@ -142,7 +144,7 @@ class Machine(RuleBasedStateMachine):
     def verify(self, of: str, *, with_credentials: bool, first: Verdict | None) -> None:
         self.press(of, "verify", first, with_credentials=with_credentials)
 
-    @rule(of=st.sampled_from(["websearch", *TYPES]), force=st.booleans(), first=attempts)
+    @rule(of=types, force=st.booleans(), first=attempts)
     def sync(self, of: str, *, force: bool, first: Verdict | None) -> None:
         self.press(of, "sync", first, force=force)
 
@@ -156,7 +158,7 @@ class Machine(RuleBasedStateMachine):
             self.look()
             if first is not None:
                 self.take(source, source.questions[-1])
-                self.record(-1, first)
+                self.record(0, first)
 
     def pressed(self, refusals: set[str], act: Callable[[], Any]) -> Any:
         """Do what a person asks for; None if it is refused, which it is exactly for these reasons."""
@@ -168,18 +170,18 @@ class Machine(RuleBasedStateMachine):
         assert refusal.value.code in refusals
         return None
 
-    @rule(batch=st.lists(messages(TYPES), min_size=1, max_size=3), spoiled_by=st.none() | st.integers(0, 6))
+    @rule(batch=st.lists(messages(OFTEN), min_size=1, max_size=3), spoiled_by=st.none() | st.integers(0, 6))
     def report(self, batch: list[Message], spoiled_by: int | None) -> None:
         bad = unusable(id_of(self.sources["confluence"]), str(self.house.id), foreign=self.neighbour.ids)
         self.hear(*[self.send(message) for message in batch], bad=[] if spoiled_by is None else [bad[spoiled_by]])
 
     @precondition(lambda self: self.unanswered())
-    @rule(which=st.integers(0, 7), message=messages(TYPES))
+    @rule(which=st.integers(0, 7), message=messages(OFTEN))
     def answer(self, which: int, message: Message) -> None:
         source, question = pick(self.unanswered(), which)
         self.hear(self.send(replace(message, type=source.type, kind=question.kind), answered=question))
 
-    @rule(message=messages(TYPES))
+    @rule(message=messages(OFTEN))
     def report_twice(self, message: Message) -> None:
         sent = self.send(message)
         self.hear(sent)
@@ -252,7 +254,7 @@ class Machine(RuleBasedStateMachine):
         self.claim(which)
         self.look()
         if self.claimed:
-            self.record(-1, verdict)
+            self.record(0, verdict)
 
     @rule(are_lost=st.booleans())
     def dispatch(self, *, are_lost: bool) -> None:
@@ -270,16 +272,16 @@ class Machine(RuleBasedStateMachine):
         self.house.now += pause
         if not swept:
             return
-        lost = [(source, question) for source, question in self.asked() if question.is_lost(self.house.now)]
+        lost = {q.id: (source, q) for source, q in self.asked() if q.is_lost(self.house.now)}
 
-        changes = self.house.sweep()
+        ended = [change.operation for change in self.house.sweep() if change.operation]
 
-        said = {str(change.operation.id): str(change.operation.error) for change in changes if change.operation}
-        assert set(said) == {question.id for _, question in lost}
-        for source, question in lost:
-            error = said[str(question.id)]
-            assert error.endswith(f"; {question.kind} again")
-            source.expire(question, error=error, now=self.house.now)
+        assert {str(operation.id) for operation in ended} == set(lost)
+        for operation in ended:
+            source, question = lost[str(operation.id)]
+            assert operation.error
+            assert operation.error.endswith(f"; {question.kind} again")
+            source.expire(question, error=operation.error, now=self.house.now)
         self.by = "system"
 
     def asked(self) -> list[tuple[Source, Question]]:
@@ -297,7 +299,7 @@ class Machine(RuleBasedStateMachine):
 
     def look(self) -> Written:
         """Hold all that is written against what is expected; nothing of it touches the neighbour."""
-        assert self.neighbour.house.look() == self.neighbour.untouched
+        assert self.neighbour.house.fingerprint() == self.neighbour.untouched
         return self.agreement.holds(self.sources.values(), by=self.by)
 
     def teardown(self) -> None:
@@ -323,9 +325,8 @@ def neighbour(web: Flask, postgres: Postgres) -> Iterator[Neighbour]:
     claimed = house.claim(house.press("sync", connection_id, force=False))
     assert claimed is not None
     house.record(claimed, Verdict.DONE, error=None)
-    house.look()
     ids = {"tenant_id": str(house.id), "connection_id": connection_id, "operation_id": str(claimed.id)}
-    yield Neighbour(house, house.look(), ids)
+    yield Neighbour(house, house.fingerprint(), ids)
     house.forget()
 
 
@@ -337,8 +338,8 @@ def test_the_database_agrees_with_the_contract_after_every_step(
     run_state_machine_as_test(
         lambda: Machine(House(web, postgres), neighbour),
         settings=settings(
-            max_examples=LONGER or 70,
-            stateful_step_count=35,
+            max_examples=LONGER or 50,
+            stateful_step_count=40,
             derandomize=not LONGER,
             database=None,
             **PHASES,

@@ -249,7 +249,7 @@ class Source:
         same = (last.state, last.error) == (said.word, said.error)
         if said.kind == "verify":
             return same and (said.word == "failed" or self.latest_options == said.options)
-        return same and last.documents == said.documents
+        return same and said.documents in (None, last.documents)
 
     def _take(self, question: Question | None, said: Said, *, now: datetime) -> None:
         if question is None:
