@@ -33,6 +33,15 @@ def apply_messages(raw: Sequence[tuple[str, str]]) -> None:
     Raises sqlalchemy.exc.OperationalError when the database is away and BrokerError when a dead letter cannot be
     buried: then nothing is acknowledged and all comes again, which changes nothing that was applied already.
     """
+    letters = apply(raw, now=datetime.now(UTC))
+    if letters:
+        bury_reliably(extensions.settings().rabbitmq_url, letters)
+        for letter in letters:
+            log.warning("status_message_refused", reason=letter.reason, queue=letter.queue, detail=letter.detail)
+
+
+def apply(raw: Sequence[tuple[str, str]], *, now: datetime) -> list[DeadLetter]:
+    """Apply what can be applied of raw messages, each (queue, body); return the rest, to be buried."""
     letters: list[DeadLetter] = []
     reports: list[Report] = []
     origins: list[tuple[str, str]] = []
@@ -42,26 +51,22 @@ def apply_messages(raw: Sequence[tuple[str, str]]) -> None:
             origins.append((queue, body))
         except Unacceptable as refusal:
             letters.append(_letter((queue, body), refusal))
-    letters += _apply(reports, origins)
-    if letters:
-        bury_reliably(extensions.settings().rabbitmq_url, letters)
-        for letter in letters:
-            log.warning("status_message_refused", reason=letter.reason, queue=letter.queue, detail=letter.detail)
+    return letters + _apply(reports, origins, now=now)
 
 
-def _apply(reports: Sequence[Report], origins: Sequence[tuple[str, str]]) -> list[DeadLetter]:
+def _apply(reports: Sequence[Report], origins: Sequence[tuple[str, str]], *, now: datetime) -> list[DeadLetter]:
     """Apply reports in one transaction; halve the batch if it fails, until the one that cannot be applied is alone."""
     if not reports:
         return []
     try:
-        applied = _apply_together(reports)
+        applied = _apply_together(reports, now=now)
     except FAULTS_OF_ONE as problem:
         if len(reports) == 1:
             log.exception("status_message_failed")
             cause = problem.orig if isinstance(problem, StatementError) else problem
             return [_letter(origins[0], Unacceptable("apply_failed", type(cause).__name__))]
         half = len(reports) // 2
-        return _apply(reports[:half], origins[:half]) + _apply(reports[half:], origins[half:])
+        return _apply(reports[:half], origins[:half], now=now) + _apply(reports[half:], origins[half:], now=now)
     log.info(
         "status_messages_applied",
         messages=len(reports),
@@ -72,11 +77,9 @@ def _apply(reports: Sequence[Report], origins: Sequence[tuple[str, str]]) -> lis
     return [_letter(origins[position], refusal) for position, refusal in _explained(applied, reports).items()]
 
 
-def _apply_together(reports: Sequence[Report]) -> status_updates.Applied:
+def _apply_together(reports: Sequence[Report], *, now: datetime) -> status_updates.Applied:
     with unit_of_work(tenants={report.tenant_id for report in reports}) as work:
-        applied = status_updates.apply(
-            work.session, reports, patience=extensions.settings().patience, now=datetime.now(UTC)
-        )
+        applied = status_updates.apply(work.session, reports, patience=extensions.settings().patience, now=now)
         work.after_commit(lambda: events.publish(applied.changes))
         work.after_commit(lambda: seals().discard(*ended_verifications(applied.changes)))
     return applied

@@ -111,7 +111,7 @@ def apply(case: Case, report: Report, *, fresh_id: UUID, patience: Patience, now
     report names an operation that this connection does not have.
     """
     operation = _asked_for(case, report)
-    if _is_late(case, operation, report, now=now):
+    if _is_late(case, operation, report, patience=patience, now=now):
         known = operation or case.newest(report.kind)
         if known is not None:
             known.late_reports += 1
@@ -159,14 +159,28 @@ def _asked_for(case: Case, report: Report) -> Operation | None:
     return candidate if (candidate.state, report.trigger) in TRANSITIONS else None
 
 
-def _is_late(case: Case, operation: Operation | None, report: Report, *, now: datetime) -> bool:
+def _is_late(case: Case, operation: Operation | None, report: Report, *, patience: Patience, now: datetime) -> bool:
     """Tell whether a report adds nothing to what is known; with an operation's id, the id decides."""
+    if operation is not None and _repeats_start(operation, report, patience=patience, now=now):
+        return True
     if report.operation_id is None or operation is None:
         return _is_late_without_id(case, operation, report, now=now)
-    if (operation.state, report.trigger) not in TRANSITIONS:
-        return True
-    repeated = operation.state == "running" and report.trigger == "started"
-    return repeated and not _is_after(report.timestamp, operation.last_reported_at)
+    return (operation.state, report.trigger) not in TRANSITIONS
+
+
+def _repeats_start(operation: Operation, report: Report, *, patience: Patience, now: datetime) -> bool:
+    """Tell whether a report says no more than that a sync runs which does; a later one is progress.
+
+    An undated one is progress if it counts anew, or if the last word on the sync is too old for this to be its copy.
+    """
+    if (operation.state, report.trigger) != ("running", "started"):
+        return False
+    if report.timestamp is not None:
+        return not _is_after(report.timestamp, operation.last_reported_at)
+    if report.documents_processed not in (None, operation.documents_processed) or operation.deadline_at is None:
+        return False
+    # Each word on a running sync sets its deadline anew.
+    return operation.deadline_at - patience.sync_silence > now - COPY_WINDOW
 
 
 def _is_late_without_id(case: Case, operation: Operation | None, report: Report, *, now: datetime) -> bool:
@@ -191,7 +205,8 @@ def _says_the_same(connection: Connection, last: Operation, report: Report) -> b
         return False
     if isinstance(report, VerificationReport):
         return report.trigger == "failed" or connection.latest_options == report.options
-    return last.documents_processed == report.documents_processed
+    # An end without a count leaves the one that progress brought.
+    return report.documents_processed in (None, last.documents_processed)
 
 
 def _is_after(moment: datetime | None, other: datetime | None) -> bool:

@@ -27,7 +27,6 @@ from sqlalchemy import (
     select,
     true,
     update,
-    values,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
@@ -44,8 +43,12 @@ CONNECTIONS = cast(Table, models.DataSourceConnection.__table__)
 OPERATIONS = cast(Table, models.Operation.__table__)
 AUDIT = cast(Table, models.AuditLog.__table__)
 
-KINDS = values(column("kind", Text), name="kinds").data([("verify",), ("sync",)])
-
+# A function of one parameter, so that the statement is compiled once: `VALUES` would be compiled anew each time.
+KINDS = (
+    func.unnest(literal(["verify", "sync"], ARRAY(Text)))
+    .table_valued(column("kind", Text), name="kinds")
+    .render_derived()
+)
 
 CONNECTION_COLUMNS = [CONNECTIONS.c[field.name] for field in fields(Connection)]
 OPERATION_COLUMNS = [OPERATIONS.c[field.name] for field in fields(Operation)]

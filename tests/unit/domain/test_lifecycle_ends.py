@@ -2,36 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import timedelta
 
 import pytest
-from uuid6 import uuid7
 
 from app.domain import lifecycle
-from app.domain.cases import Case, Operation
-from tests.factories import (
-    NOON,
-    PATIENCE,
-    a_case,
-    a_connection,
-    a_report,
-    a_sync_message,
-    a_verification_message,
-    an_operation,
-)
-
-LATER = NOON + timedelta(hours=3)
-
-
-def apply(case: Case, message: dict[str, Any], *, now: datetime = LATER) -> bool:
-    return lifecycle.apply(case, a_report(message), fresh_id=uuid7(), patience=PATIENCE, now=now)
-
-
-def a_case_with(**fields: Any) -> tuple[Case, Operation]:
-    connection = a_connection()
-    operation = an_operation(connection, **fields)
-    return a_case(connection, operation), operation
+from tests.factories import NOON, PATIENCE, a_case, a_connection, a_sync_message, a_verification_message, an_operation
+from tests.unit.domain.syncing import LATER, a_case_with, apply
 
 
 def test_a_request_opens_its_operation_and_a_sync_stamps_its_time() -> None:
