@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterator
 
 import pytest
 from flask import Flask
 from playwright.sync_api import Browser, expect
-from werkzeug.serving import make_server
 
 from tests.browser.chromium import launched
 from tests.factories import Browser as Person
+from tests.serving import serving
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
@@ -25,14 +24,8 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def address(web: Flask) -> Iterator[str]:
-    """The application behind a real web server."""
-    server = make_server("127.0.0.1", 0, web, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    yield f"http://127.0.0.1:{server.port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(web) as address:
+        yield address
 
 
 def test_the_page_shows_every_call_and_loads_nothing_from_elsewhere(

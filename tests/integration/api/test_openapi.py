@@ -17,6 +17,7 @@ from redis import Redis
 from app import errors
 from app.api.problems import MODELS
 from app.outbound import events, webhook
+from tests.document import document_of, validator
 from tests.factories import (
     Browser,
     a_connection,
@@ -32,21 +33,9 @@ PATH = "/api/data-sources"
 SECRET = "whsec_dGVzdC1zaWduaW5nLXNlY3JldC0wMTIzNDU2Nzg5"
 
 
-def document_of(app: Flask) -> dict[str, Any]:
-    answer = app.test_client().get("/api/openapi.json")
-    assert (answer.status_code, answer.content_type) == (200, "application/json")
-    return dict(answer.json)
-
-
 @pytest.fixture
 def document(web: Flask) -> dict[str, Any]:
     return document_of(web)
-
-
-def validator(document: dict[str, Any], name: str) -> Draft202012Validator:
-    """Return what checks JSON against one of the document's schemas."""
-    schema = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
-    return Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER)
 
 
 def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
