@@ -52,9 +52,6 @@ NAMES = {
     "jira": "Jira",
 }
 
-import hypothesis
-
-PHASES = {"phases": [hypothesis.Phase.generate]} if os.environ.get("NOSHRINK") else {}
 types = st.sampled_from(OFTEN)
 attempts = st.sampled_from([Verdict.DONE, None, Verdict.RETRY, Verdict.DONE, Verdict.FINAL])
 fields = st.fixed_dictionaries(
@@ -342,7 +339,6 @@ def test_the_database_agrees_with_the_contract_after_every_step(
             stateful_step_count=40,
             derandomize=not LONGER,
             database=None,
-            **PHASES,
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
