@@ -10,10 +10,10 @@ from flask import Flask
 
 from app.config import Settings
 from tests.factories import Browser, forget_organizations
+from tests.integration.conftest import celery_module  # noqa: F401 - a fixture
 from tests.integration.sse.conftest import Web, serving
-from tests.integration.status.conftest import apply, celery_module, letters, superuser_url  # noqa: F401 - fixtures
+from tests.integration.status.conftest import apply, letters, superuser_url  # noqa: F401 - fixtures
 from tests.integration.tasks.conftest import (  # noqa: F401 - fixtures
-    celery_application,
     desk,
     run,
     sql,
