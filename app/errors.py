@@ -40,9 +40,21 @@ class MalformedJson(AppError):
 
 
 class InvalidParameter(AppError):
-    """A query parameter or header has a value that it cannot have."""
+    """A query parameter has a value that it cannot have; `allowed` in the answer lists those it can."""
 
     status, code, title = 400, "invalid_parameter", "Invalid parameter"
+
+
+class InvalidPage(AppError):
+    """There is no such page of a list."""
+
+    status, code, title = 400, "invalid_page", "Invalid page"
+
+
+class InvalidIdempotencyKey(AppError):
+    """The key that should tell a repeated press from a new one cannot be one."""
+
+    status, code, title = 400, "invalid_idempotency_key", "Invalid idempotency key"
 
 
 class Unauthorized(AppError):

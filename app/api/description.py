@@ -27,7 +27,8 @@ class Described:
 
     `gives` is the model of its JSON, or an example of another `media_type`. `refuses` are the errors of its own,
     `unavailable` what it says instead of an error with 503. `security` names the schemes any one of which will do.
-    `connection_at` is the JSON pointer of a connection's id in the answer: every call on that connection can follow.
+    `connection_at` is the JSON pointer of a connection's id in the answer, and `operation_at` of an operation's: every
+    call on that connection or operation can follow.
     """
 
     tag: str
@@ -41,11 +42,18 @@ class Described:
     unavailable: type[BaseModel] | None = None
     security: tuple[str, ...] = ("bearer",)
     connection_at: str | None = None
+    operation_at: str | None = None
 
     def __call__(self, view: View) -> View:
         """Describe a view."""
         _descriptions[view] = self
         return view
+
+    @property
+    def ids_at(self) -> dict[str, str]:
+        """Return where the answer holds what the paths of other calls ask for, by the name that it has there."""
+        pointers = {"connection_id": self.connection_at, "operation_id": self.operation_at}
+        return {name: pointer for name, pointer in pointers.items() if pointer is not None}
 
     @property
     def errors(self) -> list[type[errors.AppError]]:

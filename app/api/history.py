@@ -29,7 +29,8 @@ blueprint.before_request(auth.authenticate)
     tag=TAG,
     gives=answers.ManyOperations,
     parameters=parameters.paging,
-    refuses=(errors.NotFound, errors.InvalidParameter),
+    refuses=(errors.NotFound, errors.InvalidPage),
+    operation_at="/data/0/id",
 )
 def list_operations(connection_id: str) -> Response:
     """List a connection's operations, newest first."""
@@ -45,7 +46,7 @@ def list_operations(connection_id: str) -> Response:
     tag=TAG,
     gives=answers.ManyAuditEntries,
     parameters=parameters.paging,
-    refuses=(errors.NotFound, errors.InvalidParameter),
+    refuses=(errors.NotFound, errors.InvalidPage),
 )
 def list_audit(connection_id: str) -> Response:
     """List who changed what on a connection, newest first."""
@@ -96,12 +97,12 @@ def _operation_uuid(text: str) -> UUID:
 
 
 def _page() -> tuple[UUID | None, int]:
-    """Return where the page begins and how long it may be. Raises InvalidParameter."""
+    """Return where the page begins and how long it may be. Raises InvalidPage."""
     before, limit = request.args.get("before"), request.args.get("limit", str(parameters.PAGE))
     if before is not None and as_uuid(before) is None:
-        raise errors.InvalidParameter("before must be the next of another page")
+        raise errors.InvalidPage("before must be the next of another page")
     if not (limit.isascii() and limit.isdecimal() and 1 <= int(limit[:9]) <= parameters.LARGEST_PAGE):
-        raise errors.InvalidParameter(f"limit must be a number from 1 to {parameters.LARGEST_PAGE}")
+        raise errors.InvalidPage(f"limit must be a number from 1 to {parameters.LARGEST_PAGE}")
     return (as_uuid(before) if before else None), int(limit)
 
 

@@ -94,10 +94,13 @@ def document(app: Flask) -> dict[str, Any]:
     found = sorted(_described(app), key=lambda endpoint: endpoint[0].rule)
     models = _Models([described for _, described in found])
     paths: dict[str, PathItem] = defaultdict(PathItem)
-    on_a_connection = [_operation_id(rule) for rule, _ in found if "connection_id" in rule.arguments]
+    followers = {
+        name: [_operation_id(rule) for rule, _ in found if name in rule.arguments]
+        for name in ("connection_id", "operation_id")
+    }
     for rule, described in found:
         operation = _operation(app, rule, described, models=models)
-        operation.responses = _responses(described, models=models, on_a_connection=on_a_connection)
+        operation.responses = _responses(described, models=models, followers=followers)
         for method in sorted((rule.methods or set()) - IMPLIED_METHODS):
             setattr(paths[_path(rule)], method.lower(), operation)
     made = OpenAPI(
@@ -189,11 +192,14 @@ def _operation(app: Flask, rule: Rule, described: Described, *, models: _Models)
     return operation
 
 
-def _responses(described: Described, *, models: _Models, on_a_connection: list[str]) -> Responses:
+def _responses(described: Described, *, models: _Models, followers: dict[str, list[str]]) -> Responses:
     good = _response(described.status)
-    if described.connection_at:
-        follow = {"connection_id": f"$response.body#{described.connection_at}"}
-        good.links = {target: Link(operationId=target, parameters=follow) for target in on_a_connection}
+    links = {
+        target: Link(operationId=target, parameters={name: f"$response.body#{pointer}"})
+        for name, pointer in described.ids_at.items()
+        for target in followers[name]
+    }
+    good.links = dict(links) or None
     if isinstance(described.gives, str):
         text = MediaType(media_type_schema=Schema(type="string"), example=described.gives)
         good.content = {described.media_type: text}

@@ -37,6 +37,7 @@ blueprint.before_request(auth.authenticate)
     tag=TAG,
     gives=answers.Verifying,
     takes=schemas.VerifyBody,
+    operation_at="/operation_id",
     refuses=(errors.NotFound, errors.RateLimited, *IN_THE_WAY),
 )
 def verify(connection_id: str) -> Response:
@@ -74,10 +75,11 @@ def verify(connection_id: str) -> Response:
     gives=answers.Syncing,
     takes=schemas.SyncBody,
     body_required=False,
+    operation_at="/data/operation_id",
     parameters=parameters.idempotency_key,
     refuses=(
         errors.NotFound,
-        errors.InvalidParameter,
+        errors.InvalidIdempotencyKey,
         errors.RateLimited,
         errors.ConnectionDisabled,
         errors.NotConfigured,
@@ -107,10 +109,10 @@ def sync(connection_id: str) -> Response:
 
 
 def _idempotency_key() -> str | None:
-    """Return the key that tells a repeated press from a new one. Raises InvalidParameter."""
+    """Return the key that tells a repeated press from a new one. Raises InvalidIdempotencyKey."""
     key = request.headers.get("Idempotency-Key")
     if key is not None and not parameters.IDEMPOTENCY_KEY.fullmatch(key):
-        raise errors.InvalidParameter("Idempotency-Key must be 1 to 255 printable ASCII characters without spaces")
+        raise errors.InvalidIdempotencyKey("Idempotency-Key must be 1 to 255 printable ASCII characters without spaces")
     return key
 
 

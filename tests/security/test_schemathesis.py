@@ -86,6 +86,10 @@ def configuration(web: Flask, ada: Browser, tmp_path: Path, monkeypatch: pytest.
     # One that was deleted can be created.
     ids.append(ada.put(f"{PATH}/jira", {}).json["data"]["id"])
     ada.delete(f"{PATH}/{ids[-1]}")
+    # And one that is awaited can be ended.
+    ada.put(f"{PATH}/websearch", {})
+    pressed = ada.post(f"{PATH}/{ada.connection('websearch')['id']}/sync").json["data"]["operation_id"]
+    (tmp_path / "operations.dict").write_text(f'"{pressed}"\n')
     people = [_person("ada", ada), _person("eve", Browser(web))]
     (tmp_path / "people.json").write_text(json.dumps({"auth": people}))
     (tmp_path / "connections.dict").write_text("".join(f'"{one}"\n' for one in ids))

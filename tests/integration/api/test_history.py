@@ -92,7 +92,7 @@ def test_the_audit_trail_says_who_changed_what(web: Flask, ada: Browser) -> None
 def test_a_page_that_cannot_be_is_refused(ada: Browser, what: str, query: str) -> None:
     answer = ada.get(f"{path_of(ada)}/{what}?{query}")
 
-    assert (answer.status_code, answer.json["code"]) == (400, "invalid_parameter")
+    assert (answer.status_code, answer.json["code"]) == (400, "invalid_page")
 
 
 @pytest.mark.parametrize("what", PAGES)
@@ -185,7 +185,7 @@ def test_a_repeated_press_with_the_same_key_is_the_same_sync(web: Flask, ada: Br
 def test_a_key_that_cannot_be_is_refused(ada: Browser, key: str) -> None:
     answer = ada.post(f"{path_of(ada)}/sync", headers={"Idempotency-Key": key})
 
-    assert (answer.status_code, answer.json["code"]) == (400, "invalid_parameter")
+    assert (answer.status_code, answer.json["code"]) == (400, "invalid_idempotency_key")
 
 
 def test_of_two_changes_based_on_the_same_version_the_second_is_refused(ada: Browser) -> None:
