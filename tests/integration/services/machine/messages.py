@@ -73,6 +73,13 @@ class Sent:
     said: Said
     body: str
 
+    @property
+    def can_be_told_from_others(self) -> bool:
+        """Tell whether its copy will be known: without id and time only as the answer to the newest question."""
+        if self.said.operation_id is not None or self.said.moment is not None:
+            return True
+        return self.source.open(self.said.kind) in (None, self.source.newest(self.said.kind))
+
 
 def send(message: Message, source: Source, *, tenant_id: str, answered: Question | None = None) -> Sent:
     """Say it of a connection as it is now, or of one operation, by its id unless it is to go unnamed."""

@@ -179,13 +179,14 @@ class Machine(RuleBasedStateMachine):
     @rule(message=messages(OFTEN))
     def report_twice(self, message: Message) -> None:
         sent = self.send(message)
+        is_told_apart = sent.can_be_told_from_others
         self.hear(sent)
         self.look()
 
         self.hear(sent)
 
         told = self.look()
-        assert (told.audited, told.pushed) == ([], [])
+        assert not is_told_apart or (told.audited, told.pushed) == ([], [])
 
     @precondition(lambda self: self.sent)
     @rule(back=st.integers(1, 20))
