@@ -261,9 +261,8 @@ class Source:
         if said.documents is not None:
             question.documents = said.documents
         if said.moment is not None:
-            question.clock = max(question.clock or said.moment, said.moment)
             mark = (said.moment, RANKS[said.word])
-            self.clock = max(self.clock or mark, mark)
+            question.clock, self.clock = max(question.clock or mark[0], mark[0]), max(self.clock or mark, mark)
         if said.word == "started":
             question.state, question.error = "running", None
             question.started, question.heard = question.started or now, now

@@ -188,3 +188,12 @@ class House:
         with self.postgres.cursor(cursor_factory=RealDictCursor) as cursor:
             cursor.execute(query, {"id": str(self.id), **values})
             return [dict(row) for row in cursor.fetchall()]
+
+
+@dataclass
+class Neighbour:
+    """Another organization, and what is written of it."""
+
+    house: House
+    untouched: tuple[str, int]
+    ids: dict[str, str]

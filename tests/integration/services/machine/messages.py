@@ -55,7 +55,7 @@ def messages(types: tuple[str, ...]) -> st.SearchStrategy[Message]:
         type=st.sampled_from(types),
         kind=st.sampled_from(["sync", "verify"]),
         word=st.sampled_from(["started", "succeeded", "failed"]),
-        of=st.sampled_from(["none", "open", "newest", "none", "open", "older", "other kind", "unknown"]),
+        of=st.sampled_from(["open", "none", "newest", "open", "none", "older", "other kind", "unknown"]),
         step=st.sampled_from([1, 60, 0, -60, None]),
         documents=st.sampled_from([None, 7, 8]),
         error=st.sampled_from([None, "disk full", "wrong password"]),
@@ -73,9 +73,16 @@ class Sent:
     said: Said
     body: str
 
+    @property
+    def can_be_told_from_others(self) -> bool:
+        """Tell whether its copy will be known: without id and time only as the answer to the newest question."""
+        if self.said.operation_id is not None or self.said.moment is not None:
+            return True
+        return self.source.open(self.said.kind) in (None, self.source.newest(self.said.kind))
+
 
 def send(message: Message, source: Source, *, tenant_id: str, answered: Question | None = None) -> Sent:
-    """Say it of a connection as it is now, or of one operation, by its id unless `of` is `none`."""
+    """Say it of a connection as it is now, or of one operation, by its id unless it is to go unnamed."""
     is_sync = message.kind == "sync"
     # No verification is announced, and only the old dialect may leave its time out.
     word = "succeeded" if message.word == "started" and not is_sync else message.word
@@ -84,7 +91,7 @@ def send(message: Message, source: Source, *, tenant_id: str, answered: Question
     said = Said(
         kind=message.kind,
         word=word,
-        operation_id=answered.id if answered and message.of != "none" else _named(message, source),
+        operation_id=answered.id if answered else _named(message, source),
         moment=newest + timedelta(seconds=step) if step is not None and is_sync else None,
         documents=message.documents if is_sync else None,
         error=(message.error or WITHOUT_A_REASON[message.kind]) if word == "failed" else None,
