@@ -94,6 +94,8 @@ def post(
     `signed_at` is now, unless a receiver is to be tried with another time.
     """
     payload = pydantic_core.to_json(body).decode()
+    now = signed_at or datetime.now(UTC)
+    headers = _headers(payload, webhook_id=webhook_id, request_id=request_id, target=target, now=now)
     started = time.monotonic()
     deadline = Deadline(target.total)
     with requests.Session() as session, deadline.running():
@@ -105,13 +107,7 @@ def post(
             answer = session.post(
                 target.url,
                 data=payload.encode(),
-                headers=_headers(
-                    payload,
-                    webhook_id=webhook_id,
-                    request_id=request_id,
-                    target=target,
-                    now=signed_at or datetime.now(UTC),
-                ),
+                headers=headers,
                 timeout=(target.connect.total_seconds(), target.read.total_seconds()),
                 allow_redirects=False,
                 stream=True,

@@ -16,6 +16,7 @@ from devstack import schemas
 from devstack.conformance.clauses import CLAUSES, Result, Row
 from devstack.conformance.listener import Heard
 from devstack.conformance.trial import ENDS, Trial
+from devstack.conformance.wording import shown, words_for
 from devstack.reports import texts_in
 
 REFUSALS = (400, 401, 403)
@@ -77,14 +78,14 @@ def _refused_silently(trial: Trial) -> Complaints:
         raise NotJudged("nothing was refused")
     for name in refused:
         for heard in trial.heard_of(name):
-            yield f"a webhook that was answered {trial.asked[name].outcomes[0].status_code} brought {_shown(heard)}"
+            yield f"a webhook that was answered {trial.asked[name].outcomes[0].status_code} brought {shown(heard)}"
 
 
 @_judges_row("accepted")
 def _accepted(trial: Trial) -> Complaints:
     for name in ("good", "bad", "unreachable", *SYNCS):
         if name in trial.asked and not trial.accepted(name):
-            yield f"{_words(trial, name)}: {trial.asked[name].outcomes[0].error}"
+            yield f"{words_for(trial, name)}: {trial.asked[name].outcomes[0].error}"
 
 
 @_judges_row("unknown_keys")
@@ -99,7 +100,7 @@ def _repeated_answer(trial: Trial) -> Complaints:
     for name in _repeated(trial):
         outcome = trial.asked[name].outcomes[-1]
         if outcome.verdict is not Verdict.DONE:
-            yield f"{_words(trial, name)}, once more: {outcome.error}"
+            yield f"{words_for(trial, name)}, once more: {outcome.error}"
 
 
 @_judges_row("acted_once")
@@ -109,7 +110,7 @@ def _acted_once(trial: Trial) -> Complaints:
         # A verification has no time in it, so that a second one looks like a copy; a sync's copy is one to the letter.
         more = ends[1:] if trial.asked[name].kind == "verification" else _since_the_end(trial, name)
         for heard in more:
-            yield f"{_words(trial, name)}: the repeated webhook brought {_shown(heard)} again"
+            yield f"{words_for(trial, name)}: the repeated webhook brought {shown(heard)} again"
 
 
 def _since_the_end(trial: Trial, name: str) -> list[Heard]:
@@ -143,9 +144,9 @@ def _queue(trial: Trial) -> Complaints:
 def _persistent(trial: Trial) -> Complaints:
     for heard in _all(trial):
         if not heard.persistent:
-            yield f"{_shown(heard)} is not persistent"
+            yield f"{shown(heard)} is not persistent"
         if heard.exchange:
-            yield f"{_shown(heard)} came through the exchange {heard.exchange}"
+            yield f"{shown(heard)} came through the exchange {heard.exchange}"
 
 
 @_judges_row("shape")
@@ -153,13 +154,13 @@ def _shape(trial: Trial) -> Complaints:
     for heard in _all(trial):
         kind = heard.said.get("type")
         if kind not in messages.MODELS:
-            yield f"{_shown(heard)}: type must be {' or '.join(messages.MODELS)}"
+            yield f"{shown(heard)}: type must be {' or '.join(messages.MODELS)}"
             continue
         validator = Draft202012Validator(schemas.message(str(kind)), format_checker=schemas.FORMATS)
         for error in validator.iter_errors(heard.said):
             # Never the value: it may be anything.
             place = ".".join(map(str, error.absolute_path)) or "the message"
-            yield f"{_shown(heard)}: {place} does not fit `{error.validator}` of its schema"
+            yield f"{shown(heard)}: {place} does not fit `{error.validator}` of its schema"
 
 
 @_judges_row("address")
@@ -170,11 +171,11 @@ def _address(trial: Trial) -> Complaints:
             # That is a matter of the shape.
             continue
         if owner is None:
-            yield f"{_shown(heard)} is about nothing that was asked"
+            yield f"{shown(heard)} is about nothing that was asked"
             continue
         for key in ("tenant_id", "connection_id"):
             if str(heard.said.get(key)) != str(owner.body[key]):
-                yield f"{_shown(heard)}: {key} is not the webhook's"
+                yield f"{shown(heard)}: {key} is not the webhook's"
 
 
 @_judges_row("no_credentials")
@@ -190,7 +191,7 @@ def _no_credentials(trial: Trial) -> Complaints:
     }
     for heard in _all(trial):
         if any(secret in text for secret in secrets for text in (heard.body, *texts_in(heard.said))):
-            yield f"{_shown(heard)} repeats a credential"
+            yield f"{shown(heard)} repeats a credential"
 
 
 def _must_end(row_id: str, name: str, *, good: bool) -> None:
@@ -221,7 +222,7 @@ def _must_be_in_time(row_id: str, names: tuple[str, ...]) -> None:
         patience = trial.patience.verification if names is VERIFICATIONS else trial.patience.sync
         for name in trial.accepted(*names):
             if not trial.ended(name):
-                yield f"{_words(trial, name)}: no end within {patience.total_seconds():g} s"
+                yield f"{words_for(trial, name)}: no end within {patience.total_seconds():g} s"
 
 
 _must_be_in_time("verification_in_time", VERIFICATIONS)
@@ -233,7 +234,7 @@ def _echo(trial: Trial) -> Complaints:
     for heard in _all(trial):
         owner = next((asked for asked in trial.asked.values() if asked.owns(heard)), None)
         if owner is not None and str(heard.said.get("operation_id")) != owner.operation_id:
-            yield f"{_shown(heard)} does not echo operation_id"
+            yield f"{shown(heard)} does not echo operation_id"
 
 
 @_judges_row("order")
@@ -292,23 +293,3 @@ def _ends(trial: Trial, name: str) -> list[Heard]:
 
 def _is_end(heard: Heard, kind: str) -> bool:
     return heard.said.get("status") in ENDS[kind]
-
-
-def _words(trial: Trial, name: str) -> str:
-    words = {
-        "good": "the verification of good credentials",
-        "bad": "the verification of bad credentials",
-        "unreachable": "the verification of a source out of reach",
-        "grown": "the verification with one more key",
-        "sync": "the sync",
-        "foreign": "the sync without credentials",
-    }
-    return words.get(name, trial.asked[name].kind)
-
-
-def _shown(heard: Heard) -> str:
-    """Name a message without repeating what is in it."""
-    kind, status = heard.said.get("type"), heard.said.get("status")
-    known = {"sync", "verification", *ENDS["sync"], *ENDS["verification"], "sync_started"}
-    named = " ".join(str(word) for word in (kind, status) if isinstance(word, str) and word in known)
-    return f"a message ({named})" if named else "a message"

@@ -14,7 +14,11 @@ import pytest
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
 # The specification's own parser; no author of a service needs it.
 ASYNCAPI_PARSER = "@asyncapi/parser@3.6.3"
-QUIET = ["--no-audit", "--no-fund", "--loglevel=error"]
+QUIET = ["--no-audit", "--no-fund", "--loglevel=error", "--prefer-offline"]
+
+# Two hundred packages from a registry, on a machine that does other things too; a test that needs them waits longer.
+INSTALLED_WITHIN = 240
+needs_node = pytest.mark.timeout(INSTALLED_WITHIN + 120)
 
 RunNode = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -29,7 +33,9 @@ def node_folder() -> Iterator[Path]:
         folder = Path(made) / "examples"
         shutil.copytree(EXAMPLES, folder, ignore=shutil.ignore_patterns("node_modules", "package-lock.json"))
         command = ["npm", "install", *QUIET, ASYNCAPI_PARSER]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=110, check=False)
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, timeout=INSTALLED_WITHIN, check=False
+        )
         if done.returncode != 0:
             _do_without(f"npm cannot install the examples' packages: {done.stderr[-500:]}")
         yield folder

@@ -20,7 +20,7 @@ from app.outbound import webhook
 from devstack import schemas
 from devstack.conformance.clauses import CLAUSES
 from devstack.conformance.trial import Material
-from tests.devstack.conftest import RunNode
+from tests.devstack.conftest import RunNode, needs_node
 from tests.integration.outbound.sockets import a_target
 from tests.receiver import Receiver
 
@@ -184,6 +184,7 @@ console.log(JSON.stringify({ signature, email: verified.user_email, refused }));
 """
 
 
+@needs_node
 def test_nodes_published_library_makes_it_too_and_verifies_what_rita_sends(
     run_node: RunNode, receiver: Receiver, vector: dict[str, str]
 ) -> None:

@@ -20,7 +20,7 @@ from app.domain.cases import Change
 from app.domain.messages import LONGEST_TEXT, Unacceptable, parse
 from app.outbound import broker, events, webhook
 from devstack import asyncapi, schemas
-from tests.devstack.conftest import RunNode
+from tests.devstack.conftest import RunNode, needs_node
 from tests.factories import NOON, a_connection, an_operation
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -230,6 +230,7 @@ for (const file of process.argv.slice(2)) {
 """
 
 
+@needs_node
 def test_the_specifications_own_parser_accepts_the_document_and_not_one_that_is_wrong(
     run_node: RunNode, tmp_path: Path
 ) -> None:
