@@ -141,7 +141,7 @@ def test_every_request_without_an_id_gets_another_one(web: Flask) -> None:
     assert len(ids) == 3
 
 
-@pytest.mark.parametrize("path", [PATH, "/api/nothing", "/healthz", "/", "/console/console.js"])
+@pytest.mark.parametrize("path", [PATH, "/api/nothing", "/healthz", "/", "/console/main.js"])
 def test_every_answer_has_the_security_headers(web: Flask, path: str) -> None:
     answer = web.test_client().get(path)
 
