@@ -15,7 +15,7 @@ export const STATES = {
   verifying: 'Checking the credentials',
   verification_failed: 'Verification failed',
   disabled: 'Switched off',
-  pending: 'Ready for its first sync',
+  pending: 'Ready',
   syncing: 'Syncing',
   completed: 'Synced',
   failed: 'Sync failed',
@@ -35,13 +35,24 @@ export function drawAll() {
   connections.forEach(({ id }) => drawOne(id));
 }
 
+// In the order of the registry, whichever came first; moved only if they stand otherwise, for moving takes the focus.
+function arrange() {
+  const places = store.offered().map(({ name }) => name);
+  const drawn = store.all().filter(({ id }) => cards.has(id));
+  const wanted = drawn.toSorted((a, b) => places.indexOf(a.type) - places.indexOf(b.type)).map(({ id }) => cards.get(id).root);
+  const list = part(document, 'cards');
+  if (wanted.some((root, place) => list.children[place] !== root)) list.append(...wanted);
+}
+
 export function drawOne(id) {
   const connection = store.get(id);
   if (!connection) {
     drop(id);
     return;
   }
-  const card = cards.get(id) ?? add(connection);
+  const isNew = !cards.has(id);
+  const card = isNew ? add(connection) : cards.get(id);
+  if (isNew) arrange();
   show(card, connection);
   showSettings(card.root, connection);
 }
@@ -78,7 +89,7 @@ function show(card, connection) {
   showText(part(root, 'description'), connection.description);
   setText(part(root, 'state'), STATES[display.state] ?? display.state);
   const fault = FAULTS.includes(display.state);
-  showText(part(root, 'reason'), fault || operation?.last_attempt_error ? '' : display.reason);
+  showText(part(root, 'reason'), fault || operation ? '' : display.reason);
   showText(part(root, 'error'), fault ? display.reason : '');
   showText(part(root, 'advice'), fault && !/again|enter/i.test(display.reason ?? '') ? ADVICE[display.state] : '');
   showProgress(card.progress, connection);
@@ -93,7 +104,7 @@ function showFacts(root, connection) {
   const syncing = connection.status === 'syncing';
   const word = syncing ? 'Sync asked for' : `Sync ${how ?? 'asked for'}`;
   fact(part(root, 'last-sync'), synced, word, 'Never synced');
-  fact(part(root, 'last-verification'), verified, connection.last_verification_error ? 'Not verified' : 'Verified', 'Never verified');
+  fact(part(root, 'last-verification'), verified, connection.last_verification_error ? 'Verification failed' : 'Verified', 'Never verified');
   const past = store.runsOf(connection.id) ?? [];
   const documents = syncing ? connection.operation?.documents_processed : ended(past)[0]?.documents_processed;
   showText(part(root, 'documents'), documents == null ? '' : counted(documents, 'document') + (syncing ? ' so far' : ''));
@@ -107,7 +118,8 @@ function fact(element, moment, word, never) {
 // What the button says for what `display.action` names, and what pressing it does.
 const PRIMARY = {
   verify: ({ display }) => [display.state === 'verification_failed' ? 'Correct credentials' : 'Set up', 'set-up'],
-  enable: ({ display }) => (display.state === 'disabled' ? ['Switch on', 'enable'] : ['Choose and save', 'set-up']),
+  enable: ({ display, last_verification_at: verified }) => (display.state === 'disabled'
+    ? ['Switch on', 'enable'] : [verified ? 'Finish set-up' : 'Set up', 'set-up']),
   sync: ({ display }) => [display.state === 'failed' ? 'Try again' : 'Sync now', 'sync'],
 };
 
@@ -117,6 +129,8 @@ function showPrimary(card, connection) {
   button.hidden = !words;
   button.disabled = card.pressed;
   button.dataset.does = does;
+  // Two buttons that open the same would only make people wonder.
+  part(card.root, 'configure').hidden = does === 'set-up';
   // One button; tests and programs that look for the sync find it by what it does.
   button.dataset.role = does === 'sync' ? 'sync' : 'primary';
   if (words) setText(button, words);

@@ -6,8 +6,8 @@ const UNITS = [['day', 86_400], ['hour', 3_600], ['minute', 60]];
 // The header tells whole seconds, and the answer was on its way for a while.
 const TRUSTED_MS = 3_000;
 const relative = new Intl.RelativeTimeFormat('en', { numeric: 'auto' });
-const moments = new Intl.DateTimeFormat('en', { dateStyle: 'medium', timeStyle: 'medium' });
-const clock = new Intl.DateTimeFormat('en', { timeStyle: 'short', hourCycle: 'h23' });
+const moments = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
+const clock = new Intl.DateTimeFormat(undefined, { timeStyle: 'short' });
 const numbers = new Intl.NumberFormat('en');
 let ahead = 0;
 
@@ -51,6 +51,9 @@ export function counted(count, noun) {
 export function timeElement(moment, words = ago(moment)) {
   return make('time', { datetime: moment, title: exactly(moment) }, words);
 }
+
+// In a list of what was, the exact moment is what people compare.
+export const dated = (moment) => make('time', { datetime: moment, title: ago(moment) }, exactly(moment));
 
 export function wordsOf(value) {
   const list = Array.isArray(value) ? value : String(value ?? '').split(',');

@@ -3,7 +3,7 @@
 import * as api from './api.js';
 import { charts, lastedOf } from './chart.js';
 import { make, part, redraw, say } from './dom.js';
-import { counted, humanized, timeElement, took } from './format.js';
+import { counted, dated, humanized, took } from './format.js';
 import { claims } from './session.js';
 import * as store from './store.js';
 
@@ -14,6 +14,8 @@ const OUTCOMES = {
   expired: ['No answer', 'bad'], replaced: ['Replaced', 'idle'],
 };
 const ACTORS = { external_service: 'The external service', system: 'Rita' };
+// What these were set to is the moment of the entry itself.
+const CLOCKS = ['last_sync_at', 'last_verification_at'];
 const TABS = ['runs', 'changes'];
 
 export function openHistory(id) {
@@ -105,7 +107,7 @@ function run(operation) {
     origin === 'service' ? 'begun by the external service' : email ? `asked for by ${email}` : '',
   ].filter(Boolean);
   return make('li', { 'data-outcome': state },
-    make('p', {}, make('span', { class: `badge ${tone}` }, words), ` ${KINDS[kind] ?? kind} `, timeElement(operation.created_at)),
+    make('p', {}, make('span', { class: `badge ${tone}` }, words), ` ${KINDS[kind] ?? kind}, `, dated(operation.created_at)),
     make('p', { class: 'muted' }, facts.join(' · ')),
     error && make('p', { class: state === 'replaced' ? 'muted' : 'error' }, error),
     operation.reported_late && make('p', { class: 'note' }, 'The answer came after we had stopped waiting, and was taken all the same.'),
@@ -116,14 +118,14 @@ function run(operation) {
 function attemptsOf({ attempt_log: log }) {
   if (!log.some(({ error }) => error)) return null;
   return make('details', {}, make('summary', {}, 'Attempts to deliver it'), make('ol', {}, ...log.map((each) => make('li', {},
-    timeElement(each.at), `: ${each.error ?? 'delivered'} (${took(each.duration_ms)})`))));
+    dated(each.at), `: ${each.error ?? 'delivered'} (${took(each.duration_ms)})`))));
 }
 
 function change({ actor_type: type, actor_id: id, action, changes, created_at: at }, people) {
   const mine = id && id === claims().sub;
   const who = type === 'user' ? (mine ? 'You' : people.get(id) ?? `User ${String(id).slice(0, 8)}`) : ACTORS[type] ?? type;
-  return make('li', {}, make('p', {}, make('strong', {}, who), ` ${happening(action)} `, timeElement(at)),
-    make('ul', { class: 'changes' }, ...Object.entries(changes).map(([name, [before, after]]) => make('li', {},
+  return make('li', {}, make('p', {}, make('strong', {}, who), ` ${happening(action)}, `, dated(at)),
+    make('ul', { class: 'changes' }, ...Object.entries(changes).filter(([name]) => !CLOCKS.includes(name)).map(([name, [before, after]]) => make('li', {},
       make('span', { class: 'muted' }, `${humanized(name)}: `), shown(before), ' → ', shown(after)))));
 }
 
@@ -141,7 +143,7 @@ const happening = (action) => HAPPENINGS[action] ?? humanized(action.replace('.'
 function shown(value) {
   if (value === null || value === '') return 'nothing';
   if (typeof value === 'boolean') return value ? 'yes' : 'no';
-  if (typeof value === 'string' && /^\d{4}-\d\d-\d\dT/.test(value)) return timeElement(value);
+  if (typeof value === 'string' && /^\d{4}-\d\d-\d\dT/.test(value)) return dated(value);
   if (typeof value !== 'object') return String(value);
   const pairs = Object.entries(value);
   return pairs.length ? pairs.map(([key, inner]) => `${key} ${typeof inner === 'string' ? inner : JSON.stringify(inner)}`).join('; ') : 'nothing';

@@ -5,9 +5,10 @@ import { askFirst, complain, make, part, redraw, setText, showText, toast } from
 import { atClock, counted, lasting, left, now, since } from './format.js';
 import { isAdmin } from './session.js';
 
+// Each step as it is called once it is done (or to come), and while it is waited for.
 const STEPS = {
-  verify: ['Asked', 'Delivered', 'Answered'],
-  sync: ['Asked', 'Delivered', 'Started', 'Finished'],
+  verify: [['Asked'], ['Delivered', 'Delivering'], ['Answered', 'Awaiting the answer']],
+  sync: [['Asked'], ['Delivered', 'Delivering'], ['Started', 'Waiting for the start'], ['Finished', 'Running']],
 };
 // How many of its steps an operation has behind it.
 const DONE = { pending: 1, delivered: 2, running: 3 };
@@ -29,28 +30,27 @@ export function showProgress(block, connection) {
   block.hidden = !operation;
   if (!operation) {
     part(block, 'stuck').open = false;
+    redraw(part(block, 'steps'), [], () => []);
     return;
   }
   const done = DONE[operation.state] ?? 1;
-  redraw(part(block, 'steps'), [operation.kind, done], () => STEPS[operation.kind].map((label, place) => step(label, place, done)));
+  redraw(part(block, 'steps'), [operation.kind, done], () => STEPS[operation.kind].map((labels, place) => step(labels, place, done)));
   setText(part(block, 'clock'), clockOf(operation));
   showText(part(block, 'attempts'), attemptsOf(operation));
   showText(part(block, 'news'), newsOf(operation));
   redraw(part(block, 'ways-out'), [operation.id, operation.kind, isAdmin()], () => waysOut(connection, operation));
 }
 
-function step(label, place, done) {
+function step([label, waiting], place, done) {
   const state = place < done ? 'done' : place === done ? 'now' : 'next';
   return make('li', { 'data-state': state, 'aria-current': state === 'now' && 'step' },
-    label, make('span', { class: 'unseen' }, ` (${WORDS[state]})`));
+    state === 'now' ? waiting : label, make('span', { class: 'unseen' }, ` (${WORDS[state]})`));
 }
 
 function clockOf(operation) {
-  const elapsed = lasting(since(operation.created_at));
-  const due = operation.deadline_at && `${lasting(left(operation.deadline_at))} left (until ${atClock(operation.deadline_at)})`;
-  if (operation.kind === 'verify' && due) return `${elapsed} so far, an answer is awaited; ${due}`;
-  if (operation.state === 'running') return `${elapsed} so far`;
-  return `${elapsed} so far`;
+  const asked = `Asked ${lasting(since(operation.created_at))} ago`;
+  if (operation.kind === 'sync') return operation.state === 'running' ? `${asked}, running since ${atClock(operation.started_at)}` : asked;
+  return operation.deadline_at ? `${asked}; an answer is due within ${lasting(left(operation.deadline_at))}` : asked;
 }
 
 function attemptsOf({ state, attempts, next_attempt_at: next, last_attempt_error: error }) {

@@ -50,14 +50,15 @@ function partsOf(panel) {
 function credentialsForm(panel) {
   const { type } = panel;
   panel.progress = progressBlock();
-  panel.progress.tabIndex = -1;
   const form = make('form', { 'data-role': 'credentials', novalidate: true, autocomplete: 'off' },
     make('h3', {}, '1. Verify the credentials'),
-    make('p', { 'data-role': 'verified', role: 'status' }),
+    make('p', { 'data-role': 'verified', role: 'status', tabindex: -1 }),
     make('p', { class: 'error', 'data-role': 'verify-problem', role: 'alert', hidden: true }),
-    ...type.credential_fields.map(credentialInput),
-    make('p', { class: 'muted' }, 'They go to the external service once and are stored neither here nor in this page.'),
-    make('button', { type: 'submit', 'data-role': 'verify' }, 'Verify'), panel.progress);
+    make('button', { type: 'button', class: 'quiet', 'data-role': 'replace', hidden: true, click: () => replace(panel) }, 'Replace the credentials'),
+    make('div', { class: 'stack', 'data-role': 'fields' }, ...type.credential_fields.map(credentialInput),
+      make('p', { class: 'muted' }, 'They go to the external service once and are stored neither here nor in this page.'),
+      make('button', { type: 'submit', 'data-role': 'verify' }, 'Verify')),
+    panel.progress);
   form.addEventListener('submit', (event) => { event.preventDefault(); if (isComplete(form)) verify(panel, form); });
   return form;
 }
@@ -65,7 +66,7 @@ function credentialsForm(panel) {
 function settingsForm(panel) {
   const saveAndSync = make('button', { type: 'button', class: 'quiet', 'data-role': 'save-sync' }, 'Save and sync');
   const form = make('form', { 'data-role': 'settings', novalidate: true, autocomplete: 'off' },
-    make('h3', { tabindex: -1 }, '2. Choose what to sync'),
+    make('h3', { tabindex: -1, 'data-role': 'choose' }, '2. Choose what to sync'),
     conflictBanner({ keep: () => keepMine(panel), take: () => fillAndShow(panel) }),
     make('div', { 'data-role': 'options' }),
     make('div', { 'data-role': 'config' }),
@@ -81,6 +82,12 @@ function settingsForm(panel) {
   form.addEventListener('submit', (event) => { event.preventDefault(); if (isComplete(form)) save(panel); });
   saveAndSync.addEventListener('click', () => { if (isComplete(form)) save(panel, { thenSync: true }); });
   return form;
+}
+
+function replace(panel) {
+  panel.replacing = true;
+  show(panel, store.get(panel.id));
+  panel.dialog.querySelector('[data-credential]')?.focus();
 }
 
 // --- What is shown ---------------------------------------------------------------------------------------------------
@@ -138,20 +145,27 @@ function showVerification(panel, connection) {
   const { last_verification_at: at, last_verification_error: error, status } = connection;
   const verifying = status === 'verifying';
   showProgress(panel.progress, verifying ? connection : {});
+  // What is in use and good is not asked for again unless it is wanted.
+  const good = at && !error && !panel.replacing;
+  part(dialog, 'fields').hidden = verifying || good;
+  part(dialog, 'replace').hidden = verifying || !good;
   showText(part(dialog, 'verify-problem'), panel.refusal ?? (verifying ? '' : error && `${error}. Check what you enter and verify again.`));
   redraw(part(dialog, 'verified'), [status, at, error], () => {
     if (verifying) return ['The external service is asked whether they are good.'];
     if (status === 'syncing') return ['A sync is running; verify when it has ended.'];
     if (error) return ['Not verified.'];
-    if (at) return ['Verified ', timeElement(at), '. Enter credentials only to replace the ones in use.'];
+    if (at) return ['Verified ', timeElement(at), '.'];
     return [type.needs_credentials ? 'Needed once, before the first sync.' : 'Optional: this source works without.'];
   });
-  if (panel.verifying && !verifying) {
-    panel.verifying = false;
+  if (panel.awaits === 'its start' && verifying) panel.awaits = 'its end';
+  else if (panel.awaits === 'its end' && !verifying) {
+    panel.awaits = '';
+    panel.replacing = false;
     say(error ? `Verification failed: ${error}` : 'Verified. Choose what to sync.');
     // Whoever waited at the verification goes on where it leads.
-    if (panel.progress.parentElement.contains(document.activeElement) || document.activeElement === document.body) {
-      dialog.querySelector(error ? '[data-credential]' : '[data-option] input, form[data-role="settings"] h3')?.focus();
+    if (part(dialog, 'credentials').contains(document.activeElement)) {
+      const next = error ? dialog.querySelector('[data-credential]') : dialog.querySelector('[data-option] input');
+      (next ?? part(dialog, 'choose')).focus();
     }
   }
 }
@@ -186,10 +200,10 @@ async function verify(panel, form) {
   // Out of the page before anything is awaited.
   const credentials = takeCredentials(form);
   const simulate = part(panel.dialog, 'simulate').value.trim();
-  panel.progress.focus();
+  panel.awaits = 'its start';
+  part(panel.dialog, 'verified').focus();
   await press(panel, async () => {
     await api.verify(panel.id, { credentials, settings: simulate ? { simulate } : {} });
-    panel.verifying = true;
     if (!isLive()) await store.refresh(panel.id);
   });
 }
@@ -241,6 +255,7 @@ async function press(panel, act, done = '', where = 'verify-problem') {
     if (done) toast(done);
   } catch (problem) {
     if (!(problem instanceof api.Refused)) throw problem;
+    panel.awaits = '';
     if (problem.code === 'changed_meanwhile') {
       panel.edited = true;
       await store.refresh(panel.id).catch(() => {});

@@ -4,10 +4,12 @@ import * as api from './api.js';
 import { now } from './format.js';
 
 const RUNS = 20;
+const ORDER = ['pending', 'delivered', 'running'];
 const OTHER = { icon: 'other', description: '', config_fields: [], credential_fields: [], options_key: null, needs_credentials: false };
 const known = new Map(); // id → connection, as the API shows it
 const heard = new Map(); // id → how many events, so that an answer which one of them has overtaken is left alone
 const runs = new Map(); // id → operations, newest first
+const ended = new Set(); // ids of operations that something was said of, and that do not run: what tells otherwise is looked into
 const listeners = new Set();
 let registry = new Map();
 
@@ -35,11 +37,22 @@ export function clear() {
 export function take({ connectionId: id, change, deleted, documentsProcessed, operationId, timestamp, ...fields }) {
   heard.set(id, (heard.get(id) ?? 0) + 1);
   if (fields.operation && operationId) fields.operation.heardAt = now();
+  const before = known.get(id);
+  if (operationId && operationId !== fields.operation?.id) ended.add(operationId);
   if (deleted) known.delete(id);
-  else if (known.has(id)) known.set(id, { ...known.get(id), ...fields });
+  else if (before && !isOutrun(before.operation, fields.operation, operationId)) known.set(id, { ...known.get(id), ...fields });
   else refresh(id).catch(() => {}); // The reconnect or the next look at it brings what this one does not.
   tell(id, change);
   if (!deleted && !fields.operation && operationId) loadRuns(id);
+}
+
+// Processes publish after they have committed, each at its own pace: an event can come after one that followed it.
+// Steps of an operation, and operations (their ids are ordered by time), only ever go forward.
+function isOutrun(shown, told, operationId) {
+  if (told && ended.has(told.id)) return true;
+  if (!shown) return false;
+  if (told?.id === shown.id) return ORDER.indexOf(told.state) < ORDER.indexOf(shown.state) || told.attempts < shown.attempts;
+  return Boolean(operationId) && operationId < shown.id;
 }
 
 // Everything at once: a snapshot, or the list.

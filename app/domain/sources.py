@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from app import errors
 
-
 # What an input takes.
 KINDS = ("text", "url", "email", "boolean")
 

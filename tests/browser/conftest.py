@@ -63,10 +63,12 @@ def screen(stack: Stack, chromium: Browser, organization: UUID) -> Iterator[Call
     def sign_in(*, seeded: bool = True, **options: object) -> Screen:
         if seeded:
             stack.colleague(organization).call("POST", "/api/data-sources/seed")
-        opened.append(Screen(chromium, stack, organization, **options))  # type: ignore[arg-type]
+        made = Screen(chromium=chromium, stack=stack, organization=organization, **options)  # type: ignore[arg-type]
+        opened.append(made)
         return opened[-1]
 
     yield sign_in
     for each in opened:
         each.page.context.close()
     assert [each.complaints for each in opened] == [[] for _ in opened]
+    assert {urlsplit(url).netloc for each in opened for url in each.requested} <= {urlsplit(stack.address).netloc}

@@ -21,15 +21,19 @@ from devstack.status_queue import StatusQueue
 from tests.e2e.browser import Person
 from tests.e2e.processes import JWT_SECRET, Processes, environment
 from tests.e2e.service import QUEUES, STATUS, Service
+from tests.waiting import eventually
 
 # Long enough to be seen by whoever waits for the phase before, short enough to wait for.
 DEADLINES = {
-    "VERIFY_DEADLINE_SECONDS": "10",
+    "VERIFY_DEADLINE_SECONDS": "8",
     "SYNC_START_DEADLINE_SECONDS": "10",
     "VERIFY_RETRY_SECONDS": "1.5,1.5",
     "SYNC_RETRY_SECONDS": "1.5,1.5",
     "SSE_HEARTBEAT_SECONDS": "1",
 }
+
+# Of every shape at once; the stand-in takes them all.
+GOOD = {"api_token": "t", "client_id": "c", "client_secret": "s"}
 
 
 class Brisk(Random):
@@ -70,6 +74,20 @@ class Stack:
         """Somebody of the organization who calls the API from elsewhere."""
         return Person(self.processes.base_url, organization_id=organization, role=role)
 
+    @staticmethod
+    def verified(person: Person, type_name: str) -> None:
+        """Verify and switch on, without the page."""
+        connection = person.seeded(type_name)
+        person.verify(connection, GOOD)
+        eventually(lambda: person.connection(type_name)["last_verification_at"], within=30)
+        person.call("PUT", f"/api/data-sources/{connection['id']}", {})
+
+    @staticmethod
+    def synced(person: Person, type_name: str) -> None:
+        """Sync to the end, without the page."""
+        person.sync(person.connection(type_name))
+        eventually(lambda: person.connection(type_name)["status"] == "idle", within=30)
+
 
 @contextmanager
 def running(*, database_urls: tuple[str, str], redis_url: str, rabbitmq_url: str, directory: Path) -> Iterator[Stack]:
@@ -86,12 +104,14 @@ def running(*, database_urls: tuple[str, str], redis_url: str, rabbitmq_url: str
     broker = Service(rabbitmq_url)
     broker.delete(*QUEUES)
     try:
-        with _stand_in(rabbitmq_url, port=port, authorization=environ["AUTOMATION_AUTH"]):
-            with Processes(environ, directory=directory) as processes:
-                processes.run("release")
-                processes.start("web", "worker", "webhook_worker", "beat")
-                yield Stack(processes)
-                processes.stop_all()
+        with (
+            _stand_in(rabbitmq_url, port=port, authorization=environ["AUTOMATION_AUTH"]),
+            Processes(environ, directory=directory) as processes,
+        ):
+            processes.run("release")
+            processes.start("web", "worker", "webhook_worker", "beat")
+            yield Stack(processes)
+            processes.stop_all()
     finally:
         broker.delete(*QUEUES)
 

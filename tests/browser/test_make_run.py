@@ -100,7 +100,7 @@ def _open(chromium: Browser, link: str) -> Page:
 
 def _set_up(page: Page, type_name: str) -> Locator:
     card = page.locator(f'[data-type="{type_name}"]')
-    card.locator('[data-role="configure"]').click()
+    card.locator('[data-role="configure"]:visible, [data-does="set-up"]:visible').first.click()
     return card
 
 
