@@ -17,7 +17,6 @@ import psutil
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.browser.chromium import launched
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
@@ -78,12 +77,6 @@ def run(request: pytest.FixtureRequest) -> Iterator[Run]:
         assert exit_code == 0, output.read_text()
         _, alive = psutil.wait_procs(family, timeout=5)
         assert not alive
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with launched() as browser:
-        yield browser
 
 
 def _open(chromium: Browser, link: str) -> Page:

@@ -114,6 +114,31 @@ def test_a_crash_of_the_server_is_outlived(screen: SignIn, stack: Stack, rename:
     expect(ada.part("live")).to_have_text("Live")
 
 
+def test_an_event_that_was_overtaken_by_its_successor_does_not_bring_back_what_has_ended(
+    screen: SignIn, stack: Stack, organization: UUID
+) -> None:
+    colleague = stack.colleague(organization)
+    ada = screen()
+    stack.verified(colleague, "confluence")
+    expect(ada.on("confluence", "state")).to_have_text("Ready")
+    path = f"/api/data-sources/{colleague.connection()['id']}"
+    (operation,) = colleague.call("GET", f"{path}/operations")["data"]
+    overtaken = {
+        "connectionId": operation["connection_id"],
+        "operationId": operation["id"],
+        "change": "verify.delivered",
+        "status": "verifying",
+        "display": {"state": "verifying", "reason": None, "actor": "service", "action": "wait"},
+        "operation": operation | {"state": "delivered"},
+    }
+
+    with ada.page.expect_response(f"**{path}"):
+        ada.page.evaluate("async (event) => (await import('/console/store.js')).take(event)", overtaken)
+
+    expect(ada.on("confluence", "state")).to_have_text("Ready")
+    expect(ada.card("confluence")).to_have_attribute("data-status", "idle")
+
+
 def test_two_people_stay_in_step_and_only_the_admin_switches_off(screen: SignIn) -> None:
     ada = screen()
     max_ = screen(role="member", email="max@acme.example")
