@@ -11,7 +11,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.views import ConnectionView, DisplayView
+from app.api.views import ConnectionView, DisplayView, OperationView
 from app.outbound.bodies import SyncWebhook, VerifyWebhook, Webhook
 
 
@@ -23,6 +23,7 @@ class Event(BaseModel):
     connectionId: UUID  # noqa: N815 - the wire's names
     status: Literal["idle", "verifying", "syncing"]
     display: DisplayView
+    operation: OperationView | None = Field(description="What runs now.")
     change: str = Field(examples=["sync.completed"])
     timestamp: datetime
 
@@ -35,6 +36,7 @@ class ConfigurationEvent(Event):
     description: str | None
     config: dict[str, Any]
     enabled: bool
+    version: str
     deleted: bool
 
 
@@ -74,7 +76,7 @@ retry: 3000
 
 event:data_source_update
 data:{"connectionId":"0191e7f4-6c1e-7d2a-9f0b-3c5d7e9f1a2b","status":"idle",\
-"display":{"state":"completed","reason":null,"actor":null,"action":"sync"},"change":"sync.completed",\
+"display":{"state":"completed","reason":null,"actor":null,"action":"sync"},"operation":null,"change":"sync.completed",\
 "timestamp":"2026-11-22T12:00:00Z","operationId":"0191e7f4-7a30-7c55-8d11-2b4c6d8e0f1a",\
 "last_sync_status":"completed","last_sync_at":"2026-11-22T12:00:00Z","last_sync_error":null,"documentsProcessed":42}
 id:1763812800000-0

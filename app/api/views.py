@@ -40,6 +40,7 @@ class OperationView(BaseModel):
     kind: str = Field(json_schema_extra=_one_of("verify", "sync"))
     origin: str = Field(json_schema_extra=_one_of("user", "service"))
     state: str = Field(json_schema_extra=_one_of(*sorted(OPEN)))
+    requested_email: str | None
     attempts: int
     next_attempt_at: datetime | None
     last_status_code: int | None
@@ -47,7 +48,8 @@ class OperationView(BaseModel):
     created_at: datetime
     delivered_at: datetime | None
     started_at: datetime | None
-    deadline_at: datetime | None
+    last_reported_at: datetime | None = Field(description="By the external service's own clock.")
+    deadline_at: datetime | None = Field(description="When it counts as lost, unless something is heard of it.")
     documents_processed: int | None
 
 
@@ -116,7 +118,6 @@ class OperationDetail(OperationView):
     connection_id: UUID
     state: str = Field(json_schema_extra=_one_of(*sorted(OPEN | ENDED)))
     requested_by: UUID | None
-    requested_email: str | None
     finished_at: datetime | None
     error: str | None
     reported_late: bool = Field(description="The answer came after we had stopped waiting, and was taken all the same.")
@@ -146,6 +147,8 @@ class FieldView(BaseModel):
 
     name: str = Field(examples=["api_token"])
     label: str = Field(examples=["API token"])
+    help: str = Field(description="A sentence for whoever fills it in; may be empty.")
+    kind: str = Field(description="What it takes.", json_schema_extra=_one_of(*sources.KINDS))
     required: bool
     secret: bool = Field(description="Never to be shown, prefilled or kept.")
 

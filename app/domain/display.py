@@ -6,6 +6,7 @@ The same object stands in the list, in the detail and in every event, so that no
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from app.domain import sources
 from app.domain.cases import STATUSES, Connection, Operation
@@ -23,6 +24,13 @@ class Display:
     actor: str | None = "user"
     action: str | None = None
 
+
+# What a person sees of an operation that runs: how far it is, and until when it is waited for.
+OF_AN_OPERATION = (
+    "id", "kind", "origin", "state", "requested_email", "attempts", "next_attempt_at", "last_status_code",
+    "last_attempt_error", "created_at", "delivered_at", "started_at", "last_reported_at", "deadline_at",
+    "documents_processed",
+)  # fmt: skip
 
 STATES = (
     "unconfigured", "verifying", "verification_failed", "disabled", "pending", "syncing", "completed", "failed",
@@ -46,6 +54,11 @@ def of(connection: Connection, running: Operation | None) -> Display:  # noqa: P
     if connection.last_sync_status is None:
         return Display("pending", "Ready for its first sync", action="sync")
     return Display("completed", actor=None, action="sync")
+
+
+def operation(running: Operation | None) -> dict[str, Any] | None:
+    """Return what to show of the operation that a connection's status speaks of."""
+    return {name: getattr(running, name) for name in OF_AN_OPERATION} if running else None
 
 
 def _synced_since_verified(connection: Connection) -> bool:

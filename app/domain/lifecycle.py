@@ -83,6 +83,12 @@ def delivered(case: Case, operation: Operation, *, patience: Patience, now: date
     case.note(f"{operation.kind}.delivered", operation=operation)
 
 
+def delayed(case: Case, operation: Operation, *, until: datetime) -> None:
+    """Let a request that was not delivered wait for its next attempt, where people can see it."""
+    operation.next_attempt_at = until
+    case.note(f"{operation.kind}.delayed", operation=operation)
+
+
 def gave_up(case: Case, operation: Operation, *, error: str, now: datetime) -> None:
     """End an operation whose request cannot be delivered."""
     if _move(operation, "gave_up", now=now):

@@ -102,6 +102,7 @@ def payload(change: Change) -> dict[str, Any]:
         "connectionId": connection.id,
         "status": connection.status,
         "display": display.of(connection, change.running),
+        "operation": display.operation(change.running),
         "change": change.action,
         "timestamp": datetime.now(UTC),
     }
@@ -112,6 +113,7 @@ def payload(change: Change) -> dict[str, Any]:
             "description": connection.description,
             "config": connection.config,
             "enabled": connection.enabled,
+            "version": connection.version,
             "deleted": connection.deleted_at is not None,
         }
     data["operationId"] = operation.id

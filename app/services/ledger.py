@@ -150,7 +150,7 @@ def write(session: Session, cases: Iterable[Case], *, actor: Actor, now: datetim
 
 
 # Steps on the way that change no status and no setting: pushed to browsers, counted on the operation, not audited.
-_UNAUDITED = {"verify.delivered", "sync.delivered", "sync.progress"}
+_UNAUDITED = {"verify.delivered", "sync.delivered", "verify.delayed", "sync.delayed", "sync.progress"}
 
 
 def _is_audited(change: Change) -> bool:

@@ -161,7 +161,7 @@ def record_attempt(
         luck = random.random()  # noqa: S311 - it spreads load, it guards nothing
         wait = retry.wait_after(operation.attempts, waits=waits, luck=luck, retry_after=outcome.retry_after)
     if wait is not None and known.state == "pending":
-        known.next_attempt_at = now + wait
+        lifecycle.delayed(found, known, until=now + wait)
     elif wait is None:
         lifecycle.gave_up(found, known, error=_told(outcome, attempts=operation.attempts), now=now)
     return known, ledger.write(session, [found], actor=SYSTEM, now=now)

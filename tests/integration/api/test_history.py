@@ -216,4 +216,7 @@ def test_the_types_on_offer_come_with_the_fields_of_their_forms(ada: Browser) ->
     assert list(types) == ["confluence", "servicenow", "sharepoint", "websearch", "jira"]
     fields = {field["name"]: field["secret"] for field in types["confluence"]["credential_fields"]}
     assert fields == {"url": False, "email": False, "api_token": True}
+    kinds = {field["name"]: field["kind"] for field in types["confluence"]["credential_fields"]}
+    assert kinds == {"url": "url", "email": "email", "api_token": "text"}
+    assert all(field["help"] for field in types["confluence"]["credential_fields"])
     assert [entry["seeded"] for entry in types.values()] == [True, True, True, True, False]

@@ -16,6 +16,7 @@ from redis import Redis
 
 from app import errors
 from app.api.problems import MODELS
+from app.api.views import OperationView
 from app.outbound import events, webhook
 from tests.document import document_of, validator
 from tests.factories import (
@@ -157,10 +158,11 @@ def test_every_event_is_what_the_document_says(web: Flask, redis: Redis, documen
     ada = Browser(web)
     ada.put(f"{PATH}/websearch", {"name": "Search"})
     connection = ada.connection("websearch")
-    ada.post(f"{PATH}/{connection['id']}/verify", {})
-    applied = apply_messages(web, a_verification_message(connection, options={"spaces": "ENG"}))
-    ada.post(f"{PATH}/{connection['id']}/sync")
-    ended = apply_messages(web, a_sync_message(connection, documents_processed=7))
+    asked = ada.post(f"{PATH}/{connection['id']}/verify", {}).json["operation_id"]
+    answer = a_verification_message(connection, options={"spaces": "ENG"}, operation_id=asked)
+    applied = apply_messages(web, answer)
+    asked = ada.post(f"{PATH}/{connection['id']}/sync").json["data"]["operation_id"]
+    ended = apply_messages(web, a_sync_message(connection, documents_processed=7, operation_id=asked))
 
     kept: list[Any] = redis.xrange(f"{events.channel_of(ada.organization_id)}:events")
     said = [pydantic_core.from_json(fields[b"data"]) for _, fields in kept]
@@ -173,6 +175,11 @@ def test_every_event_is_what_the_document_says(web: Flask, redis: Redis, documen
     for one in said:
         validator(document, models[one["change"].partition(".")[0]]).validate(one)
     validator(document, "Snapshot").validate(pydantic_core.from_json(snapshot))
+    running = next(one["operation"] for one in said if one["change"] == "sync.requested")
+    assert set(running) == set(OperationView.model_fields)
+    assert said[-1]["operation"] is None
+    configured = next(one for one in reversed(said) if one["change"] == "connection.configured")
+    assert configured["version"] == connection["version"]
 
 
 @pytest.mark.parametrize(("kind", "name"), [("verify", "VerifyWebhook"), ("sync", "SyncWebhook")])

@@ -80,3 +80,15 @@ def test_each_phase_of_a_running_operation_is_told_in_words_of_its_own() -> None
     assert len(set(reasons)) == len(reasons)
     assert "HTTP 503" in reasons[1]
     assert "7 documents" in reasons[4]
+
+
+def test_what_runs_is_shown_with_how_far_it_is_and_without_its_inside() -> None:
+    connection = a_connection()
+    running = an_operation(connection, state="running", documents_processed=7, attempt_log=[{"attempt": 1}])
+
+    shown = display.operation(running)
+
+    assert shown is not None
+    assert (shown["state"], shown["documents_processed"], shown["deadline_at"]) == ("running", 7, running.deadline_at)
+    assert "attempt_log" not in shown
+    assert display.operation(None) is None

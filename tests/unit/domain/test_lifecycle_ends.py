@@ -43,6 +43,16 @@ def test_a_delivered_sync_waits_anew_for_its_start() -> None:
     assert operation.deadline_at == NOON + PATIENCE.sync_start
 
 
+def test_a_delivery_that_waits_for_its_next_attempt_is_told_to_whoever_looks_on() -> None:
+    case, operation = a_case_with(state="pending", next_attempt_at=NOON)
+
+    lifecycle.delayed(case, operation, until=NOON + timedelta(seconds=5))
+
+    assert (operation.state, operation.next_attempt_at) == ("pending", NOON + timedelta(seconds=5))
+    (change,) = case.changes
+    assert (change.action, change.running) == ("sync.delayed", operation)
+
+
 def test_a_delivered_verification_keeps_the_deadline_that_its_credentials_have() -> None:
     case, operation = a_case_with(kind="verify", state="pending")
 
