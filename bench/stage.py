@@ -113,7 +113,9 @@ class Stage:
             # Celery's own word, which the peers without Celery say too.
             return " ready." in child.log.read_text(errors="replace")
         try:
-            with urllib.request.urlopen(f"http://{LOOPBACK}:{self.environ['PORT']}{HTTP_LINES[line]}", timeout=PROBE) as answer:
+            with urllib.request.urlopen(
+                f"http://{LOOPBACK}:{self.environ['PORT']}{HTTP_LINES[line]}", timeout=PROBE
+            ) as answer:
                 return bool(answer.status == HTTPStatus.OK)
         except (urllib.error.URLError, ConnectionError):
             return False
