@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.measures import ingest
+from bench.measures import ingest, latency
 from bench.results import Measure
 
-ALL: tuple[Measure, ...] = (ingest.MEASURE,)
+ALL: tuple[Measure, ...] = (ingest.MEASURE, latency.MEASURE)
