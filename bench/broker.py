@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -54,3 +54,10 @@ def flood(url: str, messages: Iterable[Mapping[str, Any]], *, queue: str = STATU
             publish(opened, message)
         # An answer to this comes after all the others.
         opened.queue_declare(queue, passive=True)
+
+
+def purge(url: str, *queues: str) -> None:
+    """Empty queues that there may be."""
+    for queue in queues:
+        with channel(url) as opened, suppress(amqp.NotFound):
+            opened.queue_purge(queue)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from statistics import median
 
-from bench.results import Row, spread, tidy
+from bench.results import Row, spread
 
 HEAD = ("| what | product | peer | ratio | target | met |", "|---|---|---|---|---|---|")
 

@@ -54,7 +54,7 @@ class Streams:
     def _open(self, request: bytes) -> None:
         opened = socket.create_connection(self._address, timeout=OPENED_WITHIN)
         opened.sendall(request)
-        opened.setblocking(False)
+        opened.settimeout(0)
         self._pending[opened] = b""
         self._selector.register(opened, selectors.EVENT_READ, data=[not self._opened])
 

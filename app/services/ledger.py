@@ -28,7 +28,6 @@ from sqlalchemy import (
     select,
     true,
     update,
-    values,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, Insert
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
@@ -45,11 +44,39 @@ CONNECTIONS = cast(Table, models.DataSourceConnection.__table__)
 OPERATIONS = cast(Table, models.Operation.__table__)
 AUDIT = cast(Table, models.AuditLog.__table__)
 
-_KINDS = values(column("kind", Text), name="kinds").data([("verify",), ("sync",)])
-
-
 CONNECTION_COLUMNS = [CONNECTIONS.c[name] for name in NAMES[Connection]]
 OPERATION_COLUMNS = [OPERATIONS.c[name] for name in NAMES[Operation]]
+
+
+# Statements are put together once: building and compiling one of thirty columns takes longer than running it.
+_IDS, _NAMED, _KINDS = bindparam("ids", type_=ARRAY(Uuid)), bindparam("named", type_=ARRAY(Uuid)), ["verify", "sync"]
+_THEIRS = OPERATIONS.c.connection_id == any_(_IDS)
+_CONNECTIONS = select(*CONNECTION_COLUMNS).where(CONNECTIONS.c.deleted_at.is_(None))
+# The open ones are few however long the history. An array leaves the statement as it is; `IN` would be put in anew.
+_IS_OPEN = OPERATIONS.c.state == any_(literal(sorted(OPEN), ARRAY(Text)))
+_OPEN = select(*OPERATION_COLUMNS).where(_THEIRS, _IS_OPEN)
+# "Theirs" is said for each half, so that each has an index.
+_OPEN_OR_NAMED = select(*OPERATION_COLUMNS).where(
+    or_(and_(_THEIRS, _IS_OPEN), and_(_THEIRS, OPERATIONS.c.id == any_(_NAMED)))
+)
+
+
+def _last_finished() -> Select[Any]:
+    """Return the query of each connection's last finished operation of each kind, an index look-up for each."""
+    ids = func.unnest(_IDS).table_valued(column("id", Uuid), name="ids").render_derived()
+    kinds = func.unnest(literal(_KINDS, ARRAY(Text))).table_valued(column("kind", Text), name="kinds").render_derived()
+    last = (
+        select(*OPERATION_COLUMNS)
+        .where(OPERATIONS.c.connection_id == ids.c.id, OPERATIONS.c.kind == kinds.c.kind)
+        .where(OPERATIONS.c.finished_at.is_not(None))
+        .order_by(OPERATIONS.c.id.desc())
+        .limit(1)
+        .lateral("last")
+    )
+    return select(last).select_from(ids.join(kinds, true()).join(last, true()))
+
+
+_LAST_FINISHED = _last_finished()
 
 
 def read(
@@ -64,7 +91,7 @@ def read(
     `lock` takes the rows for writing, ordered by id so that two batches never wait for each other; `history` adds the
     last finished operation of each kind to the open ones, and `named` adds operations by id.
     """
-    query: Select[Any] = select(*CONNECTION_COLUMNS).where(CONNECTIONS.c.deleted_at.is_(None), *where)
+    query = _CONNECTIONS.where(*where)
     if lock:
         query = query.order_by(CONNECTIONS.c.id).with_for_update(key_share=True)
     else:
@@ -95,28 +122,14 @@ def one(
 def _operations(
     session: Session, connection_ids: list[UUID], *, lock: bool, history: bool, named: Collection[UUID]
 ) -> Iterable[Operation]:
-    of_these = literal(connection_ids, ARRAY(Uuid))
-    theirs = OPERATIONS.c.connection_id == any_(of_these)
-    # Said for each half, so that each has an index; the open ones are few however long the history.
-    wanted = and_(theirs, OPERATIONS.c.state.in_(sorted(OPEN)))
-    if named:
-        wanted = or_(wanted, and_(theirs, OPERATIONS.c.id == any_(literal(list(named), ARRAY(Uuid)))))
-    query = select(*OPERATION_COLUMNS).where(wanted)
+    ids = {"ids": connection_ids}
+    query, wanted = (_OPEN_OR_NAMED, ids | {"named": list(named)}) if named else (_OPEN, ids)
     if lock:
         # A worker that claims an attempt locks the operation alone; it must not slip in before we write.
         query = query.with_for_update(key_share=True)
-    rows = list(session.execute(query))
+    rows = list(session.execute(query, wanted))
     if history:
-        ids = func.unnest(of_these).table_valued(column("id", Uuid), name="ids").render_derived()
-        past = OPERATIONS.alias("past")
-        last = (
-            select(*[past.c[name] for name in NAMES[Operation]])
-            .where(past.c.connection_id == ids.c.id, past.c.kind == _KINDS.c.kind, past.c.finished_at.is_not(None))
-            .order_by(past.c.id.desc())
-            .limit(1)
-            .lateral("last")
-        )
-        rows += session.execute(select(last).select_from(ids.join(_KINDS, true()).join(last, true())))
+        rows += session.execute(_LAST_FINISHED, ids)
     return {row.id: Operation(*row) for row in rows}.values()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.measures import ingest, latency
+from bench.measures import ingest, latency, press, reads, webhooks
 from bench.results import Measure
 
-ALL: tuple[Measure, ...] = (ingest.MEASURE, latency.MEASURE)
+ALL: tuple[Measure, ...] = (ingest.MEASURE, latency.MEASURE, webhooks.MEASURE, press.MEASURE, reads.MEASURE)

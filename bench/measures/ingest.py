@@ -100,7 +100,7 @@ def published(stage: Stage) -> int:
 def _check(stage: Stage, size: Size) -> None:
     """See that the rows say what the messages said: a contestant that skips work is no contestant."""
     ((completed, succeeded, audited),) = stage.sql(
-        "SELECT (SELECT count(*) FROM data_source_connections WHERE last_sync_status = 'completed' AND status = 'idle'),"
+        "SELECT (SELECT count(*) FROM data_source_connections WHERE status = 'idle' AND last_sync_at > created_at),"
         " (SELECT count(*) FROM operations WHERE state = 'succeeded'), (SELECT count(*) FROM audit_logs)"
     )
     if (completed, succeeded, audited) != (size.connections, size.pairs, size.messages):
