@@ -175,7 +175,8 @@ class StatusConsumer(Consumer):
             for message in messages:
                 message.ack_log_error(log, self.connection_errors)
             self._pause = 0.0
-            self._hand_over_in_turn()
+            # At once: this runs in the loop's turn, after which it waits for the network before it calls anything.
+            self._hand_over()
             return
         # First stop, then give back, or the same messages come again at once.
         self._stop_for_a_while()

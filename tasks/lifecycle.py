@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from typing import Any
 
@@ -55,6 +56,10 @@ def connect(flask_app: Flask) -> None:
         """Have beat wait for the broker's word: its connection may die unnoticed, and nothing else would tell it."""
         sender.app.conf.broker_transport_options = broker.reliable_options(settings.rabbitmq_url)
 
+    def spare_what_was_imported(**_: Any) -> None:
+        """Keep the garbage collector from walking through every module at each batch: a tenth of a child's time."""
+        gc.freeze()
+
     def bind_task(task_id: str, task: Any, **_: Any) -> None:
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(task=task.name, task_id=task_id)
@@ -65,4 +70,5 @@ def connect(flask_app: Flask) -> None:
     signals.worker_shutting_down.connect(bound_the_stop, weak=False)
     signals.worker_process_init.connect(forget_parents_connections, weak=False)
     signals.beat_init.connect(publish_reliably, weak=False)
+    signals.worker_process_init.connect(spare_what_was_imported, weak=False)
     signals.task_prerun.connect(bind_task, weak=False)

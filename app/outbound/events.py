@@ -6,7 +6,6 @@ same script: who listens gets it now, who was away reads it from the stream. The
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -183,7 +182,7 @@ stream = EventStream("sse", __name__)
 
 def _to_text(data: Any) -> str:
     # ASCII alone: an event's lines are split at every Unicode line break, of which JSON allows some unescaped.
-    return json.dumps(pydantic_core.to_jsonable_python(data), separators=(",", ":"))
+    return pydantic_core.to_json(data, ensure_ascii=True).decode()
 
 
 def snapshot(connections: Sequence[Any], *, event_id: str) -> Message:

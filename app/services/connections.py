@@ -206,6 +206,6 @@ def _deleted(session: Session, organization_id: UUID, type_name: str) -> Case | 
     ).one_or_none()
     if row is None:
         return None
-    case = Case(Connection(**row._asdict()))
+    case = Case(Connection(*row))
     case.mark_stored()
     return case

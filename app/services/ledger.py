@@ -7,14 +7,15 @@ One statement serves one row or five hundred alike, so a press and a flood of me
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import fields
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
+from operator import attrgetter
 from typing import Any, cast
 from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
+    CursorResult,
     Select,
     Table,
     and_,
@@ -28,7 +29,7 @@ from sqlalchemy import (
     true,
     update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, Insert
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.selectable import TableValuedAlias
@@ -37,7 +38,7 @@ from uuid6 import uuid7
 
 from app import errors, models
 from app.domain.actors import Actor
-from app.domain.cases import OPEN, Case, Change, Connection, Operation
+from app.domain.cases import NAMES, OPEN, Case, Change, Connection, Operation, values_of
 
 CONNECTIONS = cast(Table, models.DataSourceConnection.__table__)
 OPERATIONS = cast(Table, models.Operation.__table__)
@@ -50,8 +51,38 @@ KINDS = (
     .render_derived()
 )
 
-CONNECTION_COLUMNS = [CONNECTIONS.c[field.name] for field in fields(Connection)]
-OPERATION_COLUMNS = [OPERATIONS.c[field.name] for field in fields(Operation)]
+CONNECTION_COLUMNS = [CONNECTIONS.c[name] for name in NAMES[Connection]]
+OPERATION_COLUMNS = [OPERATIONS.c[name] for name in NAMES[Operation]]
+
+
+# Statements are put together once: building and compiling one of thirty columns takes longer than running it.
+_IDS, _NAMED = bindparam("ids", type_=ARRAY(Uuid)), bindparam("named", type_=ARRAY(Uuid))
+_THEIRS = OPERATIONS.c.connection_id == any_(_IDS)
+_CONNECTIONS = select(*CONNECTION_COLUMNS).where(CONNECTIONS.c.deleted_at.is_(None))
+# The open ones are few however long the history. An array leaves the statement as it is; `IN` would be put in anew.
+_IS_OPEN = OPERATIONS.c.state == any_(literal(sorted(OPEN), ARRAY(Text)))
+_OPEN = select(*OPERATION_COLUMNS).where(_THEIRS, _IS_OPEN)
+# "Theirs" is said for each half, so that each has an index.
+_OPEN_OR_NAMED = select(*OPERATION_COLUMNS).where(
+    or_(and_(_THEIRS, _IS_OPEN), and_(_THEIRS, OPERATIONS.c.id == any_(_NAMED)))
+)
+
+
+def _last_finished() -> Select[Any]:
+    """Return the query of each connection's last finished operation of each kind, an index look-up for each."""
+    ids = func.unnest(_IDS).table_valued(column("id", Uuid), name="ids").render_derived()
+    last = (
+        select(*OPERATION_COLUMNS)
+        .where(OPERATIONS.c.connection_id == ids.c.id, OPERATIONS.c.kind == KINDS.c.kind)
+        .where(OPERATIONS.c.finished_at.is_not(None))
+        .order_by(OPERATIONS.c.id.desc())
+        .limit(1)
+        .lateral("last")
+    )
+    return select(last).select_from(ids.join(KINDS, true()).join(last, true()))
+
+
+_LAST_FINISHED = _last_finished()
 
 
 def read(
@@ -66,12 +97,12 @@ def read(
     `lock` takes the rows for writing, ordered by id so that two batches never wait for each other; `history` adds the
     last finished operation of each kind to the open ones, and `named` adds operations by id.
     """
-    query: Select[Any] = select(*CONNECTION_COLUMNS).where(CONNECTIONS.c.deleted_at.is_(None), *where)
+    query = _CONNECTIONS.where(*where)
     if lock:
         query = query.order_by(CONNECTIONS.c.id).with_for_update(key_share=True)
     else:
         query = query.order_by(CONNECTIONS.c.created_at, CONNECTIONS.c.type)
-    cases = {row.id: Case(Connection(**row._asdict())) for row in session.execute(query)}
+    cases = {row.id: Case(Connection(*row)) for row in session.execute(query)}
     if cases:
         for operation in _operations(session, list(cases), lock=lock, history=history, named=named):
             cases[operation.connection_id].operations[operation.id] = operation
@@ -97,29 +128,15 @@ def one(
 def _operations(
     session: Session, connection_ids: list[UUID], *, lock: bool, history: bool, named: Collection[UUID]
 ) -> Iterable[Operation]:
-    of_these = literal(connection_ids, ARRAY(Uuid))
-    theirs = OPERATIONS.c.connection_id == any_(of_these)
-    # Said for each half, so that each has an index; the open ones are few however long the history.
-    wanted = and_(theirs, OPERATIONS.c.state.in_(sorted(OPEN)))
-    if named:
-        wanted = or_(wanted, and_(theirs, OPERATIONS.c.id == any_(literal(list(named), ARRAY(Uuid)))))
-    query = select(*OPERATION_COLUMNS).where(wanted)
+    ids = {"ids": connection_ids}
+    query, wanted = (_OPEN_OR_NAMED, ids | {"named": list(named)}) if named else (_OPEN, ids)
     if lock:
         # A worker that claims an attempt locks the operation alone; it must not slip in before we write.
         query = query.with_for_update(key_share=True)
-    rows = list(session.execute(query))
+    rows = list(session.execute(query, wanted))
     if history:
-        ids = func.unnest(of_these).table_valued(column("id", Uuid), name="ids").render_derived()
-        past = OPERATIONS.alias("past")
-        last = (
-            select(*[past.c[field.name] for field in fields(Operation)])
-            .where(past.c.connection_id == ids.c.id, past.c.kind == KINDS.c.kind, past.c.finished_at.is_not(None))
-            .order_by(past.c.id.desc())
-            .limit(1)
-            .lateral("last")
-        )
-        rows += session.execute(select(last).select_from(ids.join(KINDS, true()).join(last, true())))
-    return (Operation(**row._asdict()) for row in {row.id: row for row in rows}.values())
+        rows += session.execute(_LAST_FINISHED, ids)
+    return {row.id: Operation(*row) for row in rows}.values()
 
 
 def write(session: Session, cases: Iterable[Case], *, actor: Actor, now: datetime) -> list[Change]:
@@ -129,21 +146,20 @@ def write(session: Session, cases: Iterable[Case], *, actor: Actor, now: datetim
     out, with its changes. Raises OperationInProgress if another transaction opened an operation of the same kind.
     """
     cases = list(cases)
-    inserted = _insert(session, CONNECTIONS, [case.connection for case in cases if case.is_new])
+    inserted = _insert_new(session, CONNECTIONS, [case.connection for case in cases if case.is_new])
     cases = [case for case in cases if not case.is_new or case.connection.id in inserted]
-    stale = [case for case in cases if not case.is_new and case.connection_changed]
-    updated = _update(session, CONNECTIONS, [case.connection for case in stale])
-    for case in stale:
-        case.connection.updated_at = updated[case.connection.id]
-    # Ended ones first: the guard allows one open operation of a kind at any moment.
-    _update(session, OPERATIONS, [operation for case in cases for operation in case.changed_operations()])
-    opened = [operation for case in cases for operation in case.new_operations()]
-    if len(_insert(session, OPERATIONS, opened)) < len(opened):
-        raise errors.OperationInProgress("Another request for this data source came first")
     changes = [change for case in cases for change in case.changes]
+    stale = [case for case in cases if not case.is_new and case.connection_changed]
+    updated_at = _update(session, CONNECTIONS, [(case.connection, case.stored) for case in stale])
+    for case in stale:
+        for connection in (case.connection, *[change.connection for change in case.changes]):
+            connection.updated_at = updated_at
+    # Ended ones first: the guard allows one open operation of a kind at any moment.
+    _update(session, OPERATIONS, [pair for case in cases for pair in case.changed_operations()])
+    opened = [operation for case in cases for operation in case.new_operations()]
+    if _insert(session, OPERATIONS, [_record(operation) for operation in opened]) < len(opened):
+        raise errors.OperationInProgress("Another request for this data source came first")
     _insert(session, AUDIT, [_audit_row(change, actor=actor, now=now) for change in changes if _is_audited(change)])
-    for change in changes:
-        change.connection.updated_at = updated.get(change.connection.id, change.connection.updated_at)
     for case in cases:
         case.mark_stored()
     return changes
@@ -172,10 +188,8 @@ def _audit_row(change: Change, *, actor: Actor, now: datetime) -> dict[str, Any]
     }
 
 
-def _record(row: Any) -> dict[str, Any]:
-    if isinstance(row, dict):
-        return row
-    return {field.name: getattr(row, field.name) for field in fields(row)}
+def _record(row: Connection | Operation) -> dict[str, Any]:
+    return dict(zip(NAMES[type(row)], values_of(row), strict=True))
 
 
 @cache
@@ -188,36 +202,53 @@ def _rows_of(table: Table, names: tuple[str, ...]) -> TableValuedAlias:
 
 
 @cache
-def _insert_statement(table: Table, names: tuple[str, ...]) -> Any:
-    statement = postgresql_insert(table).from_select(list(names), select(_rows_of(table, names)))
-    return statement.on_conflict_do_nothing().returning(table.c.id)
+def _insert_statement(table: Table, names: tuple[str, ...]) -> Insert:
+    return postgresql_insert(table).from_select(list(names), select(_rows_of(table, names))).on_conflict_do_nothing()
 
 
-@cache
+@lru_cache(maxsize=500)
 def _update_statement(table: Table, names: tuple[str, ...]) -> Any:
-    rows = _rows_of(table, names)
-    new = {name: rows.c[name] for name in names if name not in _FIXED}
-    stamp = table.c.updated_at if "updated_at" in table.c else table.c.id
-    return update(table).where(table.c.id == rows.c.id).values(new).returning(table.c.id, stamp)
+    rows = _rows_of(table, ("id", *names))
+    return update(table).where(table.c.id == rows.c.id).values({name: rows.c[name] for name in names})
 
 
 # A row keeps its identity, and the trigger keeps `updated_at`.
 _FIXED = frozenset({"id", "organization_id", "connection_id", "type", "created_at", "created_by", "updated_at"})
 
 
-def _insert(session: Session, table: Table, rows: Sequence[Any]) -> set[UUID]:
+def _insert(session: Session, table: Table, records: Sequence[dict[str, Any]]) -> int:
+    """Insert records that are not there yet; return how many were not."""
+    if not records:
+        return 0
+    statement = _insert_statement(table, tuple(records[0]))
+    return cast(CursorResult[Any], session.execute(statement, {"rows": records})).rowcount
+
+
+def _insert_new(session: Session, table: Table, rows: Sequence[Connection]) -> set[UUID]:
     """Insert rows that are not there yet; return the ids of those that were not."""
     if not rows:
         return set()
     records = [_record(row) for row in rows]
-    statement = _insert_statement(table, tuple(records[0]))
+    statement = _insert_statement(table, tuple(records[0])).returning(table.c.id)
     return set(session.scalars(statement, {"rows": records}))
 
 
-def _update(session: Session, table: Table, rows: Sequence[Any]) -> dict[UUID, Any]:
-    """Update rows by id; return each id with its new `updated_at`, if the table has one."""
+def _update(session: Session, table: Table, rows: Sequence[tuple[Any, Any]]) -> Any:
+    """Write what differs between rows and what is stored of them, by id; return the `updated_at` of all.
+
+    Each row gets every column that differs in any of them: few as a rule, which is a third of the work of writing all.
+    """
     if not rows:
-        return {}
-    records = [_record(row) for row in rows]
-    statement = _update_statement(table, tuple(records[0]))
-    return {row[0]: row[1] for row in session.execute(statement, {"rows": records})}
+        return None
+    names = NAMES[type(rows[0][0])]
+    pairs = [(values_of(row), values_of(stored)) for row, stored in rows]
+    differing = {name for new, old in pairs for name, a, b in zip(names, new, old, strict=True) if a != b}
+    columns = tuple(name for name in names if name in differing and name not in _FIXED)
+    values = attrgetter("id", *columns)
+    records = [dict(zip(("id", *columns), values(row), strict=True)) for row, _ in rows]
+    statement = _update_statement(table, columns)
+    if "updated_at" not in table.c:
+        session.execute(statement, {"rows": records})
+        return None
+    # The trigger gives every row the moment at which the transaction began.
+    return session.execute(statement.returning(table.c.updated_at), {"rows": records}).scalars().first()

@@ -123,7 +123,7 @@ def claim(session: Session, operation_id: UUID, *, lease: timedelta, now: dateti
     row = session.execute(claimed).one_or_none()
     if row is None:
         return None
-    operation = Operation(**row._asdict())
+    operation = Operation(*row)
     connection_type = session.scalar(select(COLUMNS.type).where(COLUMNS.id == operation.connection_id))
     return Claim(operation, connection_type or "")
 

@@ -1,0 +1,56 @@
+"""`make bench`: every measure, the product beside its peers, in one run on one machine."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from bench import measures, report
+from bench.results import Measure, Row
+from bench.stage import stage
+from devstack.child import StartError
+
+# Of a full run and of a quick one: an odd number has a median that was measured.
+REPEAT, QUICK_REPEAT = 5, 3
+
+
+def main() -> int:
+    """Run what was chosen; return the exit code."""
+    arguments = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    arguments.add_argument("--list", action="store_true", help="list the measures")
+    arguments.add_argument("--only", action="append", metavar="MEASURE", help="this one alone; may be repeated")
+    arguments.add_argument("--quick", action="store_true", help="smaller sizes: for developing, not for the page")
+    arguments.add_argument("--repeat", type=int, help=f"rounds of each measure ({REPEAT}, with --quick {QUICK_REPEAT})")
+    arguments.add_argument("--write", action="store_true", help="write docs/performance.md")
+    chosen = arguments.parse_args()
+    if chosen.list:
+        print(*(f"{measure.name:10} {measure.title}" for measure in measures.ALL), sep="\n")
+        return 0
+    unknown = sorted(set(chosen.only or ()) - {measure.name for measure in measures.ALL})
+    if unknown:
+        arguments.error(f"there is no measure {', '.join(unknown)}; --list shows them")
+    wanted = [measure for measure in measures.ALL if not chosen.only or measure.name in chosen.only]
+    scale = "quick" if chosen.quick else "full"
+    try:
+        found = run(wanted, scale=scale, repeat=chosen.repeat or (QUICK_REPEAT if chosen.quick else REPEAT))
+    except StartError as failed:
+        print(failed, file=sys.stderr)
+        return 1
+    if chosen.write:
+        report.write(found, scale=scale)
+    return 0
+
+
+def run(wanted: list[Measure], *, scale: str, repeat: int) -> dict[Measure, list[Row]]:
+    """Run measures on servers of this run's own, and print each one's table as it is found."""
+    found: dict[Measure, list[Row]] = {}
+    with stage() as prepared:
+        for measure in wanted:
+            print(f"\n{measure.title} ({scale}, {repeat} rounds)", flush=True)
+            found[measure] = measure.run(prepared, measure.sizes[scale], repeat)
+            print(*report.table(found[measure]), sep="\n", flush=True)
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""How many status messages a second go from the queue into row, operation, audit and event."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from celery import Celery
+
+from bench import broker, tables
+from bench.results import Measure, Row, at_least
+from bench.stage import Stage
+from devstack.child import StartError, wait_until
+
+WITHIN = timedelta(minutes=10)
+CELERY_QUEUE = "bench_status"
+# The same order for everyone, and one that no index likes.
+SHUFFLE = 20_261_124
+
+
+@dataclass(frozen=True)
+class Size:
+    """So many pairs of started and completed over so many connections."""
+
+    pairs: int
+    connections: int
+
+    @property
+    def messages(self) -> int:
+        """Both halves of each pair."""
+        return 2 * self.pairs
+
+
+def run(stage: Stage, size: Size, repeat: int) -> list[Row]:
+    """Compare with a stock Celery task a message, a plain consumer, and a drain that does nothing."""
+    ours, celery, plain, limit = [], [], [], []
+    for _ in range(repeat):
+        ours.append(_rate(stage, size, line="worker"))
+        plain.append(_rate(stage, size, line="kombu_status"))
+        limit.append(_drain(stage, size))
+        celery.append(_rate(stage, size, line="celery_status"))
+    what, unit = "status messages applied", "messages/s"
+    return [
+        Row(what, unit, ours, "a stock Celery task a message", celery, ratio_target=at_least(14)),
+        Row(what, unit, ours, "a plain kombu consumer", plain, ratio_target=at_least(5)),
+        Row(what, unit, ours, "draining the queue without work", limit, ratio_target=at_least(0.4)),
+    ]
+
+
+def messages(size: Size) -> Iterator[dict[str, Any]]:
+    """Start all connections in a random order, then complete all, and again, so that no batch has both of a pair."""
+    order = list(range(size.connections))
+    tick = 0
+    for _ in range(size.pairs // size.connections):
+        random.Random(SHUFFLE).shuffle(order)  # noqa: S311 - no secret
+        for status in ("sync_started", "sync_completed"):
+            for number in order:
+                tick += 1
+                yield broker.report(number, status, tick=tick)
+
+
+def _rate(stage: Stage, size: Size, *, line: str) -> float:
+    tables.fill(stage, connections=size.connections)
+    if line == "celery_status":
+        _flood_celery(stage, size)
+    else:
+        broker.flood(stage.amqp, messages(size))
+    stage.redis.config_resetstat()
+    with stage.running(line):
+        rate = watch(stage, size.messages)
+    _check(stage, size)
+    return rate
+
+
+def watch(stage: Stage, count: int) -> float:
+    """Return how many events a second Redis counts, from the first that is seen to the last."""
+    first: tuple[float, int] = (0.0, 0)
+
+    def all_seen() -> bool:
+        nonlocal first
+        seen = published(stage)
+        if seen and not first[1]:
+            first = (time.monotonic(), seen)
+        return seen >= count
+
+    if not wait_until(all_seen, within=WITHIN):
+        raise StartError(f"only {published(stage)} of {count} events came")
+    return (count - first[1]) / (time.monotonic() - first[0])
+
+
+def published(stage: Stage) -> int:
+    """Return how many events Redis has published since its counters were reset."""
+    return int(stage.redis.info("commandstats").get("cmdstat_publish", {}).get("calls", 0))
+
+
+def _check(stage: Stage, size: Size) -> None:
+    """See that the rows say what the messages said: a contestant that skips work is no contestant."""
+    ((completed, succeeded, audited),) = stage.sql(
+        "SELECT (SELECT count(*) FROM data_source_connections WHERE status = 'idle' AND last_sync_at > created_at),"
+        " (SELECT count(*) FROM operations WHERE state = 'succeeded'), (SELECT count(*) FROM audit_logs)"
+    )
+    if (completed, succeeded, audited) != (size.connections, size.pairs, size.messages):
+        raise StartError(f"{completed} connections, {succeeded} operations and {audited} audit rows are not all")
+
+
+def _flood_celery(stage: Stage, size: Size) -> None:
+    with Celery(broker=stage.amqp, set_as_current=False) as sender, sender.producer_or_acquire() as producer:
+        sender.conf.task_default_queue = CELERY_QUEUE
+        for message in messages(size):
+            sender.send_task("bench.apply_status", args=[message], producer=producer, ignore_result=True)
+
+
+def _drain(stage: Stage, size: Size) -> float:
+    broker.flood(stage.amqp, messages(size))
+    with stage.running("kombu_drain", BENCH_MESSAGES=str(size.messages)) as children:
+        seconds = float(children["kombu_drain"].log.read_text().rsplit(maxsplit=1)[-1])
+    return (size.messages - 1) / seconds
+
+
+MEASURE = Measure(
+    "ingest",
+    "Status messages: from the queue into row, operation, audit and event",
+    {"tiny": Size(20, 20), "quick": Size(5_000, 5_000), "full": Size(20_000, 10_000)},
+    run,
+)

@@ -1,0 +1,119 @@
+"""How soon a press becomes a webhook, and how many webhooks a second one worker delivers."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from dataclasses import dataclass
+from datetime import timedelta
+
+from bench import broker, tables
+from bench.http import offer
+from bench.measures.press import QUEUES, requests
+from bench.results import Measure, Row, at_least, at_most, percentile
+from bench.stage import Stage
+from devstack.child import StartError, wait_until
+
+RATE = 200
+WARM_UP = 100
+ALL_WITHIN = timedelta(minutes=3)
+PEER = "a stock Celery task with requests.post and autoretry_for"
+# With its dispatcher, which is a part of every delivery that goes wrong.
+OURS, THEIRS = ("web", "webhook_worker", "beat"), ("plain_web", "celery_webhook")
+# What a real receiver needs, over a real network.
+ANSWER_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Size:
+    """So many presses at a steady rate, and so many that wait when the worker starts."""
+
+    presses: int
+    backlog: int
+
+
+def run(stage: Stage, size: Size, repeat: int) -> list[Row]:
+    """Compare with a stock Celery task."""
+    ours, theirs, waiting_ours, waiting_theirs = [], [], [], []
+    for _ in range(repeat):
+        ours.append(_steady(stage, size, lines=OURS))
+        theirs.append(_steady(stage, size, lines=THEIRS))
+        waiting_ours.append(_backlog(stage, size, lines=OURS))
+        waiting_theirs.append(_backlog(stage, size, lines=THEIRS))
+    rows = [
+        Row(
+            f"press to webhook at {RATE}/s, {name}",
+            "ms",
+            [percentile(delays, share) for delays, _ in ours],
+            PEER,
+            [percentile(delays, share) for delays, _ in theirs],
+            target=target,
+        )
+        for name, share, target in (("p50", 0.5, None), ("p95", 0.95, at_most(100)))
+    ]
+    steady = [[rate for _, rate in found] for found in (ours, theirs)]
+    return [
+        *rows,
+        Row(f"webhooks at {RATE} presses/s", "webhooks/s", steady[0], PEER, steady[1], ratio_target=at_least(0.9)),
+        Row(
+            f"webhooks from a full queue, answered after {ANSWER_SECONDS * 1000:.0f} ms",
+            "webhooks/s",
+            waiting_ours,
+            PEER,
+            waiting_theirs,
+            ratio_target=at_least(0.9),
+        ),
+    ]
+
+
+def _steady(stage: Stage, size: Size, *, lines: tuple[str, ...]) -> tuple[list[float], float]:
+    """Press at a steady rate; return each webhook's delay in milliseconds, and the webhooks a second."""
+    presses = WARM_UP + size.presses
+    _clear(stage, connections=presses)
+    with stage.running("receiver", *lines):
+        calls = offer(stage.http, requests(stage, range(presses)), rate=RATE)
+        arrived = _arrivals(stage, presses)
+    delays = [(arrived[call.number] - call.due) * 1000 for call in calls if call.number >= WARM_UP]
+    return delays, _rate(arrived)
+
+
+def _backlog(stage: Stage, size: Size, *, lines: tuple[str, ...]) -> float:
+    """Press while no worker runs, then start it; return the webhooks a second."""
+    _clear(stage, connections=size.backlog)
+    with stage.running("receiver", lines[0], BENCH_ANSWER_SECONDS=str(ANSWER_SECONDS)):
+        offer(stage.http, requests(stage, range(size.backlog)), rate=RATE)
+        with stage.running(lines[1]):
+            return _rate(_arrivals(stage, size.backlog))
+
+
+def _clear(stage: Stage, *, connections: int) -> None:
+    tables.fill(stage, connections=connections)
+    broker.purge(stage.amqp, *QUEUES)
+
+
+def _rate(arrived: dict[int, float]) -> float:
+    return (len(arrived) - 1) / (max(arrived.values()) - min(arrived.values()))
+
+
+def _arrivals(stage: Stage, count: int) -> dict[int, float]:
+    """Return when each connection's first webhook came, once all have."""
+    numbers = {str(tables.connection(number)): number for number in range(count)}
+    arrived: dict[str, float] = {}
+
+    def all_came() -> bool:
+        nonlocal arrived
+        with urllib.request.urlopen(stage.environ["AUTOMATION_WEBHOOK_URL"], timeout=10) as answer:
+            arrived = json.load(answer)
+        return len(arrived) == count
+
+    if not wait_until(all_came, within=ALL_WITHIN):
+        raise StartError(f"only {len(arrived)} of {count} webhooks came")
+    return {numbers[connection_id]: moment for connection_id, moment in arrived.items()}
+
+
+MEASURE = Measure(
+    "webhooks",
+    "A press: from the click to the webhook",
+    {"tiny": Size(20, 20), "quick": Size(1_000, 500), "full": Size(4_000, 3_000)},
+    run,
+)
