@@ -184,7 +184,7 @@ def _took(operation: Row | None, sent: Sent) -> bool:
 
 
 def _still_open(seen: Evidence) -> Iterator[str]:
-    """An operation that is open when all deadlines, and a sweep after each, have passed."""
+    """An operation that is still open when all was waited for: deadlines, a claim behind the last one, a sweep."""
     for row in seen.operations:
         if row["state"] in OPEN:
             yield f"operation {row['id']} ({row['kind']}) is still {row['state']}, due {row['deadline_at']}"

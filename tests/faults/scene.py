@@ -250,7 +250,9 @@ def _copy(scene: Scene, evidence: Evidence) -> list[str]:
     late = sum(row["late_reports"] for row in evidence.operations)
 
     def all_noted() -> bool:
-        return sum(row["late_reports"] for row in _rows(scene, "operations")) >= late + len(honest)
+        query = "SELECT sum(late_reports) AS late FROM operations WHERE organization_id = ANY(%s::uuid[])"
+        (found,) = scene.world.rows(query, scene.load.organization_ids)
+        return bool((found["late"] or 0) >= late + len(honest))
 
     noted = wait_until(all_noted, within=_seconds(PROBE))
     changed = [] if noted else ["copies were sent, and not each was noted as late"]

@@ -18,10 +18,11 @@ from devstack.postgres import PostgreSQL
 from devstack.rabbitmq import RabbitMQ
 from devstack.valkey import Valkey
 from tests.e2e.conftest import Rows
-from tests.e2e.processes import COMMANDS, Processes, environment
+from tests.e2e.processes import COMMANDS, READY_WITHIN, Processes, environment
 from tests.e2e.service import DEAD, STATUS, Service
 from tests.faults.proxy import Proxy
 from tests.receiver import Receiver
+from tests.waiting import eventually
 
 LINES = ("web", "worker", "webhook_worker", "beat")
 SUPERVISION = 0.1
@@ -85,6 +86,8 @@ class World:
             self.queues.declare()
             self.processes.run("release")
             self.start(*LINES)
+            # Beat has no word of its own for being ready; before this one it knows no TERM.
+            eventually(lambda: "beat: Starting" in self.processes.log("beat"), within=READY_WITHIN)
             # Before the processes are ended, or it would start them again.
             stack.callback(self._end_supervision)
             threading.Thread(target=self._supervise, name="supervisor", daemon=True).start()

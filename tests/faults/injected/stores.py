@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing
+from typing import Any
 
 import psycopg2
 
 from tests.faults.ledger import Evidence
 from tests.faults.scene import Scene, fault, pause
-from tests.faults.service import Door
+from tests.faults.service import Door, Sending, honest
 from tests.receiver import answer
 
 OURS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'rita-data-sources'"
@@ -51,11 +52,34 @@ def database_full(scene: Scene) -> None:
                 pause(0.05)
 
 
-@fault("Redis is restarted")
+@fault("Redis is restarted, and an answer comes while it is away")
 def redis_restarted(scene: Scene) -> None:
+    """No event can tell of that answer, then or later: the page must learn of it as it reconnects."""
+    member = scene.bystander()
+    asked: list[Mapping[str, Any]] = []
+
+    def reply(webhook: Mapping[str, Any]) -> list[Sending]:
+        if webhook["tenant_id"] != member.id:
+            return honest(webhook)
+        asked.append(webhook)
+        return []
+
+    scene.service.reply = reply
+    press = scene.load.press(member, member.connections[-1], "sync")
+    scene.eventually(lambda: member.page.shown.get(press.connection_id) == "syncing" and asked)
     scene.world.valkey.stop()
-    pause(3)
+    scene.service.reply = honest
+    scene.service.unanswered.clear()
+    scene.service.send(*[sending for webhook in asked for sending in honest(webhook)])
+    ended = scene.eventually(lambda: scene.operation(press.operation_id)["state"] == "succeeded")
+    pause(1)
     scene.world.valkey.start()
+
+    def facts(_: Evidence) -> Iterator[str]:
+        if not ended:
+            yield "the answer was not applied while Redis was away"
+
+    scene.check(facts)
 
 
 @fault("Redis is emptied while verifications are under way", quick=True)
@@ -78,5 +102,8 @@ def redis_emptied(scene: Scene) -> None:
         (ended,) = [row for row in seen.operations if str(row["id"]) == press.operation_id]
         if ended["state"] != "undelivered":
             yield f"without its credentials, the verification is {ended['state']}"
+        in_vain = [entry for entry in ended["attempt_log"] if "enter them again" in (entry["error"] or "")]
+        if len(in_vain) != 1:
+            yield f"without its credentials, the verification was tried {len(in_vain)} times"
 
     scene.check(facts)
