@@ -27,7 +27,8 @@ from app.services import connections, operations
 from app.unit_of_work import unit_of_work
 from tests.factories import NOON
 
-LEASE = timedelta(seconds=12)
+# Longer than a verification may take, so that one can be overdue while it is being delivered.
+LEASE = timedelta(seconds=130)
 QUEUE = "data_source_status"
 Row = dict[str, Any]
 

@@ -11,7 +11,7 @@ from uuid import uuid4
 from hypothesis import strategies as st
 
 from tests.factories import NOON
-from tests.integration.services.machine.expected import Question, Said, Source
+from tests.integration.services.machine.expected import COPIED_WITHIN, Question, Said, Source
 
 STATUSES = {
     ("sync", "started"): "sync_started",
@@ -73,12 +73,12 @@ class Sent:
     said: Said
     body: str
 
-    @property
-    def can_be_told_from_others(self) -> bool:
-        """Tell whether its copy will be known: without id and time only as the answer to the newest question."""
+    def is_known_again(self, *, after: timedelta) -> bool:
+        """Tell whether its copy will be known for one; without id and time only soon, and of the newest question."""
         if self.said.operation_id is not None or self.said.moment is not None:
             return True
-        return self.source.open(self.said.kind) in (None, self.source.newest(self.said.kind))
+        is_of_newest = self.source.open(self.said.kind) in (None, self.source.newest(self.said.kind))
+        return is_of_newest and after < COPIED_WITHIN
 
 
 def send(message: Message, source: Source, *, tenant_id: str, answered: Question | None = None) -> Sent:

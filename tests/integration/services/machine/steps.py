@@ -11,13 +11,7 @@ from uuid import uuid4
 
 import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    precondition,
-    rule,
-)
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from app.domain.cases import Operation
 from app.domain.retry import Verdict
@@ -33,7 +27,7 @@ TYPES = ("confluence", "websearch", "jira")
 # Most steps meet at one of them, for the ways of one are long.
 OFTEN = ("websearch", "websearch", *TYPES)
 # Where an example's first operations stand.
-STAGES = ("succeeded", "started", "delivered", "expired", "undelivered", "pending")
+STAGES = ("succeeded", "started", "delivered", "expired", "undelivered", "pending", "claimed")
 NAMES = {
     "confluence": "Confluence", "servicenow": "ServiceNow", "sharepoint": "SharePoint",
     "websearch": "Web Search", "jira": "Jira",
@@ -49,7 +43,7 @@ fields = st.fixed_dictionaries(
         "config": st.sampled_from([{}, {"a": 1}]),
     },
 )
-pauses = st.sampled_from([timedelta(seconds=s) for s in (1, 1, 1, 40)] + [timedelta(minutes=m) for m in (9, 31, 180)])
+pauses = st.sampled_from([timedelta(seconds=s) for s in (1, 1, 20, 20)] + [timedelta(minutes=m) for m in (2, 31, 180)])
 
 
 def pick(things: list[Any], which: int) -> Any:
@@ -75,8 +69,8 @@ class Machine(RuleBasedStateMachine):
         self.sent: list[Sent] = []
         self.agreement, self.by = Agreement(house), "user"
 
-    @initialize(sync=st.sampled_from(STAGES), verification=st.sampled_from(STAGES))
-    def begin(self, sync: str, verification: str) -> None:
+    @initialize(sync=st.sampled_from(STAGES), verification=st.sampled_from(STAGES), disabled=st.booleans())
+    def begin(self, sync: str, verification: str, *, disabled: bool) -> None:
         """Stand in the middle of things; the rest is a matter of steps."""
         self.seed()
         for of in TYPES:
@@ -84,14 +78,17 @@ class Machine(RuleBasedStateMachine):
         self.look()
         self.bring("confluence", "verify", verification, with_credentials=True)
         self.bring("websearch", "sync", sync, force=False)
+        self.configure_by_type("websearch", {"enabled": not disabled})
 
     def bring(self, of: str, kind: str, stage: str, **how: bool) -> None:
         """Bring a first operation to a stage."""
-        first = {"pending": None, "undelivered": Verdict.FINAL}.get(stage, Verdict.DONE)
+        first = {"pending": None, "claimed": None, "undelivered": Verdict.FINAL}.get(stage, Verdict.DONE)
         self.press(of, kind, first, **how)
         self.look()
         if stage == "expired":
             self.wait(timedelta(hours=1), swept=True)
+        elif stage == "claimed":
+            self.claim(0)
         elif stage in ("started", "succeeded"):
             self.hear(self.send(Message(of, kind, stage, of="open", step=1)))
         self.look()
@@ -176,17 +173,18 @@ class Machine(RuleBasedStateMachine):
         source, answered = pick(self.asked(), which)
         self.hear(self.send(replace(message, type=source.type, kind=answered.kind, word=word), answered=answered))
 
-    @rule(message=messages(OFTEN))
-    def report_twice(self, message: Message) -> None:
+    @rule(message=messages(OFTEN), pause=st.sampled_from([timedelta(minutes=m) for m in (0, 9, 11)]))
+    def report_twice(self, message: Message, pause: timedelta) -> None:
         sent = self.send(message)
-        is_told_apart = sent.can_be_told_from_others
+        is_known = sent.is_known_again(after=pause)
         self.hear(sent)
         self.look()
+        self.wait(pause, swept=False)
 
         self.hear(sent)
 
         told = self.look()
-        assert not is_told_apart or (told.audited, told.pushed) == ([], [])
+        assert not is_known or (told.audited, told.pushed) == ([], [])
 
     @precondition(lambda self: self.sent)
     @rule(back=st.integers(1, 20))
@@ -252,16 +250,18 @@ class Machine(RuleBasedStateMachine):
         if self.claimed:
             self.record(0, verdict)
 
-    @rule(are_lost=st.booleans())
-    def dispatch(self, *, are_lost: bool) -> None:
+    @rule(are_lost=st.lists(st.booleans(), min_size=1, max_size=2))
+    def dispatch(self, are_lost: list[bool]) -> None:
+        """Send what is due, once or twice at once; its jobs may get lost on the way."""
         now = self.house.now
-        due = [q for _, q in self.asked() if q.is_due(now) and (q.queued is None or q.queued <= now)]
+        for are_lost_now in are_lost:
+            due = [q for _, q in self.asked() if q.is_due(now) and (q.queued is None or q.queued <= now)]
 
-        jobs = self.house.dispatch(lose=are_lost)
+            jobs = self.house.dispatch(lose=are_lost_now)
 
-        assert Counter(jobs) == Counter(question.id for question in due)
-        for question in due:
-            question.queued = None if are_lost else now + timedelta(seconds=10)
+            assert Counter(jobs) == Counter(question.id for question in due)
+            for question in due:
+                question.queued = None if are_lost_now else now + timedelta(seconds=10)
 
     @rule(pause=pauses, swept=st.booleans())
     def wait(self, pause: timedelta, *, swept: bool) -> None:
