@@ -12,7 +12,6 @@ def init_app(app: Flask) -> None:
     requests.init_app(app)
     errors.init_app(app)
     auth.init_app(app)
-    data_sources.init_app(app)
     stream.init_app(app)
     for module in (data_sources, operations, stream, health, docs, console):
         app.register_blueprint(module.blueprint)
