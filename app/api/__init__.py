@@ -29,7 +29,6 @@ def init_app(app: Flask) -> None:
     auth.init_app(app)
     limits.init_app(app)
     cors.init_app(app)
-    data_sources.init_app(app)
     stream.init_app(app)
     for module in (data_sources, operations, history, source_types, stream, health, metrics, docs, console):
         app.register_blueprint(module.blueprint)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from uuid import UUID
 
-from flask import Blueprint, Flask, Response, request
-from werkzeug.routing import BaseConverter
+from flask import Blueprint, Response, request
 
 from app import errors, extensions
 from app.api import answers, auth, parameters, schemas, views
@@ -21,23 +20,12 @@ from app.unit_of_work import UnitOfWork, unit_of_work
 
 TAG = "Connections"
 # The path of one connection.
-ONE = "/<connection:connection_id>"
+ONE = "/<connection_id>"
 # What any change of a connection can be refused for, beside the shape of its body.
 CONFIGURING = (errors.SecretRefused, errors.AdminRequired)
 
 blueprint = Blueprint("data_sources", __name__, url_prefix="/api/data-sources")
 blueprint.before_request(auth.authenticate)
-
-
-class ConnectionConverter(BaseConverter):
-    """What names a connection in a path. `seed` does not: a method that it has not got is 405, not an unknown type."""
-
-    regex = "(?!seed$)[^/]+"
-
-
-def init_app(app: Flask) -> None:
-    """Teach the application what names a connection."""
-    app.url_map.converters["connection"] = ConnectionConverter
 
 
 @blueprint.post("/seed")

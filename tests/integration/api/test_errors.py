@@ -70,8 +70,6 @@ def test_an_unknown_route_is_not_found(web: Flask, path: str) -> None:
         ("POST", f"{PATH}/x", {"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "PUT"}),
         ("POST", "/healthz", {"GET", "HEAD", "OPTIONS"}),
         ("GET", "/api/sse/tickets", {"OPTIONS", "POST"}),
-        ("GET", f"{PATH}/seed", {"OPTIONS", "POST"}),
-        ("PUT", f"{PATH}/seed", {"OPTIONS", "POST"}),
     ],
 )
 def test_a_method_that_is_not_there_is_answered_with_those_that_are(
