@@ -89,7 +89,7 @@ function show(card, connection) {
   showText(part(root, 'description'), connection.description);
   setText(part(root, 'state'), STATES[display.state] ?? display.state);
   const fault = FAULTS.includes(display.state);
-  showText(part(root, 'reason'), fault || operation ? '' : display.reason);
+  showText(part(root, 'reason'), fault || operation ? '' : display.reason ?? 'Nothing to do.');
   showText(part(root, 'error'), fault ? display.reason : '');
   showText(part(root, 'advice'), fault && !/again|enter/i.test(display.reason ?? '') ? ADVICE[display.state] : '');
   showProgress(card.progress, connection);

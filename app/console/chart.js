@@ -37,7 +37,7 @@ function chart(title, syncs, valueOf, words) {
 export function sparkline(operations) {
   const syncs = ended(operations).slice(0, 12).reverse();
   if (syncs.length < 2) return null;
-  const svg = bars(syncs, ({ documents_processed: documents }) => documents ?? 0, 24);
+  const svg = bars(syncs, ({ documents_processed: documents }) => documents ?? 0, 20);
   svg.setAttribute('class', 'bars sparkline');
   svg.setAttribute('aria-hidden', 'true');
   return svg;
