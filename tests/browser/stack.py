@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 import jwt
 from werkzeug.serving import make_server
 
-from devstack import external_service
+from devstack import external_service, scenarios
 from devstack.child import LOOPBACK, free_port
 from devstack.external_service import ExternalService
 from devstack.status_queue import StatusQueue
@@ -123,7 +123,7 @@ def _stand_in(rabbitmq_url: str, *, port: int, authorization: str) -> Iterator[N
     )
     queue = StatusQueue(rabbitmq_url, name=STATUS)
     stopping = threading.Event()
-    service = ExternalService(queue, chance=Brisk(7))
+    service = ExternalService(queue, book=scenarios.load(None), chance=Brisk(7))
     server = make_server(
         LOOPBACK, port, external_service.create_app(service, settings=settings, stopping=stopping), threaded=True
     )

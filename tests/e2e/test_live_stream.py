@@ -64,7 +64,7 @@ def publish(redis: Redis, person: Person, numbers: Iterable[int]) -> None:
     script = redis.register_script(_PUBLISH)
     for number in numbers:
         data = f'{{"number": {number}, "filler": "{"x" * 50_000}"}}'
-        script(keys=[channel_of(person.organization_id)], args=[1000, 3600, "data_source_update", data])
+        script(keys=[channel_of(person.organization_id)], args=[1000, 3600, "data_source_update", data, "", ""])
 
 
 def numbers(stream: Stream) -> list[Any]:
