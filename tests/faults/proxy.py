@@ -64,6 +64,11 @@ class Proxy:
         self.refuse()
         self.cut()
 
+    @property
+    def links(self) -> int:
+        """How many connections there were since the last cut."""
+        return len(self._links)
+
     def listen(self) -> None:
         """Take connections."""
         listener = socket.create_server((LOOPBACK, self.port))

@@ -86,8 +86,8 @@ class World:
             self.queues.declare()
             self.processes.run("release")
             self.start(*LINES)
-            # Beat has no word of its own for being ready; before this one it knows no TERM.
-            eventually(lambda: "beat: Starting" in self.processes.log("beat"), within=READY_WITHIN)
+            # Beat has no word of its own for being ready; until it speaks to the broker, TERM may find it unprepared.
+            eventually(lambda: self.brokers["beat"].links, within=READY_WITHIN)
             # Before the processes are ended, or it would start them again.
             stack.callback(self._end_supervision)
             threading.Thread(target=self._supervise, name="supervisor", daemon=True).start()

@@ -14,9 +14,11 @@ GRACE = 40.0
 
 @fault("TERM to every process under load", quick=True)
 def everything_terminated(scene: Scene) -> None:
-    scene.world.stop(*LINES, within=GRACE)
-    codes = {line: scene.world.processes.children[line].exit_code for line in LINES}
-    scene.world.start(*LINES)
+    try:
+        scene.world.stop(*LINES, within=GRACE)
+    finally:
+        codes = {line: scene.world.processes.children[line].exit_code for line in LINES}
+        scene.world.start(*LINES)
 
     def facts(_: Evidence) -> Iterator[str]:
         for line, code in codes.items():
