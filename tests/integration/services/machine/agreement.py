@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from tests.integration.services.machine.expected import OPEN, UNAUDITED, Source
+from tests.integration.services.machine.expected import UNAUDITED, Source
 from tests.integration.services.machine.house import House, Row, Written
+from tests.integration.services.machine.questions import OPEN
 
 # Where an operation may stand at the next look, by where it stood at the last one.
 ANSWERED = {"succeeded", "failed"}

@@ -9,15 +9,19 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-OPEN = {"pending", "delivered", "running"}
-# We stopped waiting; the answer, if it still comes, is the truth.
-UNANSWERED = {"expired", "undelivered"}
+from tests.integration.services.machine.questions import (
+    COPIED_WITHIN,
+    UNANSWERED,
+    Question,
+    Said,
+    is_news_with_id,
+    repeats_start,
+)
+
 NEEDS_CREDENTIALS = {"confluence", "servicenow", "sharepoint", "jira"}
 SEEDED = {"confluence", "servicenow", "sharepoint", "websearch"}
 # Steps on the way: pushed, but not audited.
-UNAUDITED = (".delivered", ".progress")
-# An undated message that repeats another one word for word within this time is a copy of it.
-COPIED_WITHIN = timedelta(minutes=10)
+UNAUDITED = (".delivered", ".delayed", ".progress")
 RANKS = {"started": 0, "succeeded": 1, "failed": 1}
 
 
@@ -30,66 +34,6 @@ class Waits:
     sync_start: timedelta
     sync_silence: timedelta
     attempts: dict[str, tuple[timedelta, ...]]
-
-
-@dataclass(frozen=True)
-class Said:
-    """What a status message says, whatever its dialect."""
-
-    kind: str
-    word: str
-    operation_id: str | None = None
-    moment: datetime | None = None
-    documents: int | None = None
-    error: str | None = None
-    options: dict[str, str] | None = None
-
-
-@dataclass(eq=False)
-class Question:
-    """One operation."""
-
-    kind: str
-    id: str | None = None
-    origin: str = "user"
-    state: str = "pending"
-    deadline: datetime | None = None
-    attempts: int = 0
-    # When the next attempt is due, and by how much luck may delay it.
-    due: datetime | None = None
-    luck: timedelta = timedelta(0)
-    queued: datetime | None = None
-    held: datetime | None = None
-    # The last start or progress, by our clock and by the service's.
-    heard: datetime | None = None
-    clock: datetime | None = None
-    started: datetime | None = None
-    finished: datetime | None = None
-    documents: int | None = None
-    error: str | None = None
-    late: bool = False
-    copies: int = 0
-
-    @property
-    def is_open(self) -> bool:
-        return self.state in OPEN
-
-    @property
-    def was_sent(self) -> bool:
-        return self.attempts > 0 or self.origin == "service"
-
-    def is_due(self, now: datetime) -> bool:
-        """Tell whether an attempt may be made; `held` is one that is being made."""
-        is_held = self.held is not None and self.held >= now
-        return self.state == "pending" and self.due is not None and self.due <= now and not is_held
-
-    def is_lost(self, now: datetime) -> bool:
-        is_held = self.held is not None and self.held > now
-        return self.deadline is not None and self.deadline <= now and not is_held
-
-    def end(self, state: str, error: str | None, *, now: datetime) -> None:
-        self.state, self.error, self.finished = state, error, now
-        self.deadline = self.due = self.queued = self.held = None
 
 
 @dataclass
@@ -196,6 +140,7 @@ class Source:
             return
         elif verdict == "retry" and attempt <= len(waits):
             question.due, question.luck = now + waits[attempt - 1], waits[attempt - 1] / 10
+            self.changes.append((f"{question.kind}.delayed", question))
         else:
             tries = "1 attempt" if attempt == 1 else f"{attempt} attempts"
             self._leave_unanswered(question, "undelivered", f"{error}; given up after {tries}", now=now)
@@ -203,13 +148,19 @@ class Source:
     def expire(self, question: Question, *, error: str, now: datetime) -> None:
         self._leave_unanswered(question, "expired", error, now=now)
 
-    def _leave_unanswered(self, question: Question, state: str, error: str, *, now: datetime) -> None:
+    def give_up(self, question: Question, *, by: str, now: datetime) -> None:
+        """End an operation for a person; an answer that still comes is the truth."""
+        self._leave_unanswered(question, "expired", f"Ended by {by} without an answer", now=now, change="ended")
+
+    def _leave_unanswered(
+        self, question: Question, state: str, error: str, *, now: datetime, change: str | None = None
+    ) -> None:
         question.end(state, error, now=now)
         if question.kind == "sync":
             self.last_sync_status, self.last_sync_error, self.last_sync_at = "failed", error, now
         else:
             self.last_verification_error = error
-        self.changes.append((f"{question.kind}.{state}", question))
+        self.changes.append((f"{question.kind}.{change or state}", question))
 
     def hear(self, said: Said, *, now: datetime) -> bool:
         """Take in a status message; False if it names an operation that there is not."""
@@ -217,7 +168,7 @@ class Source:
             named = [q for q in self.questions if (q.id, q.kind) == (said.operation_id, said.kind)]
             if not named:
                 return False
-            question, is_news = named[0], _is_news_with_id(named[0], said, now=now)
+            question, is_news = named[0], is_news_with_id(named[0], said, now=now)
         else:
             question, is_news = self._match(said, now=now)
         if is_news:
@@ -239,7 +190,7 @@ class Source:
         if said.moment is not None:
             return asked, self.clock is None or (said.moment, RANKS[said.word]) > self.clock
         if asked is not None:
-            return asked, not _repeats_start(asked, said, now=now)
+            return asked, not repeats_start(asked, said, now=now)
         return None, not self._is_copy(said, now=now)
 
     def _is_copy(self, said: Said, *, now: datetime) -> bool:
@@ -282,19 +233,3 @@ class Source:
         self.last_verification_error, self.last_verification_at = said.error, now
         if said.word == "succeeded":
             self.latest_options, self.verified = said.options, True
-
-
-def _is_news_with_id(question: Question, said: Said, *, now: datetime) -> bool:
-    if question.state in UNANSWERED:
-        return said.word != "started"
-    return question.is_open and not _repeats_start(question, said, now=now)
-
-
-def _repeats_start(question: Question, said: Said, *, now: datetime) -> bool:
-    """Tell whether a start only says again that a sync runs; with a later time, or another count, it is progress."""
-    if (question.state, said.word) != ("running", "started"):
-        return False
-    if said.moment is None:
-        is_recent = question.heard is not None and question.heard > now - COPIED_WITHIN
-        return is_recent and said.documents in (None, question.documents)
-    return question.clock is not None and said.moment <= question.clock

@@ -11,7 +11,8 @@ from uuid import uuid4
 from hypothesis import strategies as st
 
 from tests.factories import NOON
-from tests.integration.services.machine.expected import COPIED_WITHIN, Question, Said, Source
+from tests.integration.services.machine.expected import Source
+from tests.integration.services.machine.questions import COPIED_WITHIN, Question, Said
 
 STATUSES = {
     ("sync", "started"): "sync_started",

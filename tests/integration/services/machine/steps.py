@@ -18,9 +18,10 @@ from app.domain.retry import Verdict
 from app.errors import AppError, NotFound
 from app.services.operations import CLAIM_MARGIN
 from tests.integration.services.machine.agreement import Agreement
-from tests.integration.services.machine.expected import SEEDED, Question, Source, Waits
+from tests.integration.services.machine.expected import SEEDED, Source, Waits
 from tests.integration.services.machine.house import LEASE, House, Neighbour, Written
 from tests.integration.services.machine.messages import Message, Sent, messages, send, unusable
+from tests.integration.services.machine.questions import Question
 
 # Of the kinds that differ: seeded with credentials, seeded without, and one that can be deleted.
 TYPES = ("confluence", "websearch", "jira")
