@@ -7,7 +7,7 @@ BIN = .venv/bin
 # Older than neither of the two files that say what belongs into .venv.
 INSTALLED = .venv/.installed
 
-.PHONY: help setup run test check format clean distclean
+.PHONY: help setup run test check bench format clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,10 @@ check: $(INSTALLED) ## format, lint, types, import contracts, migration drift: w
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m devstack.drift
+
+bench: $(INSTALLED) ## measure this product beside its peers, into docs/performance.md; ARGS='--only ingest --quick'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
+	@$(BIN)/python -m bench $(or $(ARGS),--write)
 
 format: $(INSTALLED) ## format the code, and mend what the linter can mend
 	@$(BIN)/ruff format
