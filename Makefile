@@ -7,7 +7,7 @@ BIN = .venv/bin
 # Older than neither of the two files that say what belongs into .venv.
 INSTALLED = .venv/.installed
 
-.PHONY: help setup run test check bench format clean distclean
+.PHONY: help setup run test faults check bench audit format clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -27,6 +27,9 @@ run: $(INSTALLED) ## start everything on this machine and print a sign-in link; 
 test: $(INSTALLED) ## run the whole test suite; ARGS goes to pytest: make test ARGS='-k retry'
 	@$(BIN)/pytest $(ARGS)
 
+faults: $(INSTALLED) ## inject every fault into the real processes, write docs/reliability.md; ARGS='--list', '--only NAME'
+	@$(BIN)/python -m tests.faults $(ARGS)
+
 check: $(INSTALLED) ## format, lint, types, import contracts, migration drift: what CI runs besides the tests
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
@@ -37,6 +40,9 @@ check: $(INSTALLED) ## format, lint, types, import contracts, migration drift: w
 bench: $(INSTALLED) ## measure this product beside its peers, into docs/performance.md; ARGS='--only ingest --quick'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
 	@$(BIN)/python -m bench $(or $(ARGS),--write)
+
+audit: $(INSTALLED) ## look for known vulnerabilities in the pinned packages; asks a service on the network
+	@$(BIN)/python -m devstack.audit
 
 format: $(INSTALLED) ## format the code, and mend what the linter can mend
 	@$(BIN)/ruff format

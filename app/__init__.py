@@ -9,6 +9,7 @@ from app.api import init_app as init_api
 from app.config import Settings
 from app.jobs import Jobs
 from app.outbound import webhook
+from app.outbound.breaker import Breaker
 from app.outbound.sealing import Seals
 
 __all__ = ["create_app"]
@@ -25,6 +26,9 @@ def create_app(settings: Settings | None = None) -> Flask:
     extensions.init_app(app, settings=settings)
     app.extensions["jobs"] = Jobs(settings)
     app.extensions["seals"] = Seals(app.extensions["redis"], keys=settings.seal_keys)
+    app.extensions["breaker"] = Breaker(
+        app.extensions["redis"], failures=settings.webhook_failures_to_park, probe=settings.webhook_probe_seconds
+    )
     app.extensions["webhook_target"] = webhook.Target.from_settings(settings)
     init_api(app)
     cli.init_app(app)

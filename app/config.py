@@ -9,14 +9,16 @@ import base64
 import binascii
 import re
 import ssl
+from collections.abc import Iterable
 from datetime import timedelta
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.fernet import Fernet
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from limits import parse_many
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -28,6 +30,9 @@ LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 SHORTEST_JWT_SECRET = 32
 # Far beyond any use, and far from what a timedelta or a timer overflows at.
 LONGEST_DURATION = timedelta(days=30)
+# The moving window keeps a moment for every request that it allows.
+MOST_REQUESTS, LONGEST_WINDOW = 10_000, timedelta(days=1)
+OFF = "off"
 # What one attempt may wait in the queue on top of its POST.
 DELIVERY_SLACK = timedelta(seconds=30)
 
@@ -89,6 +94,31 @@ def _http_url(value: str) -> str:
     return value
 
 
+def _origin(value: str) -> str:
+    """Check an origin as a browser writes it (RFC 6454, section 6.1): it is compared letter by letter."""
+    origin = _http_url(value).lower()
+    parts = urlsplit(origin)
+    if origin != f"{parts.scheme}://{parts.netloc}" or "*" in origin:
+        raise ValueError("must be origins such as https://app.example.org: no path, no *")
+    if not re.fullmatch(r"[a-z0-9.-]+(:[0-9]{1,5})?|\[::1\](:[0-9]{1,5})?", parts.netloc):
+        raise ValueError("must be origins of plain host names")
+    if parts.netloc.endswith({"https": ":443", "http": ":80"}[parts.scheme]):
+        raise ValueError("must leave out the port that is the scheme's own, as browsers do")
+    return origin
+
+
+def _rate_limit(value: str) -> str:
+    if value.strip().lower() == OFF:
+        return OFF
+    try:
+        (limit,) = parse_many(value)
+    except ValueError:
+        raise ValueError("must be one limit such as 30/minute or 5/10seconds, or off") from None
+    if not (0 < limit.amount <= MOST_REQUESTS and 0 < limit.get_expiry() <= LONGEST_WINDOW.total_seconds()):
+        raise ValueError(f"must allow 1 to {MOST_REQUESTS} requests in at most a day, or be off")
+    return value.strip()
+
+
 def _jwt_secret(value: str) -> str:
     if len(value.encode()) < SHORTEST_JWT_SECRET:
         raise ValueError(f"must have at least {SHORTEST_JWT_SECRET} bytes")
@@ -139,6 +169,8 @@ PostgresUrl = Annotated[str, _scheme("postgresql", "postgresql+psycopg2")]
 BrokerUrl = Annotated[str, _scheme("amqp", "amqps", "redis", "rediss")]
 RedisUrl = Annotated[str, _scheme("redis", "rediss", "unix")]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
+Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_split)]
+RateLimit = Annotated[str, AfterValidator(_rate_limit)]
 
 
 class Settings(BaseSettings):
@@ -166,6 +198,9 @@ class Settings(BaseSettings):
     webhook_connect_seconds: Seconds = timedelta(seconds=3)
     webhook_read_seconds: Seconds = timedelta(seconds=10)
     webhook_total_seconds: Seconds = timedelta(seconds=12)
+    # So many attempts in a row that find the receiver down, of whatever operations, stop all but a probe at a time.
+    webhook_failures_to_park: int = Field(default=10, ge=1)
+    webhook_probe_seconds: Seconds = timedelta(seconds=5)
     verify_retry_seconds: SecondsList = retry.VERIFY_WAITS
     sync_retry_seconds: SecondsList = retry.SYNC_WAITS
 
@@ -181,6 +216,9 @@ class Settings(BaseSettings):
         Field(min_length=1)
     )
 
+    # What Prometheus shows at /metrics; without it the page is not served.
+    metrics_token: Annotated[str, Field(min_length=16), AfterValidator(_header_value)] | None = None
+
     enabled_data_source_types: Annotated[Names, AfterValidator(_known_types)] = ()
 
     verify_deadline_seconds: Seconds = timedelta(minutes=2)
@@ -195,6 +233,14 @@ class Settings(BaseSettings):
     sse_heartbeat_seconds: Seconds = timedelta(seconds=15)
     sse_ticket_seconds: Seconds = timedelta(seconds=30)
 
+    # What an organization may ask for: each verification costs the external service a sign-in at the source.
+    verify_rate_limit: RateLimit = "30/minute"
+    sync_rate_limit: RateLimit = "60/minute"
+    # After a deployment every open page of an organization asks at once.
+    ticket_rate_limit: RateLimit = "600/minute"
+    # The pages of other origins that may call the API.
+    cors_origins: Origins = ()
+
     @field_validator("jwt_jwks_url")
     @classmethod
     def _exactly_one_key(cls, value: str | None, info: ValidationInfo) -> str | None:
@@ -205,6 +251,10 @@ class Settings(BaseSettings):
             if len(given) != 1:
                 raise ValueError("set exactly one of JWT_SECRET, JWT_PUBLIC_KEY and JWT_JWKS_URL")
         return value
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        # Most of the others are a secret, or hold one.
+        return [("environment", self.environment)]
 
     @cached_property
     def source_types(self) -> sources.Registry:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+# Of what a request calls a type, in the answer.
+LONGEST_NAME = 100
+
 
 class AppError(Exception):
     """An expected failure: answered as it is, never logged as a bug.
@@ -27,7 +30,7 @@ class InvalidType(AppError):
     status, code, title = 400, "invalid_type", "Invalid data source type"
 
     def __init__(self, name: str, *, allowed: list[str]) -> None:
-        super().__init__(f"Type '{name}' is not supported", allowed_types=allowed)
+        super().__init__(f"Type '{name[:LONGEST_NAME]}' is not supported", allowed_types=allowed)
 
 
 class MalformedJson(AppError):
@@ -37,9 +40,21 @@ class MalformedJson(AppError):
 
 
 class InvalidParameter(AppError):
-    """A query parameter has a value that it cannot have."""
+    """A query parameter has a value that it cannot have; `allowed` in the answer lists those it can."""
 
     status, code, title = 400, "invalid_parameter", "Invalid parameter"
+
+
+class InvalidPage(AppError):
+    """There is no such page of a list."""
+
+    status, code, title = 400, "invalid_page", "Invalid page"
+
+
+class InvalidIdempotencyKey(AppError):
+    """The key that should tell a repeated press from a new one cannot be one."""
+
+    status, code, title = 400, "invalid_idempotency_key", "Invalid idempotency key"
 
 
 class Unauthorized(AppError):
@@ -120,6 +135,18 @@ class SyncInProgress(OperationInProgress):
     code, title = "sync_in_progress", "Sync in progress"
 
 
+class ChangedMeanwhile(AppError):
+    """Somebody else has configured this connection since the version that `If-Match` names."""
+
+    status, code, title = 412, "changed_meanwhile", "Changed meanwhile"
+
+
+class OperationEnded(Conflict):
+    """The operation has ended already; `operation` in the answer says how."""
+
+    code, title = "operation_ended", "Operation ended"
+
+
 class CannotDelete(Conflict):
     """Seeded connections stay; they are disabled instead."""
 
@@ -154,6 +181,16 @@ class SecretRefused(Invalid):
     """Credentials belong into verify, which stores nothing, and nowhere else."""
 
     code, title = "secret_refused", "Secret refused"
+
+
+class RateLimited(AppError):
+    """The organization has asked too often; `retry_after` seconds from now it may again."""
+
+    status, code, title = 429, "rate_limited", "Too many requests"
+
+    def __init__(self, message: str, *, retry_after: int) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.retry_after = retry_after
 
 
 class CreationUnavailable(AppError):

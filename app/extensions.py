@@ -55,6 +55,8 @@ def init_app(app: Flask, *, settings: Settings) -> None:
         "pool_timeout": 5,
         "pool_pre_ping": True,
         "pool_recycle": 1800,
+        # What a statement was given is a configuration or a person's address, and errors are logged.
+        "hide_parameters": True,
         "json_serializer": lambda value: pydantic_core.to_json(value).decode(),
         "json_deserializer": pydantic_core.from_json,
         "connect_args": {"connect_timeout": 5, "options": SESSION_OPTIONS, "application_name": "rita-data-sources"},

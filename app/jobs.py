@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 from uuid import UUID
 
 import structlog
 from celery import Celery
 
 from app.config import Settings
-from app.outbound.broker import BrokerError, Queue, task_queue
+from app.outbound.broker import BrokerError, Queue, connected, task_queue
 
 log = structlog.get_logger()
 
@@ -26,9 +27,10 @@ def task_queues() -> list[Queue]:
 
 
 class Jobs:
-    """Sends tasks by name, without waiting for the broker's word; imports none of them."""
+    """Sends tasks by name; imports none of them."""
 
     def __init__(self, settings: Settings) -> None:
+        self._url = settings.rabbitmq_url
         self._celery = Celery("rita-jobs", broker=settings.rabbitmq_url, set_as_current=False)
         self._celery.conf.update(
             task_queues=task_queues(),
@@ -44,20 +46,31 @@ class Jobs:
         )
 
     def deliver_webhook(self, operation_id: UUID) -> bool:
-        """Ask a worker to post an operation's webhook; False if the broker could not be told."""
-        return not self.deliver_webhooks([operation_id])
+        """Ask a worker to post an operation's webhook; False if the broker could not be told.
+
+        It does not wait for the broker's word: a job that gets lost on the way is sent again by the dispatcher.
+        """
+        try:
+            self._send(operation_id)
+        except (BrokerError, OSError) as problem:
+            log.warning("job_not_sent", operation_id=str(operation_id), error=type(problem).__name__)
+            return False
+        return True
 
     def deliver_webhooks(self, operation_ids: Iterable[UUID]) -> list[UUID]:
-        """Ask for several; return those that the broker could not be told of."""
-        unsent: list[UUID] = []
-        for operation_id in operation_ids:
-            if unsent:
-                unsent.append(operation_id)
-                continue
-            try:
-                self._celery.send_task(DELIVER_WEBHOOK, args=[str(operation_id)], queue=WEBHOOKS)
-            except (BrokerError, OSError) as problem:
-                # The row waits for the dispatcher.
-                log.warning("job_not_sent", operation_id=str(operation_id), error=type(problem).__name__)
-                unsent.append(operation_id)
+        """Ask for several and have the broker's word for each; return those that it could not be told of.
+
+        Behind this stands nobody, so it takes a new connection: one that has died unnoticed would swallow them all.
+        """
+        unsent = list(operation_ids)
+        try:
+            with connected(self._url) as connection:
+                while unsent:
+                    self._send(unsent[0], connection=connection)
+                    del unsent[0]
+        except (BrokerError, OSError) as problem:
+            log.warning("jobs_not_sent", count=len(unsent), error=type(problem).__name__)
         return unsent
+
+    def _send(self, operation_id: UUID, **options: Any) -> None:
+        self._celery.send_task(DELIVER_WEBHOOK, args=[str(operation_id)], queue=WEBHOOKS, **options)

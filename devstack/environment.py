@@ -22,6 +22,7 @@ SECRETS: Mapping[str, Callable[[], str]] = {
     "SEAL_KEYS": lambda: Fernet.generate_key().decode(),
     "AUTOMATION_AUTH": lambda: f"Bearer {secrets.token_urlsafe(32)}",
     "WEBHOOK_SIGNING_SECRET": lambda: f"whsec_{base64.b64encode(secrets.token_bytes(SIGNING_KEY_BYTES)).decode()}",
+    "METRICS_TOKEN": lambda: secrets.token_urlsafe(24),
     "FLOWER_BASIC_AUTH": lambda: f"rita:{secrets.token_urlsafe(16)}",
 }
 # Where people look first; another free one is taken where somebody else listens.

@@ -2,20 +2,22 @@
 
 Run it with `python -m devstack.external_service`. It verifies nothing and syncs nothing, but behaves like one that
 does, in short real time: a credential that contains "bad", "invalid" or "wrong" is refused, one that contains
-"unreachable" finds nobody there, and `devstack.faults` lists how it can be told to misbehave. Credentials are kept in
-memory only and never logged.
+"unreachable" finds nobody there, and a scenario makes it behave otherwise (`--list` names them, `--scenarios FILE` adds
+some). Credentials are kept in memory only and never logged.
 """
 
 from __future__ import annotations
 
+import argparse
 import binascii
 import hmac
 import os
 import signal
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from random import Random
 from threading import Event, Lock, Thread
 
@@ -25,8 +27,9 @@ from flask import Flask, Response, jsonify, request
 from pydantic import ValidationError
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from devstack import faults, scenarios
-from devstack.scenarios import Key, Report, VerifyCredentials, Webhook
+from devstack import reports, scenarios
+from devstack.reports import Key, Report, VerifyCredentials, Webhook
+from devstack.scenarios import Book, Rehearsal
 from devstack.status_queue import StatusQueue
 
 LARGEST_WEBHOOK = 1_000_000
@@ -72,6 +75,7 @@ class Settings:
 
 @dataclass
 class _Delivery:
+    rehearsal: Rehearsal
     attempts: int = 0
     accepted: bool = False
 
@@ -89,32 +93,31 @@ class Answer:
 class ExternalService:
     """The service's whole memory: credentials by connection, and the webhooks it has seen."""
 
-    def __init__(self, status_queue: StatusQueue, *, chance: Random) -> None:
+    def __init__(self, status_queue: StatusQueue, *, book: Book, chance: Random) -> None:
         self._status_queue = status_queue
+        self._book = book
         self._chance = chance
         self._credentials: dict[Key, Mapping[str, object]] = {}
         self._deliveries: OrderedDict[str, _Delivery] = OrderedDict()
+        # How many operations of a kind a connection has had: the script goes by it.
+        self._turns: Counter[tuple[Key, str]] = Counter()
         self._lock = Lock()
 
     def receive(self, webhook: Webhook, *, webhook_id: str) -> Answer:
         """Decide about one delivery and plan what will be reported; the same id is acted on once."""
         with self._lock:
-            held = self._credentials.get(webhook.key)
-            rehearsal = (
-                faults.asked_for(webhook.settings, credentials=webhook.credentials)
-                if isinstance(webhook, VerifyCredentials)
-                else faults.asked_for(webhook.config, credentials=held or {})
-            )
-            delivery = self._delivery(webhook_id)
+            delivery = self._delivery(webhook, webhook_id=webhook_id)
+            rehearsal = delivery.rehearsal
             delivery.attempts += 1
             if delivery.accepted:
                 answer = Answer(200, "already accepted")
             elif refusal := rehearsal.refusal(delivery.attempts):
-                answer = Answer(refusal.status, "refused, as it was asked to", refusal.headers)
+                pause = {} if refusal.retry_after is None else {"Retry-After": str(refusal.retry_after)}
+                answer = Answer(refusal.status, "refused, as it was asked to", pause)
             else:
                 delivery.accepted = True
                 answer = Answer(202, "accepted", after=rehearsal.answer_after)
-                self._plan(self._reports(webhook, rehearsal, credentials_held=held is not None))
+                self._plan(self._reports(webhook, rehearsal))
         log.info(
             "webhook_received",
             action=webhook.action,
@@ -128,28 +131,52 @@ class ExternalService:
         )
         return answer
 
-    def _reports(self, webhook: Webhook, rehearsal: faults.Rehearsal, *, credentials_held: bool) -> list[Report]:
+    def _reports(self, webhook: Webhook, rehearsal: Rehearsal) -> list[Report]:
         error = rehearsal.error(webhook.kind)
         if not isinstance(webhook, VerifyCredentials):
-            reports = scenarios.sync(webhook, credentials_held=credentials_held, error=error, chance=self._chance)
-            return rehearsal.retell(reports)
-        error = error or scenarios.complaint_about(webhook.credentials, connection_type=webhook.connection_type)
+            told, held = rehearsal.sync, webhook.key in self._credentials
+            documents, pace = told.documents, told.pace
+            return rehearsal.retell(
+                reports.sync(
+                    webhook,
+                    credentials_held=held,
+                    error=error,
+                    chance=self._chance,
+                    documents=documents,
+                    pace=pace,
+                )
+            )
+        error = error or reports.complaint_about(webhook.credentials, connection_type=webhook.connection_type)
         if error is None:
             # Only good credentials replace those in use.
             self._credentials[webhook.key] = webhook.credentials
-        return rehearsal.retell(scenarios.verification(webhook, error=error, chance=self._chance))
+        found = rehearsal.verification
+        return rehearsal.retell(
+            reports.verification(webhook, error=error, chance=self._chance, options=found.options, after=found.after)
+        )
 
-    def _plan(self, reports: list[Report]) -> None:
+    def _plan(self, planned: list[Report]) -> None:
         accepted_at = datetime.now(UTC)
-        for report in reports:
+        for report in planned:
             self._status_queue.send(report.message(accepted_at=accepted_at), after=report.sent)
 
-    def _delivery(self, webhook_id: str) -> _Delivery:
-        delivery = self._deliveries.setdefault(webhook_id, _Delivery())
+    def _delivery(self, webhook: Webhook, *, webhook_id: str) -> _Delivery:
+        if webhook_id not in self._deliveries:
+            self._deliveries[webhook_id] = _Delivery(self._rehearsal(webhook))
         self._deliveries.move_to_end(webhook_id)
         if len(self._deliveries) > REMEMBERED_DELIVERIES:
             self._deliveries.popitem(last=False)
-        return delivery
+        return self._deliveries[webhook_id]
+
+    def _rehearsal(self, webhook: Webhook) -> Rehearsal:
+        """Return what was asked for in words, else what the script has for this connection's turn."""
+        turn = self._turns[webhook.key, webhook.kind]
+        self._turns[webhook.key, webhook.kind] += 1
+        if isinstance(webhook, VerifyCredentials):
+            asked = self._book.asked_for(webhook.settings, credentials=webhook.credentials)
+        else:
+            asked = self._book.asked_for(webhook.config, credentials=self._credentials.get(webhook.key, {}))
+        return asked or self._book.scripted(webhook.connection_type, kind=webhook.kind, turn=turn)
 
 
 def create_app(service: ExternalService, *, settings: Settings, stopping: Event) -> Flask:
@@ -171,7 +198,7 @@ def create_app(service: ExternalService, *, settings: Settings, stopping: Event)
         if signatures is not None and not _is_signed(body, signatures):
             return _turned_away(401, "the Standard Webhooks signature does not verify")
         try:
-            parsed = scenarios.WEBHOOK.validate_json(body)
+            parsed = reports.WEBHOOK.validate_json(body)
         except ValidationError as invalid:
             details = invalid.errors(include_input=False, include_url=False, include_context=False)
             places = (f"{'.'.join(map(str, each['loc'])) or 'body'}: {each['msg']}" for each in details)
@@ -211,7 +238,23 @@ class _Quiet(WSGIRequestHandler):
 
 
 def main() -> None:
-    """Serve until TERM or INT, then send what is due and stop."""
+    """Serve until TERM or INT, then send what is due and stop; or list the scenarios."""
+    arguments = argparse.ArgumentParser(prog="python -m devstack.external_service", description=__doc__.splitlines()[0])
+    arguments.add_argument("--scenarios", type=Path, default=os.environ.get("EXTERNAL_SERVICE_SCENARIOS") or None)
+    arguments.add_argument("--list", action="store_true", help="name the scenarios and stop")
+    given = arguments.parse_args()
+    try:
+        book = scenarios.load(given.scenarios)
+    except scenarios.ScenarioError as wrong:
+        raise SystemExit(f"The stand-in external service cannot start:\n{wrong}") from None
+    if given.list:
+        print(*(f"{word:16} {scenario.about}" for word, scenario in book.scenarios.items()), sep="\n")
+        return
+    serve(Settings.from_environment(os.environ), book=book)
+
+
+def serve(settings: Settings, *, book: Book) -> None:
+    """Serve until TERM or INT, then send what is due."""
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -219,14 +262,14 @@ def main() -> None:
             structlog.processors.JSONRenderer(),
         ],
     )
-    settings = Settings.from_environment(os.environ)
     # Blocked before any thread starts, so that all inherit it and sigwait below is the only one to see them.
     ends = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, ends)
 
     stopping = Event()
     status_queue = StatusQueue(settings.broker_url, name=settings.status_queue)
-    app = create_app(ExternalService(status_queue, chance=Random()), settings=settings, stopping=stopping)
+    service = ExternalService(status_queue, book=book, chance=Random())
+    app = create_app(service, settings=settings, stopping=stopping)
     server = make_server("127.0.0.1", settings.port, app, threaded=True, request_handler=_Quiet)
     status_queue.start()
     Thread(target=server.serve_forever, name="http", daemon=True).start()

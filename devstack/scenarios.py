@@ -1,196 +1,238 @@
-"""What an honest external service reports about one webhook, and when.
+"""What the stand-in is told to do: scenarios by word, built in (`scenarios.yaml`) or from a file of one's own.
 
-Pure: no network, no stored state; chance is passed in. The shapes are those of CONTRACT, sections 4 and 5.
+The words come from a key `simulate` in the settings or config ("slow", "flaky,duplicate", 500, a list), from any
+credential value that contains `simulate:word,word`, or else from the file's script. Several act together, in the order
+in which they are defined.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from random import Random
-from typing import Annotated, Any, ClassVar, Literal
+from datetime import timedelta
+from functools import reduce
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from devstack import retelling
+from devstack.reports import SOURCES, Kind, Report, texts_in
+from devstack.strict_yaml import InvalidYaml, read_yaml
+
+BUILT_IN = Path(__file__).with_name("scenarios.yaml")
+NOT_KNOWN = "not known"
+# In a script: whatever the connection's type is.
+ANY_TYPE = "any"
+_IN_A_CREDENTIAL = re.compile(r"simulate:([\w,]+)")
+
+Said = TypeVar("Said")
+# A rehearsal is for somebody who waits.
+Seconds = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
 Text = Annotated[str, Field(min_length=1)]
-Key = tuple[str, str, str]
+Word = Annotated[str, Field(pattern=r"^[a-z0-9_]+$", max_length=40)]
+# A word, several with commas between them, or nothing out of the ordinary.
+Turn = Annotated[
+    tuple[Word, ...],
+    BeforeValidator(lambda said: [w for w in str(said or "").lower().replace(" ", "").split(",") if w]),
+]
 
 
-class _Webhook(BaseModel):
-    """What both webhooks carry; ids stay text, so that they are echoed to the letter."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
-
-    operation_id: Text
-    user_email: str
-    user_id: Text
-    tenant_id: Text
-    timestamp: AwareDatetime
-    connection_id: Text
-    connection_type: Text
-
-    @property
-    def key(self) -> Key:
-        """Name the place of this connection's credentials."""
-        return self.tenant_id, self.connection_id, self.connection_type
+class ScenarioError(Exception):
+    """A file of scenarios that cannot be used; the text names the file and the place."""
 
 
-class VerifyCredentials(_Webhook):
-    """The question whether credentials are good."""
-
-    kind: ClassVar[str] = "verification"
-
-    source: Literal["rita-chat"]
-    action: Literal["verify_credentials"]
-    settings: dict[str, Any]
-    credentials: dict[str, Any] = Field(repr=False)
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
 
-class SyncRequested(_Webhook):
-    """The wish for a sync; it brings no credentials."""
+class Refusal(_Part):
+    """An HTTP answer other than 2xx."""
 
-    kind: ClassVar[str] = "sync"
-
-    source: Literal["rita-data-sources"]
-    action: Literal["data_source_sync_requested"]
-    connection_name: str
-    config: dict[str, Any]
+    status: Annotated[int, Field(ge=300, le=599)]
+    retry_after: Annotated[int, Field(ge=0)] | None = None
 
 
-Webhook = VerifyCredentials | SyncRequested
-WEBHOOK: TypeAdapter[Webhook] = TypeAdapter(Annotated[Webhook, Field(discriminator="action")])
+class AtTheWebhook(_Part):
+    """What the webhook's caller gets: refusals at first, or for ever, or an acceptance that comes late."""
+
+    answers: tuple[Annotated[Refusal, BeforeValidator(lambda a: {"status": a} if isinstance(a, int) else a)], ...] = ()
+    forever: bool = False
+    delay: Seconds = 0
+
+    def refusal(self, attempt: int) -> Refusal | None:
+        """Return the answer to this attempt (counted from 1), or None to accept it."""
+        if attempt <= len(self.answers):
+            return self.answers[attempt - 1]
+        return self.answers[-1] if self.answers and self.forever else None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """One status message to be; both times count from the moment the webhook was accepted."""
+class OfAVerification(_Part):
+    """How a verification ends, what it finds to choose from, and after how long."""
 
-    fields: Mapping[str, object]
-    happens: timedelta
-    sent: timedelta
+    error: Text | None = None
+    options: dict[Text, str] | None = None
+    after: Seconds | None = None
 
-    def message(self, *, accepted_at: datetime) -> dict[str, object]:
-        """Write the message out; only syncs are dated."""
-        if "options" in self.fields:
-            return dict(self.fields)
-        return {**self.fields, "timestamp": wire_time(accepted_at + self.happens)}
+
+class OfASync(_Part):
+    """How a sync ends, the counts that it reports one after another, and the pause between them."""
+
+    error: Text | None = None
+    documents: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] | None = None
+    pace: Seconds | None = None
+
+
+class InTheTelling(_Part):
+    """How the messages differ from honest ones."""
+
+    dialect: Literal["current", "old"] = "current"
+    leave_out: tuple[Text, ...] = ()
+    replace: dict[Text, Any] = {}
+    first: tuple[dict[str, Any], ...] = ()
+    backwards: bool = False
+    copies: Annotated[int, Field(ge=1, le=100)] = 1
+    delay: Seconds = 0
+    send: Literal["all", "first", "none"] = "all"
+
+    def retell(self, reports: list[Report]) -> list[Report]:
+        """Return the reports as they are to be sent."""
+        if self.dialect == "old":
+            reports = retelling.in_the_old_dialect(reports)
+        reports = retelling.rewritten(reports, leave_out=self.leave_out, instead=self.replace)
+        reports = retelling.preceded(reports, by=self.first)
+        if self.backwards:
+            reports = retelling.backwards(reports)
+        reports = [copy for report in reports for copy in [report] * self.copies]
+        reports = retelling.delayed(reports, by=timedelta(seconds=self.delay))
+        return reports[: {"all": None, "first": 1, "none": 0}[self.send]]
+
+
+class Scenario(_Part):
+    """One thing to rehearse: at the webhook, in the outcome, or in the telling of it."""
+
+    about: Text
+    webhook: AtTheWebhook = AtTheWebhook()
+    verification: OfAVerification = OfAVerification()
+    sync: OfASync = OfASync()
+    messages: InTheTelling = InTheTelling()
+
+
+class Script(_Part):
+    """What each connection of a type meets without a word: its first operation, its second …; the last one stays."""
+
+    verification: tuple[Turn, ...] = ()
+    sync: tuple[Turn, ...] = ()
+
+
+class _File(_Part):
+    scenarios: dict[Word, Scenario] = {}
+    script: dict[Annotated[str, Field(pattern=f"^({'|'.join((ANY_TYPE, *SOURCES))})$")], Script] = {}
 
 
 @dataclass(frozen=True)
-class Source:
-    """What the stand-in pretends to find behind one type of connection."""
+class Rehearsal:
+    """The scenarios asked for, acting as one."""
 
-    label: str
-    options: Mapping[str, str] | None = None
-    needs_credentials: bool = True
+    words: tuple[str, ...]
+    scenarios: tuple[Scenario, ...]
+    known: tuple[str, ...]
 
+    def refusal(self, attempt: int) -> Refusal | None:
+        """Return the answer to this attempt (counted from 1), or None to accept it."""
+        return self._first(lambda each: each.webhook.refusal(attempt))
 
-SOURCES = {
-    "confluence": Source("Confluence", {"spaces": "ENG,PROD,HR,DOCS"}),
-    "servicenow": Source("ServiceNow", {"tables": "incident,kb_knowledge,problem,change_request"}),
-    "sharepoint": Source("SharePoint", {"sites": "Intranet,Engineering,Policies"}),
-    "websearch": Source("Web search", {"engines": "Brave,DuckDuckGo,Mojeek"}, needs_credentials=False),
-    "jira": Source("Jira", {"projects": "RITA,OPS,WEB"}),
-    "gdrive": Source("Google Drive", {"folders": "Handbook,Projects,Contracts"}),
-    "slack": Source("Slack", {"channels": "general,engineering,support"}),
-    "notion": Source("Notion", {"databases": "Roadmap,Wiki,Meetings"}),
-    "zendesk": Source("Zendesk", {"categories": "Billing,Accounts,Troubleshooting"}),
-}
+    @property
+    def answer_after(self) -> timedelta:
+        """How long the webhook's caller waits for an answer."""
+        return timedelta(seconds=sum(each.webhook.delay for each in self.scenarios))
 
-# The first of these that was given is what a provider would complain about.
-_SECRETS = {
-    "api_token": "API token",
-    "api_key": "API key",
-    "password": "user name or password",
-    "client_secret": "client secret",
-    "access_token": "access token",
-}
-_BAD_WORDS = ("bad", "invalid", "wrong")
+    def error(self, kind: Kind) -> str | None:
+        """Return why this kind of work fails, or None."""
+        if NOT_KNOWN in self.words:
+            # The word itself may be part of a secret, so it is not repeated.
+            return f"Nothing to simulate by that name; known are {', '.join(sorted(self.known))}"
+        return self._first(lambda each: each.verification.error if kind == "verification" else each.sync.error)
 
+    @property
+    def verification(self) -> OfAVerification:
+        """What was said of a verification; the first word for each thing counts."""
+        return OfAVerification(
+            options=self._first(lambda each: each.verification.options),
+            after=self._first(lambda each: each.verification.after),
+        )
 
-def source_of(connection_type: str) -> Source:
-    """Find the type, or make up a plain one: a new type in Rita needs no change here."""
-    return SOURCES.get(connection_type) or Source(connection_type.capitalize())
+    @property
+    def sync(self) -> OfASync:
+        """What was said of a sync; the first word for each thing counts."""
+        return OfASync(
+            documents=self._first(lambda each: each.sync.documents), pace=self._first(lambda each: each.sync.pace)
+        )
 
+    def retell(self, reports: list[Report]) -> list[Report]:
+        """Return the reports as these scenarios would have them sent."""
+        return reduce(lambda told, each: each.messages.retell(told), self.scenarios, reports)
 
-def wire_time(moment: datetime) -> str:
-    """Write ISO 8601 in UTC with milliseconds and Z."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def texts_in(value: object) -> Iterator[str]:
-    """Yield every string inside JSON, however deep."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for inner in value.values():
-            yield from texts_in(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from texts_in(inner)
+    def _first(self, look: Callable[[Scenario], Said | None]) -> Said | None:
+        return next((said for each in self.scenarios if (said := look(each)) is not None), None)
 
 
-def complaint_about(credentials: Mapping[str, object], *, connection_type: str) -> str | None:
-    """Return the provider's refusal in words, or None for good credentials; the value itself decides."""
-    source = source_of(connection_type)
-    given = " ".join(texts_in(credentials)).lower()
-    if not given:
-        return f"{source.label} needs credentials and none were given" if source.needs_credentials else None
-    if "unreachable" in given:
-        return f"{source.label} could not be reached"
-    if any(word in given for word in _BAD_WORDS):
-        secret = next((name for key, name in _SECRETS.items() if credentials.get(key)), "credentials")
-        return f"{source.label} refused the {secret} (401)"
-    return None
+@dataclass(frozen=True)
+class Book:
+    """The scenarios by word, and the script for those who say none."""
+
+    scenarios: Mapping[str, Scenario]
+    script: Mapping[str, Script]
+
+    def asked_for(self, settings: Mapping[str, object], *, credentials: Mapping[str, object]) -> Rehearsal | None:
+        """Read the words; all that the book does not have become one NOT_KNOWN. None when nothing is said."""
+        told = settings.get("simulate") or []
+        sources = [str(each) for each in told] if isinstance(told, list) else [str(told)]
+        sources += [match for text in texts_in(credentials) for match in _IN_A_CREDENTIAL.findall(text)]
+        words = {word.strip().lower() for text in sources for word in text.split(",")} - {""}
+        return self.rehearsal(words) if words else None
+
+    def scripted(self, connection_type: str, *, kind: Kind, turn: int) -> Rehearsal:
+        """Return what a connection meets in its n-th operation of a kind (counted from 0) when nothing is said."""
+        script = self.script.get(connection_type) or self.script.get(ANY_TYPE) or Script()
+        turns = script.verification if kind == "verification" else script.sync
+        return self.rehearsal(set(turns[min(turn, len(turns) - 1)]) if turns else set())
+
+    def rehearsal(self, words: set[str]) -> Rehearsal:
+        """Return the scenarios of these words, in the book's order."""
+        known = tuple(word for word in self.scenarios if word in words)
+        named = known if len(known) == len(words) else (*known, NOT_KNOWN)
+        return Rehearsal(named, tuple(self.scenarios[word] for word in known), tuple(self.scenarios))
 
 
-def verification(webhook: VerifyCredentials, *, error: str | None, chance: Random) -> list[Report]:
-    """Report one verdict after a moment of looking."""
-    options = source_of(webhook.connection_type).options
-    if webhook.connection_type == "websearch" and not webhook.credentials:
-        options = None  # the public engine, with nothing to choose
-    verdict = {
-        "status": "failed" if error else "success",
-        "options": None if error else options,
-        "error": error,
-    }
-    after = timedelta(seconds=chance.uniform(0.4, 2.5))
-    return [Report(fields=_addressed(webhook) | verdict, happens=after, sent=after)]
+def load(file: Path | None = None) -> Book:
+    """Return the built-in scenarios and those of a file, which may replace built-in ones. Raises ScenarioError."""
+    book = Book(_read(BUILT_IN).scenarios, {})
+    if file is None:
+        return book
+    own = _read(file)
+    book = Book({**book.scenarios, **own.scenarios}, own.script)
+    for type_name, script in own.script.items():
+        for kind, turns in (("verification", script.verification), ("sync", script.sync)):
+            for number, turn in enumerate(turns):
+                for word in set(turn) - set(book.scenarios):
+                    place = f"script.{type_name}.{kind}.{number}"
+                    known = ", ".join(sorted(book.scenarios))
+                    raise ScenarioError(f"{file}: {place}: no scenario is called {word!r}; known are {known}")
+    return book
 
 
-def sync(webhook: SyncRequested, *, credentials_held: bool, error: str | None, chance: Random) -> list[Report]:
-    """Report a start, growing counts and an end.
-
-    Progress is `sync_started` again with a later timestamp; an error ends the sync half-way.
-    """
-    source = source_of(webhook.connection_type)
-    after = timedelta(seconds=chance.uniform(0.3, 0.9))
-    if source.needs_credentials and not credentials_held:
-        return [_sync_report(webhook, after, status="sync_failed", error_message="no credentials stored: verify again")]
-
-    steps, documents = chance.randint(3, 5), 0
-    reports = [_sync_report(webhook, after, status="sync_started", documents_processed=documents)]
-    for _ in range(steps // 2 if error else steps):
-        after += timedelta(seconds=chance.uniform(0.5, 1.0))
-        documents += chance.randint(7, 60)
-        reports.append(_sync_report(webhook, after, status="sync_started", documents_processed=documents))
-    after += timedelta(seconds=chance.uniform(0.3, 0.8))
-    ending: dict[str, object] = (
-        {"status": "sync_failed", "error_message": error} if error else {"status": "sync_completed"}
-    )
-    reports.append(_sync_report(webhook, after, documents_processed=documents, **ending))
-    return reports
-
-
-def _sync_report(webhook: SyncRequested, after: timedelta, **fields: object) -> Report:
-    return Report(fields=_addressed(webhook) | fields, happens=after, sent=after)
-
-
-def _addressed(webhook: Webhook) -> dict[str, object]:
-    return {
-        "type": webhook.kind,
-        "connection_id": webhook.connection_id,
-        "tenant_id": webhook.tenant_id,
-        "operation_id": webhook.operation_id,
-    }
+def _read(file: Path) -> _File:
+    try:
+        return _File.model_validate(read_yaml(file))
+    except InvalidYaml as invalid:
+        raise ScenarioError(f"{file}: {invalid}") from None
+    except ValidationError as invalid:
+        details = invalid.errors(include_input=False, include_url=False, include_context=False)
+        said = (
+            (each["loc"], "there is no such key" if each["type"] == "extra_forbidden" else each["msg"])
+            for each in details
+        )
+        places = (f"{'.'.join(map(str, loc)) or 'the file'}: {words}" for loc, words in said)
+        raise ScenarioError("\n".join(f"{file}: {place}" for place in places)) from None

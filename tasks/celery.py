@@ -13,6 +13,7 @@ from flask import Flask
 
 from app import create_app
 from app.config import Settings
+from app.outbound import broker
 from tasks import lifecycle, schedule, topology
 
 
@@ -31,11 +32,14 @@ def _common(settings: Settings) -> dict[str, Any]:
     """Return what every worker needs to outlive its broker; each line has its reason in docs/decisions/0006."""
     return {
         "broker_url": settings.rabbitmq_url,
-        "broker_heartbeat": 10,
+        "broker_heartbeat": 6,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         "broker_connection_timeout": 4,
         "broker_pool_acquire_timeout": 5,
+        # A channel that the broker closes costs the channel, not the process.
+        "broker_channel_error_retry": True,
+        "broker_transport_options": broker.bounded_options(settings.rabbitmq_url),
         # A reconnecting worker would otherwise be locked out of its own control queue, and exit.
         "control_queue_exclusive": False,
         "control_queue_durable": True,

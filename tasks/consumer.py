@@ -2,7 +2,7 @@
 
 What has arrived is buffered, and whenever a child of the pool is free, up to LARGEST_BATCH of it go there as one Celery
 request, whose acknowledgement acknowledges them all. So a lone message goes at once, and a flood goes in large batches.
-No message raises in here: that would end the worker's event loop.
+A fault in here costs the connection, never the worker: see `StatusConsumer._guarded`.
 """
 
 from __future__ import annotations
@@ -31,8 +31,14 @@ LARGEST_BATCH = 500
 LARGEST_REQUEST = 40 * 1024
 # Batches that the broker may send ahead of those being applied.
 AHEAD = 2
+# What a fault of our code at one message's content raises: the others must not wait for that to be mended.
+FAULTS_OF_ONE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 # After a batch that could not be applied (the database is away), in seconds.
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
+
+
+class LoopFault(ConnectionError):
+    """A fault of this code in the worker's loop: it costs the connection, and what is not settled comes again."""
 
 
 class BatchRequest(Request):
@@ -85,7 +91,20 @@ class StatusConsumer(Consumer):
 
     def on_decode_error(self, message: Message, exc: Exception) -> None:
         """Bury what kombu cannot even unpack, instead of acknowledging it away."""
-        self._bury(message, Unacceptable("undecodable", type(exc).__name__))
+        self._guarded(self._bury, message, Unacceptable("undecodable", type(exc).__name__))
+
+    def _guarded(self, act: Callable[..., None], *args: Any) -> None:
+        """Take a step of the loop: a fault of its own must not end the process, nor leave a batch unsettled."""
+        try:
+            act(*args)
+        except (*self.connection_errors, *self.channel_errors):
+            raise
+        except Exception as fault:
+            log.exception("status_consumer_fault")
+            raise LoopFault from fault
+
+    def _soon(self, act: Callable[..., None], *args: Any) -> None:
+        self.call_soon(self._guarded, act, *args)
 
     def _take(self, message: Message) -> None:
         self._inbox.append(message)
@@ -95,7 +114,7 @@ class StatusConsumer(Consumer):
         # In the loop's next turn, when all that has arrived in this one is in the inbox.
         if not self._hand_over_soon:
             self._hand_over_soon = True
-            self.call_soon(self._hand_over)
+            self._soon(self._hand_over)
 
     def _hand_over(self) -> None:
         self._hand_over_soon = False
@@ -126,6 +145,10 @@ class StatusConsumer(Consumer):
             except Unacceptable as refusal:
                 self._bury(message, refusal)
                 continue
+            except FAULTS_OF_ONE as fault:
+                log.exception("status_message_failed")
+                self._bury(message, Unacceptable("apply_failed", type(fault).__name__))
+                continue
             raw.append((queue, text))
             messages.append(message)
         if not raw:
@@ -134,10 +157,10 @@ class StatusConsumer(Consumer):
         generation = self._generation
 
         def ack(*_: Any) -> None:
-            self.call_soon(self._settle, messages, generation, True)  # noqa: FBT003 - call_soon takes no keywords
+            self._soon(self._settle, messages, generation, True)  # noqa: FBT003 - a callback takes no keywords
 
         def reject(*_: Any) -> None:
-            self.call_soon(self._settle, messages, generation, False)  # noqa: FBT003
+            self._soon(self._settle, messages, generation, False)  # noqa: FBT003
 
         request = task_message(APPLY_MESSAGES, str(uuid4()), argument=raw, origin=self.hostname)
         self.strategies[APPLY_MESSAGES](request, None, ack, reject, self.on_task_message)
@@ -168,7 +191,7 @@ class StatusConsumer(Consumer):
         self._pause = min(max(self._pause * 2, FIRST_PAUSE), LONGEST_PAUSE)
         log.warning("status_worker_paused", seconds=self._pause)
         self.task_consumer.cancel()
-        self.timer.call_after(self._pause, self._resume, (self._generation,))
+        self.timer.call_after(self._pause, self._guarded, (self._resume, self._generation))
 
     def _resume(self, generation: int) -> None:
         if generation == self._generation and self._paused:

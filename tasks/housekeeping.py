@@ -12,8 +12,10 @@ from flask import current_app
 from sqlalchemy.orm import Session
 
 from app import extensions
+from app.domain.cases import ended_verifications
 from app.jobs import Jobs
 from app.outbound import events
+from app.outbound.sealing import seals
 from app.services import operations, retention
 from app.unit_of_work import unit_of_work
 from tasks import schedule
@@ -46,6 +48,7 @@ def expire() -> None:
     with unit_of_work(system=True) as work:
         changes = operations.expire(work.session, overdue, now=datetime.now(UTC))
         work.after_commit(lambda: events.publish(changes))
+        work.after_commit(lambda: seals().discard(*ended_verifications(changes)))
     for change in changes:
         log.warning(
             "operation_expired",

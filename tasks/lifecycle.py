@@ -12,6 +12,7 @@ from celery import signals
 from flask import Flask
 
 from app import extensions, logs
+from app.outbound import broker
 
 log = structlog.get_logger()
 
@@ -51,6 +52,10 @@ def connect(flask_app: Flask) -> None:
             extensions.engine().dispose(close=False)
         extensions.redis_of(flask_app).connection_pool.reset()
 
+    def publish_reliably(sender: Any, **_: Any) -> None:
+        """Have beat wait for the broker's word: its connection may die unnoticed, and nothing else would tell it."""
+        sender.app.conf.broker_transport_options = broker.reliable_options(settings.rabbitmq_url)
+
     def spare_what_was_imported(**_: Any) -> None:
         """Keep the garbage collector from walking through every module at each batch: a tenth of a child's time."""
         gc.freeze()
@@ -64,5 +69,6 @@ def connect(flask_app: Flask) -> None:
     signals.worker_init.connect(refuse_unsafe_role, weak=False)
     signals.worker_shutting_down.connect(bound_the_stop, weak=False)
     signals.worker_process_init.connect(forget_parents_connections, weak=False)
+    signals.beat_init.connect(publish_reliably, weak=False)
     signals.worker_process_init.connect(spare_what_was_imported, weak=False)
     signals.task_prerun.connect(bind_task, weak=False)

@@ -4,36 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from uuid import UUID
 
 import structlog
 from sqlalchemy.exc import DataError, IntegrityError, StatementError
 
 from app import errors, extensions
-from app.domain.cases import Change
+from app.domain.cases import ended_verifications
 from app.domain.messages import Report, Unacceptable, parse
 from app.outbound import events
 from app.outbound.broker import DeadLetter, bury_reliably
 from app.outbound.sealing import seals
 from app.services import status_updates
 from app.unit_of_work import unit_of_work
+from tasks import consumer
 from tasks.celery import status_app
-from tasks.consumer import APPLY_MESSAGES
 
 log = structlog.get_logger()
 
 # The fault of one message's content, or of our code at it: the others must not wait for that to be mended. Anything
 # else (the database is away, a table is missing) is no message's fault, and then none is given up.
-FAULTS_OF_ONE = (DataError, IntegrityError, errors.AppError, ArithmeticError, AttributeError, LookupError, TypeError)
+FAULTS_OF_ONE = (DataError, IntegrityError, errors.AppError, *consumer.FAULTS_OF_ONE)
 
 
-@status_app.task(name=APPLY_MESSAGES, shared=False, Request="tasks.consumer:BatchRequest")
+@status_app.task(name=consumer.APPLY_MESSAGES, shared=False, Request="tasks.consumer:BatchRequest")
 def apply_messages(raw: Sequence[tuple[str, str]]) -> None:
     """Apply raw messages, each (queue, body), in the order of their arrival.
 
     Raises sqlalchemy.exc.OperationalError when the database is away and BrokerError when a dead letter cannot be
     buried: then nothing is acknowledged and all comes again, which changes nothing that was applied already.
     """
+    letters = apply(raw, now=datetime.now(UTC))
+    if letters:
+        bury_reliably(extensions.settings().rabbitmq_url, letters)
+        for letter in letters:
+            log.warning("status_message_refused", reason=letter.reason, queue=letter.queue, detail=letter.detail)
+
+
+def apply(raw: Sequence[tuple[str, str]], *, now: datetime) -> list[DeadLetter]:
+    """Apply what can be applied of raw messages, each (queue, body); return the rest, to be buried."""
     letters: list[DeadLetter] = []
     reports: list[Report] = []
     origins: list[tuple[str, str]] = []
@@ -43,26 +51,22 @@ def apply_messages(raw: Sequence[tuple[str, str]]) -> None:
             origins.append((queue, body))
         except Unacceptable as refusal:
             letters.append(_letter((queue, body), refusal))
-    letters += _apply(reports, origins)
-    if letters:
-        bury_reliably(extensions.settings().rabbitmq_url, letters)
-        for letter in letters:
-            log.warning("status_message_refused", reason=letter.reason, queue=letter.queue, detail=letter.detail)
+    return letters + _apply(reports, origins, now=now)
 
 
-def _apply(reports: Sequence[Report], origins: Sequence[tuple[str, str]]) -> list[DeadLetter]:
+def _apply(reports: Sequence[Report], origins: Sequence[tuple[str, str]], *, now: datetime) -> list[DeadLetter]:
     """Apply reports in one transaction; halve the batch if it fails, until the one that cannot be applied is alone."""
     if not reports:
         return []
     try:
-        applied = _apply_together(reports)
+        applied = _apply_together(reports, now=now)
     except FAULTS_OF_ONE as problem:
         if len(reports) == 1:
             log.exception("status_message_failed")
             cause = problem.orig if isinstance(problem, StatementError) else problem
             return [_letter(origins[0], Unacceptable("apply_failed", type(cause).__name__))]
         half = len(reports) // 2
-        return _apply(reports[:half], origins[:half]) + _apply(reports[half:], origins[half:])
+        return _apply(reports[:half], origins[:half], now=now) + _apply(reports[half:], origins[half:], now=now)
     log.info(
         "status_messages_applied",
         messages=len(reports),
@@ -73,20 +77,12 @@ def _apply(reports: Sequence[Report], origins: Sequence[tuple[str, str]]) -> lis
     return [_letter(origins[position], refusal) for position, refusal in _explained(applied, reports).items()]
 
 
-def _apply_together(reports: Sequence[Report]) -> status_updates.Applied:
+def _apply_together(reports: Sequence[Report], *, now: datetime) -> status_updates.Applied:
     with unit_of_work(tenants={report.tenant_id for report in reports}) as work:
-        applied = status_updates.apply(
-            work.session, reports, patience=extensions.settings().patience, now=datetime.now(UTC)
-        )
+        applied = status_updates.apply(work.session, reports, patience=extensions.settings().patience, now=now)
         work.after_commit(lambda: events.publish(applied.changes))
-        work.after_commit(lambda: seals().discard(*_answered_verifications(applied.changes)))
+        work.after_commit(lambda: seals().discard(*ended_verifications(applied.changes)))
     return applied
-
-
-def _answered_verifications(changes: Sequence[Change]) -> set[UUID]:
-    """Return the verifications whose sealed credentials nobody needs any more, delivered or not."""
-    operations = (change.operation for change in changes if change.operation is not None)
-    return {operation.id for operation in operations if operation.kind == "verify" and not operation.is_open}
 
 
 def _explained(applied: status_updates.Applied, reports: Sequence[Report]) -> dict[int, Unacceptable]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
 
@@ -15,6 +15,7 @@ from app.domain import retry
 from app.domain.cases import Operation
 from app.jobs import DELIVER_WEBHOOK
 from app.outbound import events, webhook
+from app.outbound.breaker import breaker
 from app.outbound.sealing import seals
 from app.services import operations
 from app.unit_of_work import unit_of_work
@@ -28,6 +29,9 @@ def deliver(operation_id: str) -> None:
     """Make the attempt that is due, if it still is; any number of these tasks for one operation do no harm."""
     structlog.contextvars.bind_contextvars(operation_id=operation_id)
     target = cast(webhook.Target, current_app.extensions["webhook_target"])
+    if (pause := breaker().pause()) is not None:
+        _park(UUID(operation_id), pause)
+        return
     with unit_of_work(system=True) as work:
         claim = operations.claim(work.session, UUID(operation_id), lease=target.total, now=datetime.now(UTC))
     if claim is None:
@@ -40,6 +44,7 @@ def deliver(operation_id: str) -> None:
         connection_id=str(operation.connection_id),
     )
     outcome = _attempt(claim, target)
+    _tell_breaker(outcome)
     log.info(
         "webhook_attempted",
         kind=operation.kind,
@@ -50,6 +55,20 @@ def deliver(operation_id: str) -> None:
         duration_ms=round(outcome.duration.total_seconds() * 1000),
     )
     _record(operation, outcome)
+
+
+def _park(operation_id: UUID, pause: timedelta) -> None:
+    now = datetime.now(UTC)
+    with unit_of_work(system=True) as work:
+        operations.park(work.session, operation_id, until=now + pause, now=now)
+    log.info("webhook_parked", seconds=pause.total_seconds())
+
+
+def _tell_breaker(outcome: retry.Outcome) -> None:
+    if outcome.receiver_down:
+        breaker().found_down()
+    elif outcome.status_code is not None:
+        breaker().found_up()
 
 
 def _attempt(claim: operations.Claim, target: webhook.Target) -> retry.Outcome:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import hypothesis
 import psycopg2
 import pytest
 from cryptography.fernet import Fernet
@@ -25,12 +26,20 @@ from redis import Redis
 from app import create_app
 from app.config import Settings
 from app.extensions import db
+from app.outbound.broker import TASKS
 from devstack.databases import create_database, drop_database
 from devstack.servers import Servers, servers
+from tests.e2e.service import QUEUES, Service, channel
 from tests.factories import forget_organizations
 from tests.receiver import Receiver
 
 pytest_plugins = ("celery.contrib.pytest",)
+
+# The same examples each time, however busy the machine: a failure is one that anybody can see again.
+hypothesis.settings.register_profile(
+    "tests", derandomize=True, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("tests")
 
 # The environment that pytest was started with must not leak into the settings under test.
 for name in list(os.environ):
@@ -52,8 +61,21 @@ def private_servers() -> Iterator[Servers]:
     try:
         with servers(directory / "servers", environ=given, keep=False) as started:
             yield started
+            leave_as_found(started)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def leave_as_found(named: Servers) -> None:
+    """Remove what tests leave in a Redis and a RabbitMQ that outlive them."""
+    with Redis.from_url(named.redis_url) as redis:
+        for key in redis.scan_iter("rita:*", count=1_000):
+            redis.delete(key)
+    if named.rabbitmq_url.startswith("amqp"):
+        Service(named.rabbitmq_url).delete(*QUEUES)
+        with channel(named.rabbitmq_url) as opened:
+            for exchange in (TASKS, "celery"):
+                opened.exchange_delete(exchange)
 
 
 @pytest.fixture(scope="session")
@@ -89,7 +111,13 @@ def settings(private_servers: Servers, database: tuple[str, str], receiver: Rece
         seal_keys=(Fernet.generate_key().decode(),),
         verify_retry_seconds=("0.2", "0.2"),
         sync_retry_seconds=("0.2", "0.2", "0.2"),
+        # Of receivers that are down there are many here, one after the other.
+        webhook_failures_to_park=1_000_000,
         enabled_data_source_types=("jira",),
+        # Far above what a test asks for; those of the limits set their own.
+        verify_rate_limit="10000/second",
+        sync_rate_limit="10000/second",
+        ticket_rate_limit="10000/second",
     )
 
 

@@ -56,7 +56,9 @@ class Receiver:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-                outer.received.append(Received(self.path, {k.lower(): v for k, v in self.headers.items()}, body))
+                # For behaviours that depend on what was asked.
+                self.webhook = Received(self.path, {k.lower(): v for k, v in self.headers.items()}, body)
+                outer.received.append(self.webhook)
                 behave = outer.script.popleft() if outer.script else outer.otherwise
                 try:
                     behave(self)

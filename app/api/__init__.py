@@ -4,7 +4,22 @@ from __future__ import annotations
 
 from flask import Flask
 
-from app.api import auth, console, data_sources, errors, health, operations, requests, stream
+from app.api import (
+    auth,
+    console,
+    cors,
+    data_sources,
+    docs,
+    errors,
+    health,
+    history,
+    limits,
+    metrics,
+    operations,
+    requests,
+    source_types,
+    stream,
+)
 
 
 def init_app(app: Flask) -> None:
@@ -12,6 +27,9 @@ def init_app(app: Flask) -> None:
     requests.init_app(app)
     errors.init_app(app)
     auth.init_app(app)
+    limits.init_app(app)
+    cors.init_app(app)
+    data_sources.init_app(app)
     stream.init_app(app)
-    for module in (data_sources, operations, stream, health, console):
+    for module in (data_sources, operations, history, source_types, stream, health, metrics, docs, console):
         app.register_blueprint(module.blueprint)

@@ -121,6 +121,9 @@ def init_app(app: Flask) -> None:
 
 def authenticate() -> None:
     """Verify the request's bearer token; register as `before_request` so that no endpoint can forget."""
+    if request.method == "OPTIONS":
+        # A preflight carries no token (Fetch, section 4.8); its answer says nothing but the methods.
+        return
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise errors.Unauthorized("Send the header Authorization: Bearer <token>")

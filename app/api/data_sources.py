@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from uuid import UUID
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Flask, Response, request
+from werkzeug.routing import BaseConverter
 
 from app import errors, extensions
-from app.api import auth, schemas
+from app.api import answers, auth, parameters, schemas, views
+from app.api.description import Described
 from app.api.requests import answer, body
 from app.domain import sources
 from app.domain.cases import Case
@@ -17,11 +19,29 @@ from app.outbound.sealing import seals
 from app.services import connections
 from app.unit_of_work import UnitOfWork, unit_of_work
 
+TAG = "Connections"
+# The path of one connection.
+ONE = "/<connection:connection_id>"
+# What any change of a connection can be refused for, beside the shape of its body.
+CONFIGURING = (errors.SecretRefused, errors.AdminRequired)
+
 blueprint = Blueprint("data_sources", __name__, url_prefix="/api/data-sources")
 blueprint.before_request(auth.authenticate)
 
 
+class ConnectionConverter(BaseConverter):
+    """What names a connection in a path. `seed` does not: a method that it has not got is 405, not an unknown type."""
+
+    regex = "(?!seed$)[^/]+"
+
+
+def init_app(app: Flask) -> None:
+    """Teach the application what names a connection."""
+    app.url_map.converters["connection"] = ConnectionConverter
+
+
 @blueprint.post("/seed")
+@Described(tag=TAG, gives=answers.Seeded)
 def seed() -> Response:
     """Create the seeded connections that are missing."""
     who = auth.current()
@@ -30,12 +50,19 @@ def seed() -> Response:
         work.after_commit(lambda: events.publish(changes))
     created, existing = len(changes), len(sources.SEEDED) - len(changes)
     message = f"Created {created} new data sources, {existing} already existed"
-    return answer({"success": True, "created": created, "existing": existing, "message": message})
+    return answer(answers.Seeded(created=created, existing=existing, message=message))
 
 
 @blueprint.get("")
+@Described(
+    tag=TAG,
+    gives=answers.ManyConnections,
+    parameters=parameters.filters,
+    refuses=(errors.InvalidParameter, errors.InvalidType),
+    connection_at="/data/0/id",
+)
 def index() -> Response:
-    """List the organization's connections; filters `status`, `type` and `enabled`."""
+    """List the organization's connections that pass every filter."""
     who = auth.current()
     filters = _filters()
     with unit_of_work(tenants=[who.organization_id]) as work:
@@ -46,10 +73,18 @@ def index() -> Response:
             type_name=filters["type"],
             enabled=None if filters["enabled"] is None else filters["enabled"] == "true",
         )
-    return answer({"data": [schemas.ConnectionView.of(case) for case in cases]})
+    return answer(answers.ManyConnections(data=[views.ConnectionView.of(case) for case in cases]))
 
 
 @blueprint.post("")
+@Described(
+    tag=TAG,
+    status=201,
+    gives=answers.OneConnection,
+    takes=schemas.CreateBody,
+    refuses=(*CONFIGURING, errors.InvalidType, errors.AlreadyExists, errors.CreationUnavailable),
+    connection_at="/data/id",
+)
 def create() -> Response:
     """Create a connection of a type that is turned on, or restore the deleted one."""
     who = auth.current()
@@ -70,7 +105,8 @@ def create() -> Response:
     return _shown(case, status=201)
 
 
-@blueprint.get("/<connection_id>")
+@blueprint.get(ONE)
+@Described(tag=TAG, gives=answers.OneConnection, refuses=(errors.NotFound,), connection_at="/data/id")
 def show(connection_id: str) -> Response:
     """Show one connection."""
     wanted = connection_uuid(connection_id)
@@ -79,11 +115,19 @@ def show(connection_id: str) -> Response:
     return _shown(case)
 
 
-@blueprint.put("/<id_or_type>")
-def configure(id_or_type: str) -> Response:
+@blueprint.put(ONE)
+@Described(
+    tag=TAG,
+    gives=answers.OneConnection,
+    takes=schemas.ConfigureBody,
+    parameters=lambda: [*parameters.id_or_type(), parameters.if_match()],
+    refuses=(*CONFIGURING, errors.NotFound, errors.InvalidType, errors.ChangedMeanwhile),
+    connection_at="/data/id",
+)
+def configure(connection_id: str) -> Response:
     """Configure a connection by id, or a type's connection by the type's name, creating it if there is none."""
-    wanted = _as_uuid(id_or_type)
-    entry = None if wanted else extensions.settings().source_types.get(id_or_type)
+    wanted = as_uuid(connection_id)
+    entry = None if wanted else extensions.settings().source_types.get(connection_id)
     sent = body(schemas.ConfigureBody)
     fields = sent.sent() | {"enabled": sent.enabled}
     who, now = auth.current(), datetime.now(UTC)
@@ -91,17 +135,30 @@ def configure(id_or_type: str) -> Response:
         _require_admin_to_disable(work, fields, connection_id=wanted)
         if entry is not None:
             case, changes = connections.configure_type(
-                work.session, who.organization_id, entry, fields=fields, actor=who.actor, now=now
+                work.session, who.organization_id, entry, fields=fields, expected=_expected(), actor=who.actor, now=now
             )
         else:
             case, changes = connections.configure(
-                work.session, connections.COLUMNS.id == wanted, fields=fields, actor=who.actor, now=now
+                work.session,
+                connections.COLUMNS.id == wanted,
+                fields=fields,
+                expected=_expected(),
+                actor=who.actor,
+                now=now,
             )
         work.after_commit(lambda: events.publish(changes))
     return _shown(case)
 
 
-@blueprint.patch("/<connection_id>")
+@blueprint.patch(ONE)
+@Described(
+    tag=TAG,
+    gives=answers.OneConnection,
+    takes=schemas.ConfigureBody,
+    parameters=lambda: [parameters.if_match()],
+    refuses=(*CONFIGURING, errors.NotFound, errors.ChangedMeanwhile),
+    connection_at="/data/id",
+)
 def change(connection_id: str) -> Response:
     """Set any subset of the fields."""
     wanted = connection_uuid(connection_id)
@@ -110,13 +167,23 @@ def change(connection_id: str) -> Response:
     with unit_of_work(tenants=[who.organization_id]) as work:
         _require_admin_to_disable(work, fields, connection_id=wanted)
         case, changes = connections.configure(
-            work.session, connections.COLUMNS.id == wanted, fields=fields, actor=who.actor, now=datetime.now(UTC)
+            work.session,
+            connections.COLUMNS.id == wanted,
+            fields=fields,
+            expected=_expected(),
+            actor=who.actor,
+            now=datetime.now(UTC),
         )
         work.after_commit(lambda: events.publish(changes))
     return _shown(case)
 
 
-@blueprint.delete("/<connection_id>")
+@blueprint.delete(ONE)
+@Described(
+    tag=TAG,
+    gives=answers.OneDeleted,
+    refuses=(errors.NotFound, errors.AdminRequired, errors.SeededConnection, errors.CannotDelete),
+)
 def delete(connection_id: str) -> Response:
     """Delete a connection of a type that is not seeded; the row stays, invisible, and can be restored."""
     wanted = connection_uuid(connection_id)
@@ -127,18 +194,19 @@ def delete(connection_id: str) -> Response:
         case, abandoned, changes = connections.delete(work.session, wanted, actor=who.actor, now=datetime.now(UTC))
         work.after_commit(lambda: events.publish(changes))
         work.after_commit(lambda: seals().discard(*abandoned))
-    return answer({"data": {"id": case.connection.id, "deleted_at": case.connection.deleted_at}})
+    return answer(answers.OneDeleted(data=answers.Deleted.model_validate(case.connection)))
 
 
 def connection_uuid(text: str) -> UUID:
     """Return a path's connection id. Raises NotFound: what is no id names no connection."""
-    wanted = _as_uuid(text)
+    wanted = as_uuid(text)
     if wanted is None:
         raise errors.NotFound("Your organization has no such data source")
     return wanted
 
 
-def _as_uuid(text: str) -> UUID | None:
+def as_uuid(text: str) -> UUID | None:
+    """Return a text as the id that it may be."""
     try:
         return UUID(text)
     except ValueError:
@@ -146,13 +214,19 @@ def _as_uuid(text: str) -> UUID | None:
 
 
 def _shown(case: Case, *, status: int = 200) -> Response:
-    return answer({"data": schemas.ConnectionView.of(case)}, status=status)
+    response = answer(answers.OneConnection(data=views.ConnectionView.of(case)), status=status)
+    response.set_etag(case.connection.version)
+    return response
+
+
+def _expected() -> connections.Expected:
+    """Return what `If-Match` demands; it is never forced upon anyone."""
+    return request.if_match.contains if "If-Match" in request.headers else None
 
 
 def _filters() -> dict[str, str | None]:
     filters = {name: request.args.get(name) for name in ("status", "type", "enabled")}
-    allowed = {"status": list(connections.STATUS_FILTERS), "enabled": ["true", "false"]}
-    for name, values in allowed.items():
+    for name, values in parameters.ALLOWED.items():
         if filters[name] is not None and filters[name] not in values:
             raise errors.InvalidParameter(f"{name} must be one of {', '.join(values)}", allowed=values)
     if filters["type"] is not None:

@@ -10,8 +10,9 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
+from app.api.problems import InternalError, Problem
 from app.api.requests import answer, request_id
-from app.errors import AppError, PayloadTooLarge, ServiceUnavailable, Unauthorized
+from app.errors import AppError, PayloadTooLarge, RateLimited, ServiceUnavailable, Unauthorized
 
 log = structlog.get_logger()
 
@@ -26,10 +27,14 @@ def init_app(app: Flask) -> None:
 
 
 def _expected(error: AppError) -> Response:
-    shape = {"error": error.title, "message": error.message, "code": error.code, "request_id": request_id()}
-    response = answer(shape | error.details, status=error.status)
+    problem = Problem(
+        error=error.title, message=error.message, code=error.code, request_id=request_id(), **error.details
+    )
+    response = answer(problem, status=error.status)
     if isinstance(error, Unauthorized):
         response.headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, RateLimited):
+        response.headers["Retry-After"] = str(error.retry_after)
     return response
 
 
@@ -44,8 +49,8 @@ def _of_http(error: HTTPException) -> Response:
         return _expected(PayloadTooLarge("The body is too large"))
     name = error.name
     code = re.sub(r"[^a-z]+", "_", name.lower()).strip("_")
-    shape = {"error": name, "message": error.description or name, "code": code, "request_id": request_id()}
-    response = answer(shape, status=error.code or 500)
+    problem = Problem(error=name, message=error.description or name, code=code, request_id=request_id())
+    response = answer(problem, status=error.code or 500)
     for header, value in error.get_headers():
         if header.lower() not in ("content-type", "content-length"):
             response.headers[header] = value
@@ -55,10 +60,4 @@ def _of_http(error: HTTPException) -> Response:
 def _bug(error: Exception) -> Response:
     """Answer the unexpected without its details, which go to the log."""
     log.error("unexpected_error", exc_info=error)
-    shape = {
-        "error": "Internal error",
-        "message": "Something went wrong on our side; the request id finds it in our logs",
-        "code": "internal_error",
-        "request_id": request_id(),
-    }
-    return answer(shape, status=500)
+    return answer(InternalError(request_id=request_id()), status=500)

@@ -10,27 +10,33 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import extensions
+from app.api import answers
+from app.api.description import Described
 from app.api.requests import answer
 from app.outbound import broker
+
+TAG = "Health"
 
 blueprint = Blueprint("health", __name__)
 
 
 @blueprint.get("/healthz")
+@Described(tag=TAG, gives=answers.Alive, security=())
 def alive() -> Response:
     """Answer 200 while the process lives."""
-    return answer({"status": "ok"})
+    return answer(answers.Alive())
 
 
 @blueprint.get("/readyz")
+@Described(tag=TAG, gives=answers.Ready, unavailable=answers.Unavailable, security=())
 def ready() -> Response:
     """Answer 200 only while database, Redis and broker answer; 503 names what does not."""
-    checks = {"database": _database(), "redis": _redis(), "broker": _broker()}
-    failing = [name for name, works in checks.items() if not works]
-    status = {name: "ok" if works else "failing" for name, works in checks.items()}
+    working = {"database": _database(), "redis": _redis(), "broker": _broker()}
+    failing = [name for name, works in working.items() if not works]
+    checks = answers.Checks.model_validate({name: "ok" if works else "failing" for name, works in working.items()})
     if failing:
-        return answer({"status": "unavailable", "failing": failing, "checks": status}, status=503)
-    return answer({"status": "ok", "checks": status})
+        return answer(answers.Unavailable(failing=failing, checks=checks), status=503)
+    return answer(answers.Ready(checks=checks))
 
 
 def _database() -> bool:

@@ -7,13 +7,14 @@ from typing import cast
 from uuid import UUID
 
 import structlog
-from flask import Blueprint, Response, current_app
+from flask import Blueprint, Response, current_app, request
 from redis.exceptions import RedisError
 from uuid6 import uuid7
 
 from app import errors, extensions
-from app.api import auth, schemas
-from app.api.data_sources import connection_uuid
+from app.api import answers, auth, limits, parameters, schemas
+from app.api.data_sources import ONE, connection_uuid
+from app.api.description import Described
 from app.api.requests import answer, body
 from app.domain import lifecycle
 from app.jobs import Jobs
@@ -24,19 +25,31 @@ from app.unit_of_work import UnitOfWork, unit_of_work
 
 log = structlog.get_logger()
 
+TAG = "Operations"
+IN_THE_WAY = (errors.VerificationInProgress, errors.SyncInProgress)
+
 blueprint = Blueprint("operations", __name__, url_prefix="/api/data-sources")
 blueprint.before_request(auth.authenticate)
 
 
-@blueprint.post("/<connection_id>/verify")
+@blueprint.post(f"{ONE}/verify")
+@Described(
+    tag=TAG,
+    gives=answers.Verifying,
+    takes=schemas.VerifyBody,
+    operation_at="/operation_id",
+    refuses=(errors.NotFound, errors.RateLimited, *IN_THE_WAY),
+)
 def verify(connection_id: str) -> Response:
     """Ask the external service whether these credentials are good. Nothing of the body is stored."""
+    limits.spend("verify", limit=extensions.settings().verify_rate_limit)
     wanted = connection_uuid(connection_id)
     sent = body(schemas.VerifyBody)
     who, patience = auth.current(), extensions.settings().patience
     operation_id = uuid7()
     _bind(connection_id=wanted, operation_id=operation_id)
     _park(operation_id, sent, patience=patience)
+    opened = None
     try:
         with unit_of_work(tenants=[who.organization_id]) as work:
             opened = operations.open_verify(
@@ -49,24 +62,35 @@ def verify(connection_id: str) -> Response:
                 now=datetime.now(UTC),
             )
             _promise(work, opened)
-    except errors.AppError:
-        seals().discard(operation_id)
-        raise
-    return answer(
-        {
-            "status": "verifying",
-            "message": "Verification in progress",
-            "operation_id": operation_id,
-            "deadline_at": opened.operation.deadline_at,
-        }
-    )
+    finally:
+        # Whatever went wrong. A commit that fails is another thing: it may have come through, and the seal be wanted.
+        if opened is None:
+            seals().discard(operation_id)
+    return answer(answers.Verifying.of(opened.operation))
 
 
-@blueprint.post("/<connection_id>/sync")
+@blueprint.post(f"{ONE}/sync")
+@Described(
+    tag=TAG,
+    gives=answers.Syncing,
+    takes=schemas.SyncBody,
+    body_required=False,
+    operation_at="/data/operation_id",
+    parameters=parameters.idempotency_key,
+    refuses=(
+        errors.NotFound,
+        errors.InvalidIdempotencyKey,
+        errors.RateLimited,
+        errors.ConnectionDisabled,
+        errors.NotConfigured,
+        *IN_THE_WAY,
+    ),
+)
 def sync(connection_id: str) -> Response:
     """Ask the external service to sync; `force` takes the place of what runs."""
+    limits.spend("sync", limit=extensions.settings().sync_rate_limit)
     wanted = connection_uuid(connection_id)
-    sent = body(schemas.SyncBody, optional=True)
+    sent, key = body(schemas.SyncBody, optional=True), _idempotency_key()
     who = auth.current()
     _bind(connection_id=wanted)
     with unit_of_work(tenants=[who.organization_id]) as work:
@@ -74,23 +98,22 @@ def sync(connection_id: str) -> Response:
             work.session,
             wanted,
             force=sent.force,
+            idempotency_key=key,
             patience=extensions.settings().patience,
             actor=who.actor,
             now=datetime.now(UTC),
         )
         _promise(work, opened)
     _bind(operation_id=opened.operation.id)
-    return answer(
-        {
-            "success": True,
-            "data": {
-                "id": opened.connection.id,
-                "status": opened.connection.status,
-                "triggered_at": opened.operation.created_at,
-                "operation_id": opened.operation.id,
-            },
-        }
-    )
+    return answer(answers.Syncing.of(opened.operation))
+
+
+def _idempotency_key() -> str | None:
+    """Return the key that tells a repeated press from a new one. Raises InvalidIdempotencyKey."""
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not parameters.IDEMPOTENCY_KEY.fullmatch(key):
+        raise errors.InvalidIdempotencyKey("Idempotency-Key must be 1 to 255 printable ASCII characters without spaces")
+    return key
 
 
 def _bind(**ids: UUID) -> None:
@@ -98,11 +121,15 @@ def _bind(**ids: UUID) -> None:
 
 
 def _promise(work: UnitOfWork, opened: operations.Opened) -> None:
-    """After the commit: the webhook's job, the event, and the end of any seal that is no longer wanted."""
+    """After the commit: the event, the end of any seal that is no longer wanted, and the webhook's job.
+
+    The event goes first: a broker that is away holds the job up for seconds, in which others may deliver the operation
+    and tell its end, and a page that is told of the press after that would show it as running for ever.
+    """
     jobs = cast(Jobs, current_app.extensions["jobs"])
-    work.after_commit(lambda: jobs.deliver_webhook(opened.operation.id))
     work.after_commit(lambda: events.publish(opened.changes))
     work.after_commit(lambda: seals().discard(*opened.replaced))
+    work.after_commit(lambda: jobs.deliver_webhook(opened.operation.id))
 
 
 def _park(operation_id: UUID, sent: schemas.VerifyBody, *, patience: lifecycle.Patience) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterable
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -18,15 +19,22 @@ log = structlog.get_logger()
 
 # The largest honest body is a configuration; see schemas.LARGEST_CONFIG.
 LARGEST_BODY = 256 * 1024
+# Of what is wrong with a body: nobody mends more at once, and an answer must not outgrow what it answers.
+MOST_PROBLEMS, LONGEST_FIELD = 20, 100
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 Model = TypeVar("Model", bound=BaseModel)
 
+# No Strict-Transport-Security: TLS ends at the proxy, which alone knows whether it does; see SECURITY.md.
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
-    "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    "Content-Security-Policy": "default-src 'self'; object-src 'none'; frame-ancestors 'none'; base-uri 'none'; "
+    "form-action 'none'; require-trusted-types-for 'script'",
+    "Permissions-Policy": "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
 }
 
 
@@ -52,6 +60,9 @@ def body(model: type[Model], *, optional: bool = False) -> Model:
     repeats what was sent.
     """
     content = request.get_data(cache=False)
+    if len(content) >= LARGEST_BODY and request.content_length != len(content):
+        # A body in chunks is cut at the limit; what is left of it must not pass for the whole.
+        raise errors.PayloadTooLarge("The body is too large")
     if not content and optional:
         return model()
     if not request.is_json:
@@ -63,10 +74,15 @@ def body(model: type[Model], *, optional: bool = False) -> Model:
     if problems[0]["type"] == "json_invalid":
         raise errors.MalformedJson(f"The body is not JSON: {problems[0]['msg'].removeprefix('Invalid JSON: ')}")
     fields = [
-        {"field": ".".join(map(str, problem["loc"])) or "body", "message": problem["msg"].removeprefix("Value error, ")}
-        for problem in problems
+        {"field": named(problem["loc"]), "message": problem["msg"].removeprefix("Value error, ")}
+        for problem in problems[:MOST_PROBLEMS]
     ]
     raise errors.Invalid("; ".join(f"{field['field']}: {field['message']}" for field in fields[:3]), errors=fields)
+
+
+def named(place: Iterable[str | int]) -> str:
+    """Return a place inside a body as words that fit an answer, whatever its keys are."""
+    return ".".join(map(str, place))[:LONGEST_FIELD] or "body"
 
 
 def answer(payload: Any, *, status: int = 200) -> Response:

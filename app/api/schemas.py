@@ -1,22 +1,53 @@
-"""What the API takes and gives, as the models that validate it."""
+"""What the API takes, as the models that validate it."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from itertools import islice
 from typing import Annotated, Any, Self
-from uuid import UUID
 
 import pydantic_core
-from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, StrictBool, model_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    WithJsonSchema,
+    model_validator,
+)
 
 from app import errors
+from app.api.requests import MOST_PROBLEMS, named
 from app.domain import secrets
-from app.domain.cases import Case
 
 LARGEST_CONFIG = 64 * 1024
 DEEPEST_JSON = 20
 # Beyond this, other JSON readers lose digits or refuse (RFC 8259, section 6).
 LARGEST_NUMBER = 2**63 - 1
+
+# The validators below in the words of JSON Schema, as far as it has words for them; OpenAPI's readers see these.
+NO_NUL = r"^[^\u0000]*$"
+NOT_BLANK = r"^[^\u0000]*[^\s\u0000][^\u0000]*$"
+_ANY_JSON: dict[str, Any] = {"$ref": "#/components/schemas/Json"}
+JSON_OBJECT: dict[str, Any] = {
+    "type": "object",
+    "propertyNames": {"pattern": NO_NUL},
+    "additionalProperties": _ANY_JSON,
+}
+# What `_ANY_JSON` names: a recursive schema, which no model can stand for.
+JSON_SCHEMAS: dict[str, dict[str, Any]] = {
+    "Json": {
+        "description": f"Any JSON that PostgreSQL can hold, at most {DEEPEST_JSON} levels deep.",
+        "anyOf": [
+            {"type": ["null", "boolean"]},
+            {"type": "number", "minimum": -LARGEST_NUMBER - 1, "exclusiveMaximum": LARGEST_NUMBER + 1},
+            {"type": "string", "pattern": NO_NUL},
+            {"type": "array", "items": _ANY_JSON},
+            JSON_OBJECT,
+        ],
+    }
+}
 
 
 def _storable(text: str) -> str:
@@ -55,25 +86,47 @@ def _not_blank(text: str) -> str:
     return text.strip()
 
 
-Name = Annotated[str, Field(max_length=200), AfterValidator(_storable), AfterValidator(_not_blank)]
-Description = Annotated[str, Field(max_length=2_000), AfterValidator(_storable)]
-JsonObject = Annotated[dict[str, Any], AfterValidator(_json_object)]
+Name = Annotated[
+    str,
+    Field(max_length=200, json_schema_extra={"pattern": NOT_BLANK}),
+    AfterValidator(_storable),
+    AfterValidator(_not_blank),
+]
+Description = Annotated[str, Field(max_length=2_000, json_schema_extra={"pattern": NO_NUL}), AfterValidator(_storable)]
+JsonObject = Annotated[dict[str, Any], AfterValidator(_json_object), WithJsonSchema(JSON_OBJECT)]
+
+
+def _without_defaults(schema: dict[str, Any]) -> None:
+    """Leave out what a model says of fields that were not sent: they keep what they are."""
+    for field in schema["properties"].values():
+        field.pop("default", None)
 
 
 class ConfigureBody(BaseModel):
-    """PUT and PATCH: only the fields that were sent are set."""
+    """Only the fields that were sent are set. None may hold a credential."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra=_without_defaults,
+    )
 
-    name: Name = ""
+    name: Name = Field(default="", examples=["Wiki of the engineers"])
     description: Description | None = None
-    config: JsonObject = Field(default_factory=dict)
-    enabled: StrictBool = True
+    config: JsonObject = Field(
+        default_factory=dict,
+        description="The provider's settings, as a whole: what is there is replaced.",
+        examples=[{"spaces": "ENG,PROD"}],
+    )
+    enabled: StrictBool = Field(
+        default=True, description="Only an admin or owner may send false. PUT without it enables."
+    )
 
     def sent(self) -> dict[str, Any]:
         """Return the fields to set. Raises SecretRefused, naming each place that looks like a credential."""
         fields = {name: getattr(self, name) for name in SETTABLE if name in self.model_fields_set}
-        found = [path for name, value in fields.items() for path in secrets.find(value, path=name)]
+        every = (path for name, value in fields.items() for path in secrets.find(value, path=name))
+        found = [named([path]) for path in islice(every, MOST_PROBLEMS)]
         if found:
             raise errors.SecretRefused(
                 f"Credentials are never stored; send them to verify instead. Remove: {', '.join(found)}",
@@ -86,9 +139,9 @@ SETTABLE = ("name", "description", "config", "enabled")
 
 
 class CreateBody(ConfigureBody):
-    """POST: a connection of a type that is turned on."""
+    """A connection of a type that is turned on."""
 
-    type: str
+    type: str = Field(examples=["jira"])
 
 
 # Any one of these sets of keys makes credentials of a shape that CONTRACT's section 2 knows.
@@ -101,13 +154,48 @@ CREDENTIAL_SHAPES = (
 )
 
 
+def _either_name(schema: dict[str, Any]) -> None:
+    """Say that `config` is another name of `settings`, which the model's alias does not."""
+    example = {name: schema["properties"][name]["examples"][0] for name in ("credentials", "settings")}
+    schema["examples"] = [example]
+    schema["properties"]["config"] = JSON_OBJECT | {"description": "Another name of `settings`.", "deprecated": True}
+    schema["dependentSchemas"] = {"config": {"not": {"required": ["settings"]}}}
+
+
+_GIVEN = {"type": ["string", "number", "boolean"], "minLength": 1}
+_CREDENTIALS_SCHEMA: dict[str, Any] = {
+    "anyOf": [
+        {"maxProperties": 0},
+        *({"required": sorted(shape), "properties": dict.fromkeys(shape, _GIVEN)} for shape in CREDENTIAL_SHAPES),
+    ]
+}
+
+
 class VerifyBody(BaseModel):
-    """Passed through sealed and stored nowhere; `config` is another name of `settings`."""
+    """Passed through sealed and stored nowhere."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        allow_inf_nan=False,
+        json_schema_extra=_either_name,
+    )
 
-    credentials: dict[str, str | int | float | bool | None] = Field(default_factory=dict, repr=False)
-    settings: JsonObject = Field(default_factory=dict, validation_alias=AliasChoices("settings", "config"))
+    credentials: dict[str, str | int | float | bool | None] = Field(
+        default_factory=dict,
+        repr=False,
+        description="Of one of the shapes that the external service knows; empty for types that need none.",
+        examples=[{"url": "https://acme.atlassian.net", "email": "ada@acme.example", "api_token": "the-token"}],
+        json_schema_extra=_CREDENTIALS_SCHEMA,
+    )
+    settings: JsonObject = Field(
+        default_factory=dict,
+        repr=False,
+        validation_alias=AliasChoices("settings", "config"),
+        description="The provider's settings to verify with; they are not kept.",
+        examples=[{"spaces": "ENG"}],
+    )
 
     @model_validator(mode="after")
     def _known_shape(self) -> Self:
@@ -119,62 +207,8 @@ class VerifyBody(BaseModel):
 
 
 class SyncBody(BaseModel):
-    """Empty, or `force` to replace what runs."""
+    """Nothing, or whether to take the place of what runs."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    force: StrictBool = False
-
-
-class OperationView(BaseModel):
-    """An operation as the API shows it."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    id: UUID
-    kind: str
-    origin: str
-    state: str
-    attempts: int
-    next_attempt_at: datetime | None
-    last_status_code: int | None
-    last_attempt_error: str | None
-    created_at: datetime
-    delivered_at: datetime | None
-    started_at: datetime | None
-    deadline_at: datetime | None
-    documents_processed: int | None
-
-
-class ConnectionView(BaseModel):
-    """A connection as the API shows it: every column of CONTRACT's section 1 but `deleted_at`, and what runs."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    id: UUID
-    organization_id: UUID
-    type: str
-    name: str
-    description: str | None
-    config: dict[str, Any]
-    status: str
-    last_sync_status: str | None
-    latest_options: dict[str, Any] | None
-    enabled: bool
-    last_verification_at: datetime | None
-    last_verification_error: str | None
-    last_sync_at: datetime | None
-    last_sync_error: str | None
-    created_by: UUID
-    updated_by: UUID
-    created_at: datetime
-    updated_at: datetime
-    operation: OperationView | None = None
-
-    @classmethod
-    def of(cls, case: Case) -> ConnectionView:
-        """Return the view of a case."""
-        view = cls.model_validate(case.connection)
-        running = case.running()
-        view.operation = OperationView.model_validate(running) if running else None
-        return view
+    force: StrictBool = Field(default=False, description="Take the place of whatever runs on this connection.")

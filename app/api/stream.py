@@ -10,13 +10,16 @@ from flask import Blueprint, Flask, Response, current_app, request
 from redis.exceptions import RedisError
 
 from app import errors, extensions
-from app.api import auth, schemas
+from app.api import answers, auth, limits, parameters, pushed, views
+from app.api.description import Described
 from app.api.requests import answer
 from app.outbound import events, tickets
 from app.outbound.events import Message
 from app.outbound.fanout import Client, Fanout
 from app.services import connections
 from app.unit_of_work import unit_of_work
+
+TAG = "Events"
 
 blueprint = Blueprint("stream", __name__, url_prefix="/api/sse")
 
@@ -31,18 +34,28 @@ def init_app(app: Flask) -> None:
 
 
 @blueprint.post("/tickets")
+@Described(tag=TAG, gives=answers.Ticket, refuses=(errors.RateLimited,))
 def create_ticket() -> Response:
     """Give the caller a ticket that opens the stream once, soon."""
     auth.authenticate()
+    limits.spend("ticket", limit=extensions.settings().ticket_rate_limit)
     ttl = extensions.settings().sse_ticket_seconds
     try:
         ticket = tickets.issue(extensions.redis(), auth.current().model_dump_json(by_alias=True).encode(), ttl=ttl)
     except RedisError:
         raise errors.ServiceUnavailable("Tickets cannot be issued right now; try again") from None
-    return answer({"ticket": ticket, "expires_in": int(ttl.total_seconds())})
+    return answer(answers.Ticket(ticket=ticket, expires_in=int(ttl.total_seconds())))
 
 
 @blueprint.get("")
+@Described(
+    tag=TAG,
+    gives=pushed.STREAM,
+    media_type="text/event-stream",
+    parameters=parameters.last_event_id,
+    refuses=(errors.InvalidTicket,),
+    security=("bearer", "ticket"),
+)
 def stream() -> Response:
     """Stream the events of the caller's organization, whatever the request says of channels."""
     _identify()
@@ -86,10 +99,12 @@ def _identify() -> None:
 def _catch_up(channel: str, who: auth.Identity) -> tuple[list[Message], str]:
     """Return what the browser misses and the id up to which it then knows all.
 
-    After a `Last-Event-ID` that is still kept, that is the events since; else a snapshot of every connection.
+    After a `Last-Event-ID` that is still kept, that is the events since; else, or if some of them may never have been
+    published because Redis was away, a snapshot of every connection.
     """
+    fanout = cast(Fanout, current_app.extensions["fanout"])
     last_seen = request.headers.get("Last-Event-ID") or request.args.get("last_event_id")
-    if last_seen and events.is_id(last_seen):
+    if last_seen and events.is_id(last_seen) and fanout.is_continuous_since(last_seen):
         missed = events.stream.replay(channel, after=last_seen)
         if missed is not None:
             return missed, missed[-1].id if missed else last_seen
@@ -97,8 +112,8 @@ def _catch_up(channel: str, who: auth.Identity) -> tuple[list[Message], str]:
     seen = events.stream.last_id(channel)
     with unit_of_work(tenants=[who.organization_id]) as work:
         cases = connections.find_all(work.session, who.organization_id)
-    views = [schemas.ConnectionView.of(case) for case in cases]
-    return [events.snapshot(views, event_id=seen)], seen
+    shown = [views.ConnectionView.of(case) for case in cases]
+    return [events.snapshot(shown, event_id=seen)], seen
 
 
 def _lines(

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from operator import attrgetter
@@ -13,6 +16,7 @@ from uuid import UUID
 
 # An operation in one of these awaits an answer.
 OPEN = frozenset({"pending", "delivered", "running"})
+ENDED = frozenset({"succeeded", "failed", "undelivered", "expired", "replaced"})
 
 
 @dataclass(slots=True)
@@ -44,6 +48,12 @@ class Connection:
     sync_reported_at: datetime | None = None
     sync_reported_rank: int | None = None
 
+    @property
+    def version(self) -> str:
+        """Name the state of what can be configured; whatever else happens to the connection leaves it as it is."""
+        configured = json.dumps([self.name, self.description, self.config, self.enabled], sort_keys=True)
+        return hashlib.sha256(configured.encode()).hexdigest()[:16]
+
 
 @dataclass(slots=True)
 class Operation:
@@ -60,6 +70,8 @@ class Operation:
     requested_by: UUID | None = None
     requested_email: str | None = None
     request_id: str | None = None
+    # Of the caller's making: the same key asks for the same operation.
+    idempotency_key: str | None = None
     request: dict[str, Any] = field(default_factory=dict)
     attempts: int = 0
     attempt_log: list[dict[str, Any]] = field(default_factory=list)
@@ -112,6 +124,8 @@ class Change:
     connection: Connection
     operation: Operation | None
     fields: dict[str, tuple[Any, Any]]
+    # What the connection's status speaks of then; not always what this change is about.
+    running: Operation | None = None
 
 
 @dataclass
@@ -178,7 +192,13 @@ class Case:
         pairs = ((name, getattr(before, name, None), getattr(after, name)) for name in AUDITED)
         changed = {name: (old, new) for name, old, new in pairs if old != new}
         self._seen = after
-        self.changes.append(Change(action, after, operation and _copy(operation), changed))
+        self.changes.append(Change(action, after, operation and _copy(operation), changed, running and _copy(running)))
+
+
+def ended_verifications(changes: Iterable[Change]) -> set[UUID]:
+    """Return the verifications that have ended by these changes: nobody will come for their credentials any more."""
+    operations = (change.operation for change in changes if change.operation is not None)
+    return {operation.id for operation in operations if operation.kind == "verify" and not operation.is_open}
 
 
 # What a connection is called while an operation of a kind is open.

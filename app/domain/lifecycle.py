@@ -83,6 +83,12 @@ def delivered(case: Case, operation: Operation, *, patience: Patience, now: date
     case.note(f"{operation.kind}.delivered", operation=operation)
 
 
+def delayed(case: Case, operation: Operation, *, until: datetime) -> None:
+    """Let a request that was not delivered wait for its next attempt, where people can see it."""
+    operation.next_attempt_at = until
+    case.note(f"{operation.kind}.delayed", operation=operation)
+
+
 def gave_up(case: Case, operation: Operation, *, error: str, now: datetime) -> None:
     """End an operation whose request cannot be delivered."""
     if _move(operation, "gave_up", now=now):
@@ -96,6 +102,14 @@ def expire(case: Case, operation: Operation, *, now: datetime) -> None:
         _end_unanswered(case, operation, error=error, action="expired", now=now)
 
 
+def end(case: Case, operation: Operation, *, by: str, now: datetime) -> bool:
+    """End an operation that somebody has given up on; False if it has ended. An answer that still comes repairs it."""
+    if not _move(operation, "expired", now=now):
+        return False
+    _end_unanswered(case, operation, error=f"Ended by {by} without an answer", action="ended", now=now)
+    return True
+
+
 def apply(case: Case, report: Report, *, fresh_id: UUID, patience: Patience, now: datetime) -> bool:
     """Apply a report of the external service; False if it is late or a copy, and then nothing visible changes.
 
@@ -103,7 +117,7 @@ def apply(case: Case, report: Report, *, fresh_id: UUID, patience: Patience, now
     report names an operation that this connection does not have.
     """
     operation = _asked_for(case, report)
-    if _is_late(case, operation, report, now=now):
+    if _is_late(case, operation, report, patience=patience, now=now):
         known = operation or case.newest(report.kind)
         if known is not None:
             known.late_reports += 1
@@ -151,14 +165,28 @@ def _asked_for(case: Case, report: Report) -> Operation | None:
     return candidate if (candidate.state, report.trigger) in TRANSITIONS else None
 
 
-def _is_late(case: Case, operation: Operation | None, report: Report, *, now: datetime) -> bool:
+def _is_late(case: Case, operation: Operation | None, report: Report, *, patience: Patience, now: datetime) -> bool:
     """Tell whether a report adds nothing to what is known; with an operation's id, the id decides."""
+    if operation is not None and _repeats_start(operation, report, patience=patience, now=now):
+        return True
     if report.operation_id is None or operation is None:
         return _is_late_without_id(case, operation, report, now=now)
-    if (operation.state, report.trigger) not in TRANSITIONS:
-        return True
-    repeated = operation.state == "running" and report.trigger == "started"
-    return repeated and not _is_after(report.timestamp, operation.last_reported_at)
+    return (operation.state, report.trigger) not in TRANSITIONS
+
+
+def _repeats_start(operation: Operation, report: Report, *, patience: Patience, now: datetime) -> bool:
+    """Tell whether a report says no more than that a sync runs which does; a later one is progress.
+
+    An undated one is progress if it counts anew, or if the last word on the sync is too old for this to be its copy.
+    """
+    if (operation.state, report.trigger) != ("running", "started"):
+        return False
+    if report.timestamp is not None:
+        return not _is_after(report.timestamp, operation.last_reported_at)
+    if report.documents_processed not in (None, operation.documents_processed) or operation.deadline_at is None:
+        return False
+    # Each word on a running sync sets its deadline anew.
+    return operation.deadline_at - patience.sync_silence > now - COPY_WINDOW
 
 
 def _is_late_without_id(case: Case, operation: Operation | None, report: Report, *, now: datetime) -> bool:
@@ -183,7 +211,8 @@ def _says_the_same(connection: Connection, last: Operation, report: Report) -> b
         return False
     if isinstance(report, VerificationReport):
         return report.trigger == "failed" or connection.latest_options == report.options
-    return last.documents_processed == report.documents_processed
+    # An end without a count leaves the one that progress brought.
+    return report.documents_processed in (None, last.documents_processed)
 
 
 def _is_after(moment: datetime | None, other: datetime | None) -> bool:

@@ -48,19 +48,27 @@ Moment = Annotated[datetime, AfterValidator(_in_utc)]
 class _Report(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    connection_id: UUID
-    tenant_id: UUID
-    operation_id: UUID | None = None
+    connection_id: UUID = Field(description="As the webhook said it.")
+    tenant_id: UUID = Field(description="As the webhook said it; a connection of another tenant is not touched.")
+    operation_id: UUID | None = Field(
+        None, description="As the webhook said it; left out where nobody asked. Without it order is guessed at."
+    )
 
 
 class SyncReport(_Report):
     """How a sync goes. `timestamp` is the service's own clock; only the old dialect may leave it out."""
 
     kind: ClassVar[str] = "sync"
-    status: Literal["sync_started", "sync_completed", "sync_failed"]
-    error_message: Text | None = None
-    documents_processed: Annotated[int, Field(ge=0, le=2**63 - 1)] | None = None
-    timestamp: Moment | None
+    status: Literal["sync_started", "sync_completed", "sync_failed"] = Field(
+        description="`sync_started` again, with a later timestamp, is progress."
+    )
+    error_message: Text | None = Field(None, description="Why it failed, in words for people.")
+    documents_processed: Annotated[int, Field(ge=0, le=2**63 - 1)] | None = Field(
+        None, description="Documents done so far."
+    )
+    timestamp: Moment | None = Field(
+        description="When this happened, by the service's clock; compared with the service's other messages only."
+    )
 
     @property
     def trigger(self) -> str:
@@ -83,9 +91,13 @@ class VerificationReport(_Report):
     timestamp: ClassVar[None] = None
     documents_processed: ClassVar[None] = None
 
-    status: Literal["success", "failed"]
-    options: dict[Text, Text] | None
-    error_message: Annotated[Text | None, Field(alias="error")]
+    status: Literal["success", "failed"] = Field(description="Whether the source accepts the credentials.")
+    options: dict[Text, Text] | None = Field(
+        description="What a person may choose from, by name, each a comma-separated string; null when failed."
+    )
+    error_message: Text | None = Field(
+        alias="error", description="Why it failed, in words for people; null after a success."
+    )
 
     @property
     def trigger(self) -> str:
@@ -102,7 +114,8 @@ class VerificationReport(_Report):
 
 Report = SyncReport | VerificationReport
 
-_MODELS: dict[str, type[SyncReport | VerificationReport]] = {"sync": SyncReport, "verification": VerificationReport}
+# By the word in `type`.
+MODELS: dict[str, type[SyncReport | VerificationReport]] = {"sync": SyncReport, "verification": VerificationReport}
 _OLD_SYNC = {"started": "sync_started", "completed": "sync_completed", "failed": "sync_failed"}
 
 
@@ -140,9 +153,9 @@ def parse(body: bytes | str, *, queue: str) -> Report:
     if "type" not in decoded:
         decoded = _from_old_dialect(decoded, queue=queue)
     kind = decoded["type"]
-    model = _MODELS.get(kind) if isinstance(kind, str) else None
+    model = MODELS.get(kind) if isinstance(kind, str) else None
     if model is None:
-        raise Unacceptable("unknown_type", f"type must be one of {', '.join(_MODELS)}")
+        raise Unacceptable("unknown_type", f"type must be one of {', '.join(MODELS)}")
     try:
         return model.model_validate(decoded)
     except ValidationError as invalid:

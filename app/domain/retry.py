@@ -60,6 +60,9 @@ FAILURES: dict[Failure, tuple[Verdict, str]] = {
     Failure.CREDENTIALS_UNREACHABLE: (Verdict.RETRY, "The sealed credentials could not be read"),
 }
 
+# The failures that any request would have met.
+SAY_DOWN = frozenset(Failure) - {Failure.TLS, Failure.CREDENTIALS_GONE, Failure.CREDENTIALS_UNREACHABLE}
+
 # The answers that deserve a row of their own; all others are judged by their hundred.
 STATUSES: dict[int, tuple[Verdict, str]] = {
     400: (Verdict.FINAL, "The external service does not understand the request"),
@@ -91,12 +94,14 @@ class Outcome:
     error: str | None = None
     retry_after: timedelta | None = None
     duration: timedelta = timedelta(0)
+    # Whether it speaks of the receiver as such rather than of this one request.
+    receiver_down: bool = False
 
 
 def from_failure(failure: Failure, *, duration: timedelta = timedelta(0)) -> Outcome:
     """Judge an attempt that brought no answer."""
     verdict, words = FAILURES[failure]
-    return Outcome(verdict, error=words, duration=duration)
+    return Outcome(verdict, error=words, duration=duration, receiver_down=failure in SAY_DOWN)
 
 
 def from_status(status_code: int, *, retry_after: timedelta | None = None, duration: timedelta) -> Outcome:
@@ -110,6 +115,7 @@ def from_status(status_code: int, *, retry_after: timedelta | None = None, durat
         error=f"{words} (HTTP {status_code})",
         retry_after=retry_after,
         duration=duration,
+        receiver_down=status_code // 100 not in (1, 2, 3, 4),
     )
 
 

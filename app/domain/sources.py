@@ -7,13 +7,18 @@ from dataclasses import dataclass
 
 from app import errors
 
+# What an input takes.
+KINDS = ("text", "url", "email", "boolean")
+
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One input of a type's form."""
+    """One input of a type's form; `kind` is one of KINDS, `help` a sentence for whoever fills it in."""
 
     name: str
     label: str
+    help: str = ""
+    kind: str = "text"
     required: bool = False
     secret: bool = False
 
@@ -36,19 +41,19 @@ class SourceType:
 
 
 _API_TOKEN = (
-    Field("url", "Site URL", required=True),
-    Field("email", "Account email", required=True),
-    Field("api_token", "API token", required=True, secret=True),
+    Field("url", "Site URL", "For example https://your-company.atlassian.net", "url", required=True),
+    Field("email", "Account email", "Of the account that the token belongs to", "email", required=True),
+    Field("api_token", "API token", "Made in the account's security settings", required=True, secret=True),
 )
 _BASIC = (
-    Field("url", "Instance URL", required=True),
-    Field("username", "User name", required=True),
+    Field("url", "Instance URL", "For example https://your-company.service-now.com", "url", required=True),
+    Field("username", "User name", "Of an account that may read the tables", required=True),
     Field("password", "Password", required=True, secret=True),
 )
 _SERVICE_ACCOUNT = (
-    Field("tenant_id", "Directory (tenant) ID", required=True),
-    Field("client_id", "Application (client) ID", required=True),
-    Field("client_secret", "Client secret", required=True, secret=True),
+    Field("tenant_id", "Directory (tenant) ID", "On the app registration's overview", required=True),
+    Field("client_id", "Application (client) ID", "On the app registration's overview", required=True),
+    Field("client_secret", "Client secret", "The secret's value, not its ID", required=True, secret=True),
 )
 _OAUTH = (
     Field("access_token", "Access token", required=True, secret=True),
@@ -92,7 +97,9 @@ SEEDED = {
             "Web Search",
             "Search the public web",
             icon="websearch",
-            credential_fields=(Field("api_key", "API key", secret=True),),
+            credential_fields=(
+                Field("api_key", "API key", "Without one, the public search engine is used", secret=True),
+            ),
             needs_credentials=False,
         ),
     )
@@ -107,7 +114,7 @@ OPTIONAL = {
             "Jira",
             "Connect your Atlassian Jira projects",
             icon="jira",
-            config_fields=(Field("baseUrl", "Base URL"), Field("projectKeys", "Project keys")),
+            config_fields=(Field("baseUrl", "Base URL", kind="url"), Field("projectKeys", "Project keys")),
             credential_fields=_API_TOKEN,
             options_key="projects",
         ),
@@ -116,7 +123,7 @@ OPTIONAL = {
             "Google Drive",
             "Connect a Google Drive folder",
             icon="gdrive",
-            config_fields=(Field("folderId", "Folder ID"), Field("recursive", "With subfolders")),
+            config_fields=(Field("folderId", "Folder ID"), Field("recursive", "With subfolders", kind="boolean")),
             credential_fields=_OAUTH,
             options_key="folders",
         ),
@@ -125,7 +132,7 @@ OPTIONAL = {
             "Slack",
             "Connect your Slack channels",
             icon="slack",
-            config_fields=(Field("channelIds", "Channels"), Field("includeThreads", "With threads")),
+            config_fields=(Field("channelIds", "Channels"), Field("includeThreads", "With threads", kind="boolean")),
             credential_fields=_OAUTH,
             options_key="channels",
         ),
@@ -158,11 +165,21 @@ class Registry:
         self.creatable = {name: OPTIONAL[name] for name in turned_on}
         self._offered = SEEDED | self.creatable
 
+    @property
+    def entries(self) -> list[SourceType]:
+        """The types on offer."""
+        return list(self._offered.values())
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the types on offer."""
+        return list(self._offered)
+
     def get(self, name: str) -> SourceType:
         """Return the entry of a type on offer. Raises InvalidType."""
         entry = self._offered.get(name)
         if entry is None:
-            raise errors.InvalidType(name, allowed=list(self._offered))
+            raise errors.InvalidType(name, allowed=self.names)
         return entry
 
 

@@ -43,6 +43,13 @@ class Operation(Model):
         ),
         # The guard against two at a time.
         Index("uq_operations_open", "connection_id", "kind", unique=True, postgresql_where=_OPEN),
+        Index(
+            "uq_operations_idempotency_key",
+            "connection_id",
+            "idempotency_key",
+            unique=True,
+            postgresql_where=text("idempotency_key IS NOT NULL"),
+        ),
         Index("idx_operations_history", "connection_id", "kind", "id"),
         Index("idx_operations_due", "next_attempt_at", postgresql_where=text("state = 'pending'")),
         Index("idx_operations_deadline", "deadline_at", postgresql_where=_OPEN),
@@ -59,6 +66,7 @@ class Operation(Model):
     requested_by: Mapped[UUID | None] = mapped_column(Uuid)
     requested_email: Mapped[str | None] = mapped_column(Text)
     request_id: Mapped[str | None] = mapped_column(Text)
+    idempotency_key: Mapped[str | None] = mapped_column(Text)
     # What the webhook says beside the connection itself; of a verification nothing, for nothing of it is stored.
     request: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'::jsonb"))
     attempts: Mapped[int] = mapped_column(Integer, server_default=text("0"))

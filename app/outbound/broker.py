@@ -27,6 +27,11 @@ LONGEST_DETAIL = 500
 
 # The only bound on a publish to a frozen broker that holds (confirm timeouts alone do not): limits on the socket.
 RELIABLE = {"confirm_publish": True, "confirm_timeout": 5, "read_timeout": 8, "write_timeout": 8}
+# Of a worker's own connections: without a limit, it would wait for ever for a dead one to say that it is closed. The
+# heartbeats that have found it dead took most of the half minute in which a worker must be back.
+BOUNDED = {"read_timeout": 3, "write_timeout": 3}
+# Redis answers each command, so that a limit on its socket is all it takes.
+RELIABLE_REDIS = {"socket_connect_timeout": 4, "socket_timeout": 8}
 
 __all__ = ["BrokerError", "Connection", "DeadLetter", "Message", "Queue"]
 
@@ -158,10 +163,20 @@ def _publish_raw(producer: Producer, letter: DeadLetter, *, queue: str, headers:
     )
 
 
+def bounded_options(url: str) -> dict[str, Any]:
+    """Return the transport's options with which nothing a worker asks of its broker waits for ever."""
+    return dict(BOUNDED if url.startswith("amqp") else {})
+
+
+def reliable_options(url: str) -> dict[str, Any]:
+    """Return the transport's options with which a publish is confirmed, or fails, within a limit."""
+    return dict(RELIABLE if url.startswith("amqp") else RELIABLE_REDIS)
+
+
 @contextmanager
 def connected(url: str, *, timeout: timedelta = timedelta(seconds=4)) -> Iterator[Connection]:
     """Open a connection whose publishes are confirmed and bounded. Raises BrokerError."""
-    options = RELIABLE if url.startswith("amqp") else {}
+    options = reliable_options(url)
     with Connection(url, connect_timeout=timeout.total_seconds(), transport_options=options) as connection:
         connection.ensure_connection(max_retries=1, interval_start=0.1, reraise_as_library_errors=True)
         yield connection
@@ -225,6 +240,33 @@ class DeadLetterQueue:
             if message is None:
                 return
             yield message
+
+
+@dataclass(frozen=True, slots=True)
+class QueueFacts:
+    """A queue as the broker has it. `foreign` was declared otherwise than we do; `consumers` is unknown on Redis."""
+
+    messages: int = 0
+    consumers: int | None = None
+    foreign: bool = False
+
+
+def look_at(connection: Connection, name: str) -> QueueFacts:
+    """Return what the broker has under a queue's name, without making it; a queue that is not there is empty."""
+    counts_consumers = connection.transport.driver_type == "amqp"
+    with connection.channel() as channel:
+        try:
+            seen = channel.queue_declare(queue=name, passive=True)
+        except connection.channel_errors:
+            return QueueFacts(consumers=0 if counts_consumers else None)
+    if not counts_consumers:
+        return QueueFacts(seen.message_count)
+    with connection.channel() as channel:
+        try:
+            declare(channel, [name])
+        except connection.channel_errors:
+            return QueueFacts(seen.message_count, seen.consumer_count, foreign=True)
+    return QueueFacts(seen.message_count, seen.consumer_count)
 
 
 def answers(url: str, *, timeout: timedelta) -> bool:

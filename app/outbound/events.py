@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 import pydantic_core
@@ -19,6 +19,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from app import extensions
+from app.domain import display
 from app.domain.cases import Change
 
 log = structlog.get_logger()
@@ -36,17 +37,56 @@ KEPT_SECONDS = 24 * 3600
 _ID = re.compile(r"(\d{1,20})-(\d{1,20})", re.ASCII)
 LARGEST_HALF = 2**64 - 1
 
-# KEYS: a channel for each event. ARGV: kept events, kept seconds, then the type and the data of each.
+# KEYS: a channel for each event. ARGV: kept events, kept seconds, then type, data, place, step of each. An event that
+# tells an earlier step than the one told last at its place is left out, unless it tells an end.
 _PUBLISH = """
+local published = 0
 for i, channel in ipairs(KEYS) do
-  local type, data = ARGV[2 * i + 1], ARGV[2 * i + 2]
-  local stream = channel .. ':events'
-  local id = redis.call('XADD', stream, 'MAXLEN', '~', ARGV[1], '*', 'type', type, 'data', data)
-  redis.call('EXPIRE', stream, ARGV[2])
-  redis.call('PUBLISH', channel, cjson.encode({data = data, type = type, id = id}))
+  local type, data, place, step = unpack(ARGV, 4 * i - 1, 4 * i + 2)
+  local stream, steps = channel .. ':events', channel .. ':steps'
+  local told = place ~= '' and redis.call('HGET', steps, place)
+  if not told or step >= told or string.sub(step, -1) == '9' then
+    local id = redis.call('XADD', stream, 'MAXLEN', '~', ARGV[1], '*', 'type', type, 'data', data)
+    redis.call('EXPIRE', stream, ARGV[2])
+    redis.call('PUBLISH', channel, cjson.encode({data = data, type = type, id = id}))
+    if place ~= '' and (not told or step > told) then
+      redis.call('HSET', steps, place, step)
+      redis.call('EXPIRE', steps, ARGV[2])
+    end
+    published = published + 1
+  end
 end
-return #KEYS
+return published
 """
+
+# The order of an operation's steps; any other is its end.
+_STEPS = {"requested": 0, "delivered": 1, "started": 2, "progress": 3}
+_END = 9
+
+
+class Event(NamedTuple):
+    """What one channel is told; `step` is its order among the events of the same `place`, if it has one."""
+
+    channel: str
+    type: str
+    data: Any
+    place: str = ""
+    step: str = ""
+
+
+def event_of(change: Change) -> Event:
+    """Return the event that tells of a change.
+
+    Processes publish after they commit, so one that was held up may come when others have told what followed: its
+    place is the connection and the kind, its step the operation (their ids are ordered by time) and how far it was.
+    """
+    channel = channel_of(change.connection.organization_id)
+    operation = change.operation
+    if operation is None:
+        return Event(channel, EVENT, payload(change))
+    rank = _STEPS.get(change.action.partition(".")[2], _END)
+    place, step = f"{change.connection.id}:{operation.kind}", f"{operation.id}:{rank}"
+    return Event(channel, EVENT, payload(change), place, step)
 
 
 def channel_of(organization_id: UUID) -> str:
@@ -60,6 +100,8 @@ def payload(change: Change) -> dict[str, Any]:
     data: dict[str, Any] = {
         "connectionId": connection.id,
         "status": connection.status,
+        "display": display.of(connection, change.running),
+        "operation": display.operation(change.running),
         "change": change.action,
         "timestamp": datetime.now(UTC),
     }
@@ -70,6 +112,7 @@ def payload(change: Change) -> dict[str, Any]:
             "description": connection.description,
             "config": connection.config,
             "enabled": connection.enabled,
+            "version": connection.version,
             "deleted": connection.deleted_at is not None,
         }
     data["operationId"] = operation.id
@@ -104,15 +147,15 @@ class EventStream(ServerSentEventsBlueprint):  # type: ignore[misc]
         channel: str = "sse",
     ) -> int:
         """Publish one event to one channel. Raises redis.RedisError."""
-        return self.publish_all([(channel, type or EVENT, data)])
+        return self.publish_all([Event(channel, type or EVENT, data)])
 
-    def publish_all(self, events: Sequence[tuple[str, str, Any]]) -> int:
-        """Publish (channel, type, data) in order, in one round trip. Raises redis.RedisError."""
+    def publish_all(self, events: Sequence[Event]) -> int:
+        """Publish events in order, in one round trip; return how many were not overtaken. Raises redis.RedisError."""
         arguments: list[str | bytes | int] = [KEPT_EVENTS, KEPT_SECONDS]
-        for _, type_, data in events:
-            arguments += [type_, _to_text(data)]
+        for event in events:
+            arguments += [event.type, _to_text(event.data), event.place, event.step]
         script = self.redis.register_script(_PUBLISH)
-        return cast(int, script(keys=[channel for channel, _, _ in events], args=arguments))
+        return cast(int, script(keys=[event.channel for event in events], args=arguments))
 
     def last_id(self, channel: str) -> str:
         """Return the id of the channel's newest event, `0-0` if it has none. Raises redis.RedisError."""
@@ -159,6 +202,12 @@ def order(event_id: str) -> tuple[int, int]:
     return int(milliseconds), int(sequence)
 
 
+def stream_now(redis: Redis) -> str:
+    """Return the id that an event would get now, by Redis' own clock. Raises redis.RedisError."""
+    seconds, microseconds = redis.time()
+    return f"{seconds * 1000 + microseconds // 1000}-0"
+
+
 def parse(published: bytes) -> Message:
     """Return the event that a channel carried, in flask-sse's wire format. Raises ValueError for anything else."""
     fields = pydantic_core.from_json(published)
@@ -173,7 +222,7 @@ def publish(changes: Iterable[Change]) -> None:
 
     Pages resynchronize when they reconnect.
     """
-    events = [(channel_of(change.connection.organization_id), EVENT, payload(change)) for change in changes]
+    events = [event_of(change) for change in changes]
     if not events:
         return
     try:

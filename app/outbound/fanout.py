@@ -70,6 +70,9 @@ class Fanout:
         self._clients: dict[str, set[Client]] = defaultdict(set)
         self._lock = threading.Lock()
         self._subscribed = threading.Event()
+        # While the subscription was lost, Redis may have been away, and what was published then is nowhere.
+        self._lost = False
+        self._resumed_at = "0-0"
         self._reader: threading.Thread | None = None
 
     def join(self, channel: str) -> Client:
@@ -86,6 +89,10 @@ class Fanout:
         """Return once the subscription stands. Raises TimeoutError."""
         if not self._subscribed.wait(timeout):
             raise TimeoutError
+
+    def is_continuous_since(self, event_id: str) -> bool:
+        """Tell whether every event after this one can be had: no subscription was lost since it was published."""
+        return events.order(event_id) >= events.order(self._resumed_at)
 
     def leave(self, client: Client) -> None:
         """Remove a client."""
@@ -109,6 +116,7 @@ class Fanout:
             except RedisError as problem:
                 log.warning("sse_subscription_lost", error=type(problem).__name__, clients=len(self))
             pause = FIRST_PAUSE if self._subscribed.is_set() else min(pause * 2, LONGEST_PAUSE)
+            self._lost = True
             self._subscribed.clear()
             # Whatever was published meanwhile is missing here: everyone reconnects and replays.
             self._drop(self._everyone())
@@ -120,6 +128,8 @@ class Fanout:
             if received is None:
                 subscription.ping()
             elif received["type"] == "psubscribe":
+                if self._lost:
+                    self._resumed_at = events.stream_now(self._connect())
                 self._subscribed.set()
             elif received["type"] == "pmessage":
                 self._hand_out(received["channel"].decode(errors="replace"), received["data"])

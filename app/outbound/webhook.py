@@ -7,10 +7,11 @@ import socket
 import ssl
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import pydantic_core
 import requests
@@ -21,6 +22,7 @@ from urllib3 import exceptions as urllib3_exceptions
 from app.config import Settings
 from app.domain import retry
 from app.domain.cases import Operation
+from app.outbound import bodies
 from app.outbound.deadline import Deadline, DeadlineAdapter
 
 log = structlog.get_logger()
@@ -35,8 +37,8 @@ class Target:
     """Where webhooks go and how long one may take. `signing_secret` in the form of Standard Webhooks (whsec_…)."""
 
     url: str
-    authorization: str
-    signing_secret: str | None
+    authorization: str = field(repr=False)
+    signing_secret: str | None = field(repr=False)
     ca_file: str | None
     connect: timedelta
     read: timedelta
@@ -71,26 +73,29 @@ def body_of(operation: Operation, *, connection_type: str, sealed: Mapping[str, 
         "operation_id": operation.id,
     }
     if operation.kind == "verify":
-        seal = sealed or {}
-        return {
-            "source": "rita-chat",
-            "action": "verify_credentials",
-            **common,
-            "settings": seal.get("settings", {}),
-            "credentials": seal.get("credentials", {}),
-        }
-    return {
-        "source": "rita-data-sources",
-        "action": "data_source_sync_requested",
-        **common,
-        "connection_name": operation.request.get("connection_name"),
-        "config": operation.request.get("config", {}),
-    }
+        seal = {"settings": {}, "credentials": {}} | dict(sealed or {})
+        own = {"settings": seal["settings"], "credentials": seal["credentials"]}
+        return bodies.VerifyWebhook.model_validate(common | own).model_dump()
+    request = {"config": {}} | operation.request
+    own = {"connection_name": request["connection_name"], "config": request["config"]}
+    return bodies.SyncWebhook.model_validate(common | own).model_dump()
 
 
-def post(body: Mapping[str, Any], *, webhook_id: str, request_id: str | None, target: Target) -> retry.Outcome:
-    """Post once, without following redirects, and judge what comes back; never raises for what the network does."""
+def post(
+    body: Mapping[str, Any],
+    *,
+    webhook_id: str,
+    request_id: str | None,
+    target: Target,
+    signed_at: datetime | None = None,
+) -> retry.Outcome:
+    """Post once, without following redirects, and judge what comes back; never raises for what the network does.
+
+    `signed_at` is now, unless a receiver is to be tried with another time.
+    """
     payload = pydantic_core.to_json(body).decode()
+    now = signed_at or datetime.now(UTC)
+    headers = _headers(payload, webhook_id=webhook_id, request_id=request_id, target=target, now=now)
     started = time.monotonic()
     deadline = Deadline(target.total)
     with requests.Session() as session, deadline.running():
@@ -102,7 +107,7 @@ def post(body: Mapping[str, Any], *, webhook_id: str, request_id: str | None, ta
             answer = session.post(
                 target.url,
                 data=payload.encode(),
-                headers=_headers(payload, webhook_id=webhook_id, request_id=request_id, target=target),
+                headers=headers,
                 timeout=(target.connect.total_seconds(), target.read.total_seconds()),
                 allow_redirects=False,
                 stream=True,
@@ -121,7 +126,22 @@ def post(body: Mapping[str, Any], *, webhook_id: str, request_id: str | None, ta
         )
 
 
-def _headers(payload: str, *, webhook_id: str, request_id: str | None, target: Target) -> dict[str, str]:
+def reach(target: Target) -> retry.Failure | None:
+    """Connect to the receiver, with TLS where it has that, and send nothing; return why not, or None."""
+    parts = urlsplit(target.url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    timeout = target.connect.total_seconds()
+    try:
+        with socket.create_connection((parts.hostname, port), timeout=timeout) as opened:
+            if parts.scheme == "https":
+                context = ssl.create_default_context(cafile=target.ca_file)
+                context.wrap_socket(opened, server_hostname=parts.hostname).close()
+    except (OSError, UnicodeError) as problem:
+        return _classify(problem)
+    return None
+
+
+def _headers(payload: str, *, webhook_id: str, request_id: str | None, target: Target, now: datetime) -> dict[str, str]:
     headers = {
         "Authorization": target.authorization,
         "Content-Type": "application/json",
@@ -133,7 +153,6 @@ def _headers(payload: str, *, webhook_id: str, request_id: str | None, target: T
         headers["X-Request-ID"] = request_id
     if target.signing_secret:
         # Standard Webhooks 1.0: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
-        now = datetime.now(UTC)
         headers["webhook-id"] = webhook_id
         headers["webhook-timestamp"] = str(int(now.timestamp()))
         headers["webhook-signature"] = Webhook(target.signing_secret).sign(webhook_id, now, payload)

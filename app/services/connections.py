@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -17,6 +17,9 @@ from app.domain.cases import Case, Change, Connection
 from app.services import ledger, organizations
 
 COLUMNS = ledger.CONNECTIONS.c
+
+# Tells whether a change may be made to a connection of this version; None where the caller does not mind.
+Expected = Callable[[str], bool] | None
 
 # What `?status=` may name: the stored values, and what a person would call a connection that is idle.
 STATUS_FILTERS: dict[str, ColumnElement[bool]] = {
@@ -67,11 +70,17 @@ def seed(session: Session, organization_id: UUID, *, actor: Actor, now: datetime
 
 
 def configure(
-    session: Session, where: ColumnElement[bool], *, fields: Mapping[str, Any], actor: Actor, now: datetime
+    session: Session,
+    where: ColumnElement[bool],
+    *,
+    fields: Mapping[str, Any],
+    expected: Expected = None,
+    actor: Actor,
+    now: datetime,
 ) -> tuple[Case, list[Change]]:
-    """Set any of `name`, `description`, `config` and `enabled`. Raises NotFound."""
+    """Set any of `name`, `description`, `config` and `enabled`. Raises NotFound, ChangedMeanwhile."""
     case = ledger.one(session, where)
-    return case, _configure(session, case, fields=fields, actor=actor, now=now)
+    return case, _configure(session, case, fields=fields, expected=expected, actor=actor, now=now)
 
 
 def configure_type(
@@ -80,10 +89,14 @@ def configure_type(
     entry: sources.SourceType,
     *,
     fields: Mapping[str, Any],
+    expected: Expected = None,
     actor: Actor,
     now: datetime,
 ) -> tuple[Case, list[Change]]:
-    """Configure the organization's connection of a type, which is created (or restored) if there is none."""
+    """Configure the organization's connection of a type, which is created (or restored) if there is none.
+
+    Raises ChangedMeanwhile.
+    """
     where = of_organization(organization_id) & (COLUMNS.type == entry.name)
     case = next(iter(ledger.read(session, where, lock=True).values()), None)
     created: list[Change] = []
@@ -93,7 +106,7 @@ def configure_type(
         except errors.AlreadyExists:
             # Another request made it between the look and the insert.
             case = ledger.one(session, where)
-    return case, created + _configure(session, case, fields=fields, actor=actor, now=now)
+    return case, created + _configure(session, case, fields=fields, expected=expected, actor=actor, now=now)
 
 
 def create(
@@ -140,7 +153,14 @@ def delete(
     return case, abandoned, ledger.write(session, [case], actor=actor, now=now)
 
 
-def _configure(session: Session, case: Case, *, fields: Mapping[str, Any], actor: Actor, now: datetime) -> list[Change]:
+def _configure(
+    session: Session, case: Case, *, fields: Mapping[str, Any], expected: Expected, actor: Actor, now: datetime
+) -> list[Change]:
+    if expected is not None and not expected(case.connection.version):
+        raise errors.ChangedMeanwhile(
+            "Somebody else has changed this data source; read it again and repeat your change",
+            version=case.connection.version,
+        )
     _set(case, fields=fields, actor=actor, now=now)
     return ledger.write(session, [case], actor=actor, now=now)
 

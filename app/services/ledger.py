@@ -44,12 +44,19 @@ CONNECTIONS = cast(Table, models.DataSourceConnection.__table__)
 OPERATIONS = cast(Table, models.Operation.__table__)
 AUDIT = cast(Table, models.AuditLog.__table__)
 
+# A function of one parameter, so that the statement is compiled once: `VALUES` would be compiled anew each time.
+KINDS = (
+    func.unnest(literal(["verify", "sync"], ARRAY(Text)))
+    .table_valued(column("kind", Text), name="kinds")
+    .render_derived()
+)
+
 CONNECTION_COLUMNS = [CONNECTIONS.c[name] for name in NAMES[Connection]]
 OPERATION_COLUMNS = [OPERATIONS.c[name] for name in NAMES[Operation]]
 
 
 # Statements are put together once: building and compiling one of thirty columns takes longer than running it.
-_IDS, _NAMED, _KINDS = bindparam("ids", type_=ARRAY(Uuid)), bindparam("named", type_=ARRAY(Uuid)), ["verify", "sync"]
+_IDS, _NAMED = bindparam("ids", type_=ARRAY(Uuid)), bindparam("named", type_=ARRAY(Uuid))
 _THEIRS = OPERATIONS.c.connection_id == any_(_IDS)
 _CONNECTIONS = select(*CONNECTION_COLUMNS).where(CONNECTIONS.c.deleted_at.is_(None))
 # The open ones are few however long the history. An array leaves the statement as it is; `IN` would be put in anew.
@@ -64,16 +71,15 @@ _OPEN_OR_NAMED = select(*OPERATION_COLUMNS).where(
 def _last_finished() -> Select[Any]:
     """Return the query of each connection's last finished operation of each kind, an index look-up for each."""
     ids = func.unnest(_IDS).table_valued(column("id", Uuid), name="ids").render_derived()
-    kinds = func.unnest(literal(_KINDS, ARRAY(Text))).table_valued(column("kind", Text), name="kinds").render_derived()
     last = (
         select(*OPERATION_COLUMNS)
-        .where(OPERATIONS.c.connection_id == ids.c.id, OPERATIONS.c.kind == kinds.c.kind)
+        .where(OPERATIONS.c.connection_id == ids.c.id, OPERATIONS.c.kind == KINDS.c.kind)
         .where(OPERATIONS.c.finished_at.is_not(None))
         .order_by(OPERATIONS.c.id.desc())
         .limit(1)
         .lateral("last")
     )
-    return select(last).select_from(ids.join(kinds, true()).join(last, true()))
+    return select(last).select_from(ids.join(KINDS, true()).join(last, true()))
 
 
 _LAST_FINISHED = _last_finished()
@@ -160,7 +166,7 @@ def write(session: Session, cases: Iterable[Case], *, actor: Actor, now: datetim
 
 
 # Steps on the way that change no status and no setting: pushed to browsers, counted on the operation, not audited.
-_UNAUDITED = {"verify.delivered", "sync.delivered", "sync.progress"}
+_UNAUDITED = {"verify.delivered", "sync.delivered", "verify.delayed", "sync.delayed", "sync.progress"}
 
 
 def _is_audited(change: Change) -> bool:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import any_, literal, or_, select, update
+from sqlalchemy import ColumnElement, any_, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 from sqlalchemy.types import Uuid
@@ -19,7 +19,7 @@ from app import errors
 from app.domain import lifecycle, retry, sources
 from app.domain.actors import SYSTEM, Actor
 from app.domain.cases import OPEN, Case, Change, Connection, Operation
-from app.services import ledger
+from app.services import history, ledger
 from app.services.connections import COLUMNS
 
 OPERATIONS = ledger.OPERATIONS.c
@@ -30,6 +30,8 @@ PRESS_HINT = timedelta(seconds=1)
 DISPATCH_HINT = timedelta(seconds=10)
 # A claim outlives the POST by this much, for the look-up of a name has no limit of its own.
 CLAIM_MARGIN = timedelta(seconds=20)
+# What a person reads of an operation that waits for the receiver itself.
+PARKED = "The external service does not answer at present; the request waits for it"
 # One sweep takes this many; the next follows at once if there are more.
 SWEEP = 500
 
@@ -77,14 +79,24 @@ def open_verify(
 
 
 def open_sync(
-    session: Session, connection_id: UUID, *, force: bool, patience: lifecycle.Patience, actor: Actor, now: datetime
+    session: Session,
+    connection_id: UUID,
+    *,
+    force: bool,
+    idempotency_key: str | None = None,
+    patience: lifecycle.Patience,
+    actor: Actor,
+    now: datetime,
 ) -> Opened:
-    """Open a sync; with `force` in place of whatever runs.
+    """Open a sync; with `force` in place of whatever runs. A key that has opened one before returns that one.
 
     Raises NotFound, ConnectionDisabled, NotConfigured, VerificationInProgress, SyncInProgress.
     """
     found = ledger.one(session, COLUMNS.id == connection_id)
     connection = found.connection
+    # Looked for under the connection's lock, so that of two alike the second finds what the first has made.
+    if idempotency_key and (known := history.by_key(session, connection_id, idempotency_key)):
+        return Opened(connection, known, replaced=[], changes=[])
     if not connection.enabled:
         raise errors.ConnectionDisabled("This data source is disabled; enable it first")
     if sources.needs_credentials(connection.type) and not _was_verified(connection):
@@ -92,6 +104,7 @@ def open_sync(
     if not force:
         _refuse_while_running(found)
     operation = _new(found, "sync", uuid7(), deadline=now + patience.sync_delivery, actor=actor, now=now)
+    operation.idempotency_key = idempotency_key
     operation.request = {"connection_name": connection.name, "config": connection.config}
     return _open(session, found, operation, actor=actor, now=now)
 
@@ -103,13 +116,7 @@ def claim(session: Session, operation_id: UUID, *, lease: timedelta, now: dateti
     """
     claimed = (
         update(ledger.OPERATIONS)
-        .where(
-            OPERATIONS.id == operation_id,
-            OPERATIONS.state == "pending",
-            OPERATIONS.next_attempt_at <= now,
-            OPERATIONS.deadline_at > now,
-            or_(OPERATIONS.claimed_until.is_(None), OPERATIONS.claimed_until < now),
-        )
+        .where(OPERATIONS.id == operation_id, OPERATIONS.deadline_at > now, *_due(now))
         .values(attempts=OPERATIONS.attempts + 1, claimed_until=now + lease + CLAIM_MARGIN)
         .returning(*ledger.OPERATION_COLUMNS)
     )
@@ -119,6 +126,12 @@ def claim(session: Session, operation_id: UUID, *, lease: timedelta, now: dateti
     operation = Operation(*row)
     connection_type = session.scalar(select(COLUMNS.type).where(COLUMNS.id == operation.connection_id))
     return Claim(operation, connection_type or "")
+
+
+def park(session: Session, operation_id: UUID, *, until: datetime, now: datetime) -> None:
+    """Let a due operation wait for the receiver, without spending an attempt."""
+    parked = update(ledger.OPERATIONS).where(OPERATIONS.id == operation_id, *_due(now))
+    session.execute(parked.values(next_attempt_at=until, queued_until=None, last_attempt_error=PARKED))
 
 
 def record_attempt(
@@ -148,7 +161,7 @@ def record_attempt(
         luck = random.random()  # noqa: S311 - it spreads load, it guards nothing
         wait = retry.wait_after(operation.attempts, waits=waits, luck=luck, retry_after=outcome.retry_after)
     if wait is not None and known.state == "pending":
-        known.next_attempt_at = now + wait
+        lifecycle.delayed(found, known, until=now + wait)
     elif wait is None:
         lifecycle.gave_up(found, known, error=_told(outcome, attempts=operation.attempts), now=now)
     return known, ledger.write(session, [found], actor=SYSTEM, now=now)
@@ -161,12 +174,7 @@ def take_due(session: Session, *, now: datetime) -> list[UUID]:
     """
     due = (
         select(OPERATIONS.id)
-        .where(
-            OPERATIONS.state == "pending",
-            OPERATIONS.next_attempt_at <= now,
-            or_(OPERATIONS.queued_until.is_(None), OPERATIONS.queued_until <= now),
-            or_(OPERATIONS.claimed_until.is_(None), OPERATIONS.claimed_until < now),
-        )
+        .where(*_due(now), or_(OPERATIONS.queued_until.is_(None), OPERATIONS.queued_until <= now))
         .order_by(OPERATIONS.next_attempt_at)
         .limit(SWEEP)
         .with_for_update(skip_locked=True)
@@ -205,6 +213,35 @@ def expire(session: Session, connection_ids: Sequence[UUID], *, now: datetime) -
             if operation.deadline_at is not None and operation.deadline_at <= now and not held:
                 lifecycle.expire(found, operation, now=now)
     return ledger.write(session, cases.values(), actor=SYSTEM, now=now)
+
+
+def hasten(session: Session, operation_id: UUID, *, now: datetime) -> None:
+    """Make a pending operation's attempt due now. Raises NotFound, OperationEnded for one that waits for none."""
+    known = history.operation(session, operation_id)
+    if known.state != "pending":
+        raise errors.OperationEnded(
+            f"This operation is {known.state}: no delivery is due", operation={"id": known.id, "state": known.state}
+        )
+    hastened = update(ledger.OPERATIONS).where(OPERATIONS.id == operation_id, OPERATIONS.state == "pending")
+    session.execute(hastened.values(next_attempt_at=now, queued_until=now + PRESS_HINT))
+
+
+def end(session: Session, operation_id: UUID, *, actor: Actor, now: datetime) -> tuple[Operation, list[Change]]:
+    """End an open operation for a person who has given up on it. Raises NotFound, OperationEnded."""
+    connection_id = history.operation(session, operation_id).connection_id
+    found = ledger.one(session, COLUMNS.id == connection_id, named=[operation_id])
+    operation = found.operations[operation_id]
+    if not lifecycle.end(found, operation, by=actor.email or "an operator", now=now):
+        raise errors.OperationEnded(
+            "This operation has ended already", operation={"id": operation.id, "state": operation.state}
+        )
+    return operation, ledger.write(session, [found], actor=actor, now=now)
+
+
+def _due(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    """Return what makes an attempt due: the operation waits for one, its time has come, and no worker holds it."""
+    free = or_(OPERATIONS.claimed_until.is_(None), OPERATIONS.claimed_until < now)
+    return OPERATIONS.state == "pending", OPERATIONS.next_attempt_at <= now, free
 
 
 def _refuse_while_running(found: Case) -> None:

@@ -121,18 +121,18 @@ class Rows:
     """What the database holds, seen as its superuser sees it: past row-level security."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self.url = url
 
     def __call__(self, query: str, *values: Any) -> list[dict[str, Any]]:
         with (
-            closing(psycopg2.connect(self._url)) as connection,
+            closing(psycopg2.connect(self.url)) as connection,
             connection.cursor(cursor_factory=RealDictCursor) as cursor,
         ):
             cursor.execute(query, values)
             return [dict(row) for row in cursor.fetchall()]
 
     def change(self, statement: str, *values: Any) -> None:
-        with closing(psycopg2.connect(self._url)) as connection, connection, connection.cursor() as cursor:
+        with closing(psycopg2.connect(self.url)) as connection, connection, connection.cursor() as cursor:
             cursor.execute(statement, values)
 
     def operation(self, connection_id: str, kind: str) -> dict[str, Any]:

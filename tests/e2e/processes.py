@@ -57,8 +57,12 @@ def environment(
         "SEAL_KEYS": Fernet.generate_key().decode(),
         "VERIFY_RETRY_SECONDS": "0.3,0.3,0.3",
         "SYNC_RETRY_SECONDS": "0.3,0.3,0.3",
+        "WEBHOOK_FAILURES_TO_PARK": "1000000",
         "DISPATCH_INTERVAL_SECONDS": "0.2",
         "EXPIRY_INTERVAL_SECONDS": "0.5",
+        "VERIFY_RATE_LIMIT": "10000/second",
+        "SYNC_RATE_LIMIT": "10000/second",
+        "TICKET_RATE_LIMIT": "10000/second",
     } | changes
 
 

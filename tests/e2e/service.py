@@ -88,6 +88,13 @@ class Service:
             except amqp.NotFound:
                 return 0
 
+    def exists(self) -> bool:
+        with channel(self.url) as opened:
+            try:
+                return bool(opened.queue_declare(self.queue, passive=True).queue)
+            except amqp.NotFound:
+                return False
+
     def consumers(self, queue: str | None = None) -> int:
         with channel(self.url) as opened:
             return int(opened.queue_declare(queue or self.queue, passive=True).consumer_count)

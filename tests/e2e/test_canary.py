@@ -13,6 +13,7 @@ from uuid import uuid4
 import amqp
 import pytest
 import requests
+from celery import Celery
 from redis import Redis
 
 from tests.e2e.browser import Person
@@ -20,6 +21,7 @@ from tests.e2e.conftest import Rows
 from tests.e2e.processes import FLOWER_AUTH, Processes
 from tests.e2e.service import QUEUES, Service, body_of, channel
 from tests.factories import a_sync_message, a_verification_message
+from tests.places import of_database, of_redis
 from tests.receiver import Behaviour, Receiver, answer
 from tests.waiting import eventually
 
@@ -50,29 +52,6 @@ def tap(rita: Processes) -> Iterator[Tap]:
         yield Tap(opened)
 
 
-def of_redis(redis: Redis) -> dict[str, str]:
-    """Return every value of every type, as text."""
-    readers = {
-        b"string": redis.get,
-        b"hash": redis.hgetall,
-        b"list": lambda key: redis.lrange(key, 0, -1),
-        b"set": redis.smembers,
-        b"zset": lambda key: redis.zrange(key, 0, -1),
-        b"stream": redis.xrange,
-    }
-    return {key.decode(): repr(readers[redis.type(key)](key)) for key in redis.scan_iter()}
-
-
-def of_database(rows: Rows) -> list[str]:
-    """Return every row of every table as text, all its columns in it."""
-    tables = rows("SELECT quote_ident(tablename) AS name FROM pg_tables WHERE schemaname = 'public'")
-    return [
-        row["text"]
-        for table in tables
-        for row in rows(f"SELECT t::text AS text FROM {table['name']} t")  # noqa: S608 - names from the catalogue
-    ]
-
-
 def of_flower(rita: Processes) -> dict[str, str]:
     """Return every page and answer that could show a task."""
     with requests.Session() as session:
@@ -81,6 +60,13 @@ def of_flower(rita: Processes) -> dict[str, str]:
         ours = [task_id for task_id, task in tasks.items() if not str(task["name"]).startswith("housekeeping")]
         paths = ["/", "/tasks", "/api/workers", "/api/tasks?limit=1000", *(f"/task/{task_id}" for task_id in ours)]
         return {path: session.get(rita.flower_url + path, timeout=30).text for path in paths}
+
+
+def of_workers(rita: Processes) -> dict[str, str]:
+    """Return what the workers say of the tasks that they run, hold and know, as `celery inspect` asks them."""
+    with Celery(broker=rita.environ["RABBITMQ_URL"], set_as_current=False) as asking:
+        inspect = asking.control.inspect(timeout=1.5)
+        return {what: repr(getattr(inspect, what)()) for what in ("active", "reserved", "scheduled")}
 
 
 def press(person: Person, type_name: str) -> dict[str, Any]:
@@ -96,7 +82,7 @@ def status_of(person: Person, type_name: str) -> Any:
 
 def answer_after(event: threading.Event) -> Behaviour:
     def behave(handler: BaseHTTPRequestHandler) -> None:
-        event.wait(10)
+        event.wait(30)
         answer(200)(handler)
 
     return behave
@@ -118,6 +104,7 @@ def test_a_credential_is_found_nowhere_but_at_the_external_service(
         press(ada, "sharepoint")
         eventually(lambda: external.received)
         while_parked = of_redis(own_redis)
+        while_posted = of_workers(rita)
         looked_into.set()
         succeeds = press(ada, "confluence")
         eventually(lambda: len(external.received) == 2)
@@ -146,12 +133,14 @@ def test_a_credential_is_found_nowhere_but_at_the_external_service(
     places = {
         "redis while parked": list(while_parked.values()),
         "redis": list(after.values()),
-        "database": of_database(rows),
+        "database": [text for texts in of_database(rows.url).values() for text in texts],
         "broker": tap.tapped + [repr(body_of(message)) for queue in QUEUES for message in service.look(queue)],
         "events": [repr(event) for event in seen.events],
         "flower": list(pages.values()),
+        "workers": list(while_posted.values()),
         "logs": rita.all_logs().splitlines(),
     }
+    assert "webhooks.deliver" in while_posted["active"]
     assert all(places.values()), "every place was looked into"
     assert [(place, text) for place, texts in places.items() for text in texts if in_clear_or_encoded(text)] == []
 

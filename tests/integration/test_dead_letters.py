@@ -75,6 +75,22 @@ def taken(url: str, queue: str) -> list[Any]:
     return messages
 
 
+def test_one_letter_is_shown_whole_by_its_place(operator: FlaskCliRunner, broker_url: str) -> None:
+    long = b"x" * 5_000
+    bury_reliably(broker_url, [a_letter(b"first", queue="a"), a_letter(long, queue="b", reason="wrong_shape")])
+
+    shown, beyond = (
+        operator.invoke(args=["dead-letters", "show", "2"]),
+        operator.invoke(args=["dead-letters", "show", "3"]),
+    )
+
+    assert shown.exit_code == 0
+    assert long.decode() in shown.output
+    assert "wrong_shape" in shown.output
+    assert (beyond.exit_code, beyond.output) == (1, "Error: There are 2 dead letters\n")
+    assert len(look(broker_url)) == 2
+
+
 def raw(body: str | bytes) -> bytes:
     return body.encode() if isinstance(body, str) else bytes(body)
 

@@ -165,13 +165,80 @@ def test_a_tenant_cannot_remove_from_its_own_trail(house: House) -> None:
         "ALTER TABLE data_source_connections DISABLE ROW LEVEL SECURITY",
         "DROP POLICY data_source_connections_of_tenant ON data_source_connections",
         "CREATE TABLE public.copies AS SELECT 1",
+        "CREATE VIEW public.look AS SELECT 1",
         "SELECT * FROM alembic_version",
+        "TRUNCATE data_source_connections CASCADE",
+        "DROP TABLE audit_logs",
+        "DROP SCHEMA public CASCADE",
+        "ALTER TABLE operations OWNER TO CURRENT_USER",
+        "ALTER TABLE operations DISABLE TRIGGER ALL",
+        "ALTER TABLE operations DROP COLUMN error",
+        "CREATE POLICY all_of_it ON operations USING (true)",
+        "CREATE OR REPLACE FUNCTION current_organization_ids() RETURNS uuid[] LANGUAGE sql AS 'SELECT NULL::uuid[]'",
+        "ALTER ROLE CURRENT_USER BYPASSRLS",
+        "ALTER ROLE CURRENT_USER SUPERUSER",
+        "CREATE ROLE another",
+        "SET SESSION AUTHORIZATION %(owner)s",
+        "SET ROLE %(owner)s",
+        "SET session_replication_role = 'replica'",
+        "COPY operations TO PROGRAM 'cat'",
+        "SELECT pg_read_file('/etc/passwd')",
     ],
 )
 @pytest.mark.parametrize("system", [False, True])
 def test_the_applications_role_may_not(house: House, statement: str, *, system: bool) -> None:
+    owner = make_url(house.app.extensions["settings"].owner_database_url).username
+
     with house.session(house.ada.organization_id, system=system) as cursor, pytest.raises(InsufficientPrivilege):
-        cursor.execute(statement)
+        cursor.execute(statement, {"owner": owner})
+
+
+def test_turning_row_security_off_shows_an_error_and_no_row(house: House) -> None:
+    with house.session(house.ada.organization_id) as cursor:
+        cursor.execute("SET LOCAL row_security = off")
+
+        with pytest.raises(InsufficientPrivilege, match="row-level security"):
+            cursor.execute("SELECT * FROM operations")
+
+
+# What the catalogue holds of each table, view and the like that a query could name.
+CATALOGUE = """
+SELECT c.relname AS name, c.relkind AS kind, c.relrowsecurity AND c.relforcerowsecurity AS forced,
+       has_table_privilege(%(role)s, c.oid, 'SELECT') AS seen,
+       has_table_privilege(%(role)s, c.oid, 'TRUNCATE, REFERENCES, TRIGGER') AS too_much
+FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+"""
+
+
+def test_whatever_the_applications_role_may_read_keeps_organizations_apart(house: House) -> None:
+    role = make_url(house.url).username
+    with house.session() as cursor:
+        cursor.execute(CATALOGUE, {"role": role})
+        found = cursor.fetchall()
+        readable = {row["name"] for row in found if row["seen"]}
+        for name in readable:
+            cursor.execute(f"SELECT count(*) AS rows FROM {name}")  # noqa: S608 - names from the catalogue
+            assert cursor.fetchone()["rows"] == 0, name
+        cursor.execute("SELECT tablename, qual, with_check FROM pg_policies WHERE schemaname = 'public'")
+        policies = cursor.fetchall()
+
+    # A new table is added here once its own attacks are among those above.
+    assert readable == set(TABLES)
+    assert [row["name"] for row in found if row["seen"] and not (row["forced"] and row["kind"] == "r")] == []
+    assert [row["name"] for row in found if row["too_much"]] == []
+    asked = [f"{policy['qual']} {policy['with_check']}" for policy in policies]
+    assert [text for text in asked if not ("current_organization_ids" in text or "is_system_scope" in text)] == []
+
+
+def test_no_function_lends_its_owners_rights(house: House) -> None:
+    with house.session() as cursor:
+        cursor.execute(
+            "SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prosecdef"
+            " UNION SELECT datname FROM pg_database WHERE datname = current_database()"
+            " AND has_database_privilege(current_user, datname, 'CREATE')"
+        )
+
+        assert cursor.fetchall() == []
 
 
 def test_an_operation_cannot_belong_to_another_organization_than_its_connection(house: House) -> None:

@@ -120,6 +120,26 @@ def test_an_empty_value_is_a_missing_one(environment: pytest.MonkeyPatch) -> Non
         ("VERIFY_DEADLINE_SECONDS", "inf"),
         ("SYNC_SILENCE_DEADLINE_SECONDS", "1e20"),
         ("DISPATCH_INTERVAL_SECONDS", "hidden-word"),
+        ("VERIFY_RATE_LIMIT", "hidden-word"),
+        ("SYNC_RATE_LIMIT", "30"),
+        ("SYNC_RATE_LIMIT", "0/minute"),
+        ("SYNC_RATE_LIMIT", "-1/minute"),
+        ("SYNC_RATE_LIMIT", "10001/minute"),
+        ("SYNC_RATE_LIMIT", "1/2days"),
+        ("TICKET_RATE_LIMIT", "1/minute;1/hour"),
+        ("TICKET_RATE_LIMIT", "5/fortnight"),
+        ("CORS_ORIGINS", "*"),
+        ("CORS_ORIGINS", "https://*.hidden-word.org"),
+        ("CORS_ORIGINS", "http://hidden-word.example.org"),
+        ("CORS_ORIGINS", "https://hidden-word.example.org/"),
+        ("CORS_ORIGINS", "https://hidden-word.example.org/path"),
+        ("CORS_ORIGINS", "https://hidden-word.example.org?x"),
+        ("CORS_ORIGINS", "https://hidden-word.example.org#x"),
+        ("CORS_ORIGINS", "https://ada:hidden-word@example.org"),
+        ("CORS_ORIGINS", "https://hidden-word.example.org:443"),
+        ("CORS_ORIGINS", "https://example.org,hidden-word"),
+        ("CORS_ORIGINS", "https://hidden-word$.example.org"),
+        ("CORS_ORIGINS", "null"),
     ],
 )
 def test_an_unsafe_setting_stops_the_start_and_is_named_without_its_value(
@@ -237,3 +257,32 @@ def test_a_verifications_attempts_fit_into_its_deadline() -> None:
     waits = sum(settings.verify_retry_seconds, timedelta(0)) * 1.1
     posts = settings.webhook_total_seconds * (len(settings.verify_retry_seconds) + 1)
     assert settings.patience.verify > waits + posts
+
+
+@pytest.mark.parametrize("value", ["30/minute", "5 per 10 seconds", "5/10seconds", "1/day", "10000/second"])
+def test_a_rate_limit_is_one_number_in_one_time(environment: pytest.MonkeyPatch, value: str) -> None:
+    environment.setenv("VERIFY_RATE_LIMIT", value)
+
+    assert Settings.from_environment().verify_rate_limit == value
+
+
+@pytest.mark.parametrize("value", ["off", "OFF", " off "])
+def test_a_rate_limit_may_be_off(environment: pytest.MonkeyPatch, value: str) -> None:
+    environment.setenv("SYNC_RATE_LIMIT", value)
+
+    assert Settings.from_environment().sync_rate_limit == "off"
+
+
+@pytest.mark.usefixtures("environment")
+def test_unless_told_otherwise_requests_are_limited_and_no_other_origin_may_call() -> None:
+    settings = Settings.from_environment()
+
+    assert "off" not in (settings.verify_rate_limit, settings.sync_rate_limit, settings.ticket_rate_limit)
+    assert settings.cors_origins == ()
+
+
+def test_origins_are_kept_as_a_browser_writes_them(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("CORS_ORIGINS", "https://App.Example.org, http://localhost:3000,http://[::1]:3000")
+
+    expected = ("https://app.example.org", "http://localhost:3000", "http://[::1]:3000")
+    assert Settings.from_environment().cors_origins == expected

@@ -111,6 +111,7 @@ def test_patch_sets_what_was_sent_and_nothing_else(web: Flask, sent: dict[str, A
     assert answer.status_code == 200
     after = dict(answer.json["data"])
     assert after.pop("updated_at") >= before.pop("updated_at")
+    assert (after.pop("version") != before.pop("version")) is bool(expected)
     assert after == before | expected
     assert ada.get(path).json == answer.json
 

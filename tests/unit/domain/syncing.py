@@ -1,4 +1,4 @@
-"""A connection in the middle of a sync, and a message applied to it at noon."""
+"""A connection in the middle of an operation, and a message applied to it a little later."""
 
 from __future__ import annotations
 
@@ -12,13 +12,29 @@ from app.domain.cases import Case, Operation
 from tests.factories import NOON, PATIENCE, a_case, a_connection, a_report, an_operation
 
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
+LATER = NOON + 5 * MINUTE
 
 
-def apply(case: Case, message: dict[str, Any], *, now: datetime = NOON) -> bool:
+def apply(case: Case, message: dict[str, Any], *, now: datetime = LATER) -> bool:
     return lifecycle.apply(case, a_report(message), fresh_id=uuid7(), patience=PATIENCE, now=now)
 
 
-def a_syncing_case(**fields: Any) -> tuple[Case, Operation]:
-    connection = a_connection(status="syncing")
+def a_case_with(**fields: Any) -> tuple[Case, Operation]:
+    """Return a connection with one operation, a delivered sync unless the operation's fields say otherwise."""
+    connection = a_connection()
     operation = an_operation(connection, **fields)
+    if operation.is_open:
+        connection.status = "syncing" if operation.kind == "sync" else "verifying"
     return a_case(connection, operation), operation
+
+
+def a_syncing_case(**fields: Any) -> Case:
+    """Return a connection of these fields whose sync was delivered."""
+    connection = a_connection(status="syncing", **fields)
+    return a_case(connection, an_operation(connection))
+
+
+def a_verifying_case(**fields: Any) -> Case:
+    """Return a connection of these fields whose verification was delivered."""
+    connection = a_connection(status="verifying", **fields)
+    return a_case(connection, an_operation(connection, kind="verify"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,14 +11,14 @@ import pytest
 from app.domain import lifecycle
 from app.domain.cases import Connection
 from tests.factories import (
-    NOON,
+    PATIENCE,
     a_case,
     a_connection,
     a_sync_message,
     a_verification_message,
     an_operation,
 )
-from tests.unit.domain.syncing import MINUTE, SECOND, a_syncing_case, apply
+from tests.unit.domain.syncing import LATER, MINUTE, SECOND, a_case_with, apply
 
 
 def undated(connection: Connection, status: str, **fields: Any) -> dict[str, Any]:
@@ -29,36 +30,81 @@ def undated(connection: Connection, status: str, **fields: Any) -> dict[str, Any
 
 @pytest.mark.parametrize("said", [{}, {"documents_processed": 7}])
 def test_an_undated_end_that_says_the_same_again_soon_is_a_copy(said: dict[str, Any]) -> None:
-    case, operation = a_syncing_case()
+    case, operation = a_case_with()
     message = undated(case.connection, "completed", **said)
     apply(case, message)
 
-    applied = apply(case, message, now=NOON + lifecycle.COPY_WINDOW - SECOND)
+    applied = apply(case, message, now=LATER + lifecycle.COPY_WINDOW - SECOND)
 
     assert not applied
     assert operation.late_reports == 1
 
 
+def test_an_undated_end_without_a_count_is_a_copy_although_progress_had_counted() -> None:
+    case, operation = a_case_with()
+    connection = case.connection
+    apply(case, undated(connection, "started", documents_processed=7))
+    apply(case, undated(connection, "failed", error="disk full"))
+
+    applied = apply(case, undated(connection, "failed", error="disk full"), now=LATER + SECOND)
+
+    assert not applied
+    assert list(case.operations) == [operation.id]
+
+
+@pytest.mark.parametrize("echo", ["with id", "without id"])
+@pytest.mark.parametrize("said", [{}, {"documents_processed": 7}])
+def test_an_undated_start_that_says_the_same_again_soon_is_a_copy(said: dict[str, Any], echo: str) -> None:
+    case, operation = a_case_with()
+    named = {"operation_id": operation.id} if echo == "with id" else {}
+    message = undated(case.connection, "started", **said, **named)
+    apply(case, message)
+    deadline = operation.deadline_at
+
+    applied = apply(case, message, now=LATER + lifecycle.COPY_WINDOW - SECOND)
+
+    assert not applied
+    assert operation.deadline_at == deadline
+    assert [change.action for change in case.changes] == ["sync.started"]
+
+
+@pytest.mark.parametrize(
+    ("said", "pause"),
+    [({"documents_processed": 8}, SECOND), ({}, lifecycle.COPY_WINDOW)],
+    ids=["another count", "after the window"],
+)
+def test_an_undated_start_that_is_no_copy_is_progress(said: dict[str, Any], pause: timedelta) -> None:
+    case, operation = a_case_with()
+    message = undated(case.connection, "started", documents_processed=7)
+    apply(case, message)
+
+    applied = apply(case, message | said, now=LATER + pause)
+
+    assert applied
+    assert operation.deadline_at == LATER + pause + PATIENCE.sync_silence
+    assert [change.action for change in case.changes] == ["sync.started", "sync.progress"]
+
+
 def test_an_undated_end_that_says_the_same_after_the_window_is_another_sync() -> None:
-    case, _ = a_syncing_case()
+    case, _ = a_case_with()
     message = undated(case.connection, "completed")
     apply(case, message)
 
-    applied = apply(case, message, now=NOON + lifecycle.COPY_WINDOW)
+    applied = apply(case, message, now=LATER + lifecycle.COPY_WINDOW)
 
     assert applied
     assert len(case.operations) == 2
-    assert case.connection.last_sync_at == NOON + lifecycle.COPY_WINDOW
+    assert case.connection.last_sync_at == LATER + lifecycle.COPY_WINDOW
 
 
 @pytest.mark.parametrize(
     "other", [{"documents_processed": 8}, {"status": "failed"}, {"status": "failed", "error": "disk full"}]
 )
 def test_an_undated_end_that_says_something_else_is_no_copy(other: dict[str, Any]) -> None:
-    case, _ = a_syncing_case()
+    case, _ = a_case_with()
     apply(case, undated(case.connection, "completed", documents_processed=7))
 
-    applied = apply(case, undated(case.connection, "completed", documents_processed=7) | other, now=NOON + SECOND)
+    applied = apply(case, undated(case.connection, "completed", documents_processed=7) | other, now=LATER + SECOND)
 
     assert applied
     assert len(case.operations) == 2
@@ -69,7 +115,7 @@ def test_a_verification_with_other_options_is_no_copy() -> None:
     case = a_case(connection)
     apply(case, a_verification_message(connection, "success", options={"spaces": "A"}))
 
-    applied = apply(case, a_verification_message(connection, "success", options={"spaces": "A,B"}), now=NOON + SECOND)
+    applied = apply(case, a_verification_message(connection, "success", options={"spaces": "A,B"}), now=LATER + SECOND)
 
     assert applied
     assert connection.latest_options == {"spaces": "A,B"}
@@ -90,10 +136,10 @@ def test_a_copy_of_the_last_answer_changes_nothing_while_the_next_question_waits
     case = a_case(connection, an_operation(connection, kind=kind))
     apply(case, message(connection))
     waiting = an_operation(connection, kind=kind, state="pending", attempts=0)
-    lifecycle.request(case, waiting, now=NOON + MINUTE)
+    lifecycle.request(case, waiting, now=LATER + MINUTE)
     case.mark_stored()
 
-    applied = apply(case, message(connection), now=NOON + 2 * MINUTE)
+    applied = apply(case, message(connection), now=LATER + 2 * MINUTE)
 
     assert not applied
     assert not case.connection_changed
@@ -116,9 +162,9 @@ def test_the_same_answer_to_a_question_that_was_sent_since_is_no_copy(
     case = a_case(connection, an_operation(connection, kind=kind))
     apply(case, message(connection))
     asked_again = an_operation(connection, kind=kind, state="delivered", attempts=1)
-    lifecycle.request(case, asked_again, now=NOON + MINUTE)
+    lifecycle.request(case, asked_again, now=LATER + MINUTE)
 
-    applied = apply(case, message(connection), now=NOON + 2 * MINUTE)
+    applied = apply(case, message(connection), now=LATER + 2 * MINUTE)
 
     assert applied
     assert asked_again.state in ("succeeded", "failed")

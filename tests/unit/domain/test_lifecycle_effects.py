@@ -2,40 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
-from app.domain import lifecycle
-from app.domain.cases import Case
-from tests.factories import (
-    NOON,
-    PATIENCE,
-    a_case,
-    a_connection,
-    a_report,
-    a_sync_message,
-    a_verification_message,
-    an_operation,
-)
-
-LATER = NOON + timedelta(minutes=5)
-
-
-def apply(case: Case, message: dict[str, Any], *, now: datetime = LATER) -> bool:
-    return lifecycle.apply(case, a_report(message), fresh_id=uuid4(), patience=PATIENCE, now=now)
-
-
-def a_syncing_case(**fields: Any) -> Case:
-    connection = a_connection(status="syncing", **fields)
-    return a_case(connection, an_operation(connection))
-
-
-def a_verifying_case(**fields: Any) -> Case:
-    connection = a_connection(status="verifying", **fields)
-    return a_case(connection, an_operation(connection, kind="verify"))
+from tests.factories import NOON, PATIENCE, a_case, a_connection, a_sync_message, a_verification_message, an_operation
+from tests.unit.domain.syncing import LATER, a_syncing_case, a_verifying_case, apply
 
 
 def test_sync_started_sets_syncing_and_nothing_else() -> None:

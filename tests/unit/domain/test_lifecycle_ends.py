@@ -2,36 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import timedelta
 
 import pytest
-from uuid6 import uuid7
 
 from app.domain import lifecycle
-from app.domain.cases import Case, Operation
-from tests.factories import (
-    NOON,
-    PATIENCE,
-    a_case,
-    a_connection,
-    a_report,
-    a_sync_message,
-    a_verification_message,
-    an_operation,
-)
-
-LATER = NOON + timedelta(hours=3)
-
-
-def apply(case: Case, message: dict[str, Any], *, now: datetime = LATER) -> bool:
-    return lifecycle.apply(case, a_report(message), fresh_id=uuid7(), patience=PATIENCE, now=now)
-
-
-def a_case_with(**fields: Any) -> tuple[Case, Operation]:
-    connection = a_connection()
-    operation = an_operation(connection, **fields)
-    return a_case(connection, operation), operation
+from tests.factories import NOON, PATIENCE, a_case, a_connection, a_sync_message, a_verification_message, an_operation
+from tests.unit.domain.syncing import LATER, a_case_with, apply
 
 
 def test_a_request_opens_its_operation_and_a_sync_stamps_its_time() -> None:
@@ -64,6 +41,16 @@ def test_a_delivered_sync_waits_anew_for_its_start() -> None:
     assert operation.delivered_at == NOON
     assert operation.next_attempt_at is None
     assert operation.deadline_at == NOON + PATIENCE.sync_start
+
+
+def test_a_delivery_that_waits_for_its_next_attempt_is_told_to_whoever_looks_on() -> None:
+    case, operation = a_case_with(state="pending", next_attempt_at=NOON)
+
+    lifecycle.delayed(case, operation, until=NOON + timedelta(seconds=5))
+
+    assert (operation.state, operation.next_attempt_at) == ("pending", NOON + timedelta(seconds=5))
+    (change,) = case.changes
+    assert (change.action, change.running) == ("sync.delayed", operation)
 
 
 def test_a_delivered_verification_keeps_the_deadline_that_its_credentials_have() -> None:

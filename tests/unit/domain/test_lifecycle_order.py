@@ -20,7 +20,7 @@ from tests.factories import (
     a_verification_message,
     an_operation,
 )
-from tests.unit.domain.syncing import MINUTE, SECOND, a_syncing_case, apply
+from tests.unit.domain.syncing import MINUTE, SECOND, a_case_with, apply
 
 
 def with_id(operation: Operation, *, echo: str) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def with_id(operation: Operation, *, echo: str) -> dict[str, Any]:
 @pytest.mark.parametrize("echo", ["with id", "without id"])
 @pytest.mark.parametrize("status", ["sync_started", "sync_completed", "sync_failed"])
 def test_a_second_copy_of_a_sync_message_changes_nothing(status: str, echo: str) -> None:
-    case, operation = a_syncing_case()
+    case, operation = a_case_with()
     message = a_sync_message(case.connection, status, timestamp=NOON, **with_id(operation, echo=echo))
     apply(case, message)
     case.mark_stored()
@@ -63,7 +63,7 @@ def test_a_second_copy_of_a_verification_changes_nothing(status: str, said: dict
 @pytest.mark.parametrize("echo", ["with id", "without id"])
 @pytest.mark.parametrize("end", ["sync_completed", "sync_failed"])
 def test_a_late_start_does_not_reopen_a_finished_sync(end: str, echo: str) -> None:
-    case, operation = a_syncing_case()
+    case, operation = a_case_with()
     connection, named = case.connection, with_id(operation, echo=echo)
     apply(case, a_sync_message(connection, end, timestamp=NOON, **named))
     before = copy(connection)
@@ -76,7 +76,7 @@ def test_a_late_start_does_not_reopen_a_finished_sync(end: str, echo: str) -> No
 
 
 def test_of_one_instant_the_start_comes_before_the_end() -> None:
-    case, operation = a_syncing_case()
+    case, operation = a_case_with()
 
     started = apply(case, a_sync_message(case.connection, "sync_started", timestamp=NOON))
     ended = apply(case, a_sync_message(case.connection, "sync_completed", timestamp=NOON))
@@ -86,7 +86,7 @@ def test_of_one_instant_the_start_comes_before_the_end() -> None:
 
 
 def test_of_one_instant_a_start_after_the_end_is_late() -> None:
-    case, operation = a_syncing_case()
+    case, operation = a_case_with()
     apply(case, a_sync_message(case.connection, "sync_completed", timestamp=NOON))
 
     applied = apply(case, a_sync_message(case.connection, "sync_started", timestamp=NOON))
@@ -96,7 +96,7 @@ def test_of_one_instant_a_start_after_the_end_is_late() -> None:
 
 
 def test_of_two_ends_of_one_instant_the_first_to_arrive_holds() -> None:
-    case, operation = a_syncing_case()
+    case, operation = a_case_with()
     apply(case, a_sync_message(case.connection, "sync_completed", timestamp=NOON))
 
     applied = apply(case, a_sync_message(case.connection, "sync_failed", timestamp=NOON))
@@ -107,7 +107,7 @@ def test_of_two_ends_of_one_instant_the_first_to_arrive_holds() -> None:
 
 @pytest.mark.parametrize("offset", [timedelta(days=-400), timedelta(days=400)], ids=["behind", "ahead"])
 def test_the_services_clock_is_never_compared_with_ours(offset: timedelta) -> None:
-    case, operation = a_syncing_case()
+    case, operation = a_case_with()
     connection = case.connection
 
     started = apply(case, a_sync_message(connection, "sync_started", timestamp=NOON + offset))
@@ -119,7 +119,7 @@ def test_the_services_clock_is_never_compared_with_ours(offset: timedelta) -> No
 
 
 def test_with_an_id_a_clock_that_stepped_back_does_not_matter() -> None:
-    case, operation = a_syncing_case()
+    case, operation = a_case_with()
     connection = case.connection
     connection.sync_reported_at, connection.sync_reported_rank = NOON, 1
 
@@ -133,7 +133,7 @@ def test_with_an_id_a_clock_that_stepped_back_does_not_matter() -> None:
 
 
 def test_a_start_after_the_end_by_the_services_clock_is_a_new_sync_of_its_own() -> None:
-    case, operation = a_syncing_case()
+    case, operation = a_case_with()
     connection = case.connection
     apply(case, a_sync_message(connection, "sync_completed", timestamp=NOON))
 
@@ -158,7 +158,7 @@ def test_an_end_whose_start_got_lost_is_a_whole_sync() -> None:
 
 
 def test_progress_with_an_id_must_be_newer_than_the_last() -> None:
-    case, operation = a_syncing_case()
+    case, operation = a_case_with()
 
     def report_progress(moment: datetime, count: int) -> bool:
         message = a_sync_message(case.connection, "sync_started", timestamp=moment, operation_id=operation.id)
@@ -171,7 +171,7 @@ def test_progress_with_an_id_must_be_newer_than_the_last() -> None:
 
 
 def test_an_id_that_this_connection_does_not_have_is_unacceptable() -> None:
-    case, _ = a_syncing_case()
+    case, _ = a_case_with()
 
     with pytest.raises(Unacceptable) as refusal:
         apply(case, a_sync_message(case.connection, "sync_completed", operation_id=uuid4()))
@@ -181,7 +181,7 @@ def test_an_id_that_this_connection_does_not_have_is_unacceptable() -> None:
 
 
 def test_an_id_of_the_other_kind_is_unacceptable() -> None:
-    case, operation = a_syncing_case()
+    case, operation = a_case_with()
 
     with pytest.raises(Unacceptable) as refusal:
         apply(case, a_verification_message(case.connection, "success", operation_id=operation.id))
@@ -191,7 +191,7 @@ def test_an_id_of_the_other_kind_is_unacceptable() -> None:
 
 
 def test_a_start_of_a_sync_that_nobody_was_told_of_does_not_become_the_one_that_waits() -> None:
-    case, operation = a_syncing_case(state="pending", attempts=0)
+    case, operation = a_case_with(state="pending", attempts=0)
 
     applied = apply(case, a_sync_message(case.connection, "sync_started"))
 

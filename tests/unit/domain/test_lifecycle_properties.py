@@ -6,20 +6,18 @@ from datetime import datetime, timedelta
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from uuid6 import uuid7
 
 from app.domain import lifecycle
 from app.domain.cases import Case
 from tests.factories import (
     NOON,
-    PATIENCE,
     a_case,
     a_connection,
-    a_report,
     a_sync_message,
     a_verification_message,
     an_operation,
 )
+from tests.unit.domain.syncing import apply
 
 Step = tuple[str, str, bool, datetime | None]
 
@@ -48,13 +46,11 @@ def take(case: Case, step: Step, *, now: datetime) -> bool:
     newest = case.newest(kind)
     named = {"operation_id": newest.id} if echoed and newest else {}
     if kind == "sync":
-        message = a_sync_message(connection, word, timestamp=moment, **named)
-    else:
-        message = a_verification_message(connection, word, **named)
-    return lifecycle.apply(case, a_report(message), fresh_id=uuid7(), patience=PATIENCE, now=now)
+        return apply(case, a_sync_message(connection, word, timestamp=moment, **named), now=now)
+    return apply(case, a_verification_message(connection, word, **named), now=now)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(steps)
 def test_no_sequence_of_reports_reopens_a_finished_operation_or_parts_status_from_operations(
     sequence: list[Step],
@@ -74,7 +70,7 @@ def test_no_sequence_of_reports_reopens_a_finished_operation_or_parts_status_fro
         assert connection.status == STATUSES.get(expected, "idle")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(steps, st.integers(1, 3))
 def test_a_dated_or_named_report_that_comes_again_at_once_changes_nothing(sequence: list[Step], copies: int) -> None:
     connection = a_connection()

@@ -27,6 +27,20 @@ def test_every_failure_has_a_verdict_and_words_of_its_own(failure: Failure) -> N
     assert outcome.duration == SECOND
 
 
+@pytest.mark.parametrize("failure", Failure)
+def test_only_what_any_request_would_have_met_says_that_the_receiver_is_down(failure: Failure) -> None:
+    of_this_request = {Failure.TLS, Failure.CREDENTIALS_GONE, Failure.CREDENTIALS_UNREACHABLE}
+
+    assert from_failure(failure).receiver_down is (failure not in of_this_request)
+
+
+@pytest.mark.parametrize(
+    ("status", "down"), [(200, False), (302, False), (401, False), (404, False), (429, False), (500, True), (503, True)]
+)
+def test_of_the_answers_only_5xx_say_that_the_receiver_is_down(status: int, down: bool) -> None:  # noqa: FBT001
+    assert from_status(status, duration=SECOND).receiver_down is down
+
+
 def test_no_two_failures_are_told_in_the_same_words() -> None:
     assert len({words for _, words in retry.FAILURES.values()}) == len(Failure)
 

@@ -37,6 +37,7 @@ def test_every_entry_is_complete_and_goes_by_its_own_name(entry: tuple[str, sour
     assert source_type.description
     assert source_type.icon
     assert source_type.credential_fields
+    assert {field.kind for field in (*source_type.config_fields, *source_type.credential_fields)} <= set(sources.KINDS)
 
 
 def test_the_optional_types_have_the_contracts_config_fields() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from uuid import uuid4
 
 import pytest
 
@@ -14,11 +13,11 @@ from tests.factories import (
     PATIENCE,
     a_case,
     a_connection,
-    a_report,
     a_sync_message,
     a_verification_message,
     an_operation,
 )
+from tests.unit.domain.syncing import apply
 
 STATES = ("pending", "delivered", "running", "succeeded", "failed", "undelivered", "expired", "replaced")
 TRIGGERS = ("delivered", "gave_up", "started", "succeeded", "failed", "expired", "replaced")
@@ -63,8 +62,7 @@ def pull(trigger: str, case: Case, operation: Operation) -> None:
     else:
         message = a_sync_message if operation.kind == "sync" else a_verification_message
         status = REPORTS[operation.kind][trigger]
-        report = a_report(message(case.connection, status, operation_id=operation.id))
-        lifecycle.apply(case, report, fresh_id=uuid4(), patience=PATIENCE, now=now)
+        apply(case, message(case.connection, status, operation_id=operation.id), now=now)
 
 
 def test_the_table_of_these_tests_is_complete() -> None:

@@ -1,4 +1,4 @@
-"""Commands for operators: `flask --app app …`."""
+"""`flask --app app dead-letters …`: status messages that could not be applied."""
 
 from __future__ import annotations
 
@@ -7,23 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import click
-from flask import Flask
 from flask.cli import AppGroup
 
 from app import extensions
 from app.outbound import broker
 
-dead_letters = AppGroup("dead-letters", help="Status messages that could not be applied: list, replay, drop.")
+group = AppGroup("dead-letters", help="Status messages that could not be applied: list, show, replay, drop.")
 
 # What one command handles unless told otherwise.
 LIMIT = 1_000
 
 _limit = click.option("--limit", default=LIMIT, show_default=True, type=click.IntRange(min=1), help="At most so many.")
-
-
-def init_app(app: Flask) -> None:
-    """Add the commands."""
-    app.cli.add_command(dead_letters)
 
 
 @contextmanager
@@ -35,7 +29,7 @@ def _queue() -> Iterator[broker.DeadLetterQueue]:
         raise click.ClickException(f"The broker does not answer: {type(problem).__name__}") from None
 
 
-@dead_letters.command("list")
+@group.command("list")
 @_limit
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def list_letters(limit: int, *, as_json: bool) -> None:
@@ -53,7 +47,21 @@ def list_letters(limit: int, *, as_json: bool) -> None:
         click.echo(f"{len(letters)} dead letters")
 
 
-@dead_letters.command()
+@group.command()
+@click.argument("number", type=click.IntRange(min=1))
+def show(number: int) -> None:
+    """Show one dead letter whole, by its place in the list, counted from 1."""
+    with _queue() as queue:
+        letters = queue.look(limit=number)
+    if len(letters) < number:
+        raise click.ClickException(f"There are {len(letters)} dead letters")
+    letter = letters[-1]
+    for name in ("died_at", "reason", "detail", "queue", "content_type"):
+        click.echo(f"{name:<13} {getattr(letter, name)}")
+    click.echo(f"\n{letter.body.decode(errors='replace')}")
+
+
+@group.command()
 @_limit
 def replay(limit: int) -> None:
     """Put the dead letters back on the queue that they came from; what still cannot be applied returns here."""
@@ -62,7 +70,7 @@ def replay(limit: int) -> None:
     click.echo(f"Replayed {count} dead letters")
 
 
-@dead_letters.command()
+@group.command()
 @_limit
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def drop(limit: int, *, yes: bool) -> None:

@@ -1,0 +1,68 @@
+"""Figures for Prometheus, of all organizations together: for operators, who show METRICS_TOKEN."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from flask import Blueprint, Response, request
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from app import errors, extensions
+from app.services import backlog
+from app.unit_of_work import unit_of_work
+
+blueprint = Blueprint("metrics", __name__)
+
+
+@blueprint.get("/metrics")
+def metrics() -> Response:
+    """Answer in Prometheus' or OpenMetrics' text format; without METRICS_TOKEN there is no such page."""
+    token = extensions.settings().metrics_token
+    if token is None:
+        raise errors.NotFound("Metrics are served where METRICS_TOKEN is set")
+    given = request.headers.get("Authorization", "")
+    if not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
+        raise errors.Unauthorized("Send the header Authorization: Bearer <METRICS_TOKEN>")
+    with unit_of_work(system=True) as work:
+        measured = backlog.measure(work.session, now=datetime.now(UTC))
+    registry = CollectorRegistry()
+    registry.register(_Backlog(measured))
+    encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+    return Response(encode(registry), content_type=content_type)
+
+
+class _Backlog(Collector):
+    """What the database knows, the same from whichever process answers."""
+
+    def __init__(self, measured: backlog.Backlog) -> None:
+        self._measured = measured
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the gauges; durations are in seconds."""
+        measured = self._measured
+        operations = GaugeMetricFamily(
+            "rita_operations_open", "Operations that await an end.", labels=["kind", "state"]
+        )
+        for labels, count in measured.open.items():
+            operations.add_metric(labels, count)
+        yield operations
+        yield GaugeMetricFamily(
+            "rita_operations_oldest_open_seconds",
+            "Age of the oldest open operation.",
+            value=measured.oldest_open.total_seconds(),
+        )
+        yield GaugeMetricFamily(
+            "rita_operations_oldest_due_seconds",
+            "How long the attempt that has waited longest has been due.",
+            value=measured.oldest_due.total_seconds(),
+        )
+        yield GaugeMetricFamily(
+            "rita_operations_never_attempted",
+            f"Operations accepted more than {backlog.OVERLOOKED_AFTER.seconds} seconds ago and never attempted.",
+            value=measured.never_attempted,
+        )

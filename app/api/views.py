@@ -1,0 +1,174 @@
+"""Rows as the API shows them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.domain import display, sources
+from app.domain.cases import ENDED, OPEN, STATUSES, Case
+
+
+def _one_of(*values: str | None) -> dict[str, Any]:
+    """Tell readers which values there are; what the database holds is shown, whatever it is."""
+    return {"enum": list(values)}
+
+
+class DisplayView(BaseModel):
+    """What a person sees: one state, why, who must act, and what to do next. Computed here, for every reader alike."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    state: str = Field(json_schema_extra=_one_of(*display.STATES))
+    reason: str | None = Field(description="A sentence for a person.")
+    actor: str | None = Field(description="Who must act.", json_schema_extra=_one_of("user", "service", None))
+    action: str | None = Field(
+        description="What to do next.", json_schema_extra=_one_of("verify", "enable", "sync", "wait", None)
+    )
+
+
+class OperationView(BaseModel):
+    """An operation as the API shows it: one question to the external service."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    kind: str = Field(json_schema_extra=_one_of("verify", "sync"))
+    origin: str = Field(json_schema_extra=_one_of("user", "service"))
+    state: str = Field(json_schema_extra=_one_of(*sorted(OPEN)))
+    requested_email: str | None
+    attempts: int
+    next_attempt_at: datetime | None
+    last_status_code: int | None
+    last_attempt_error: str | None
+    created_at: datetime
+    delivered_at: datetime | None
+    started_at: datetime | None
+    last_reported_at: datetime | None = Field(description="By the external service's own clock.")
+    deadline_at: datetime | None = Field(description="When it counts as lost, unless something is heard of it.")
+    documents_processed: int | None
+
+
+class ConnectionView(BaseModel):
+    """A connection as the API shows it, and the operation that runs on it."""
+
+    model_config = ConfigDict(from_attributes=True, json_schema_serialization_defaults_required=True)
+
+    id: UUID
+    organization_id: UUID
+    type: str = Field(examples=["confluence"])
+    name: str = Field(examples=["Confluence"])
+    description: str | None
+    config: dict[str, Any] = Field(examples=[{"spaces": "ENG,PROD"}])
+    status: str = Field(description="What happens now.", json_schema_extra=_one_of("idle", *STATUSES.values()))
+    last_sync_status: str | None = Field(
+        description="What happened last time.", json_schema_extra=_one_of("completed", "failed", None)
+    )
+    latest_options: dict[str, Any] | None = Field(
+        description="What the last good verification found to choose from, comma-separated.",
+        examples=[{"spaces": "ENG,PROD,HR"}],
+    )
+    enabled: bool
+    last_verification_at: datetime | None
+    last_verification_error: str | None
+    last_sync_at: datetime | None
+    last_sync_error: str | None
+    created_by: UUID
+    updated_by: UUID
+    created_at: datetime
+    updated_at: datetime
+    version: str = Field(
+        description="Of what can be configured: for `If-Match`, in quotes.", examples=["0f1e2d3c4b5a6978"]
+    )
+    operation: OperationView | None = None
+    display: DisplayView
+
+    @classmethod
+    def of(cls, case: Case) -> ConnectionView:
+        """Return the view of a case."""
+        running = case.running()
+        return cls(
+            **{name: getattr(case.connection, name) for name in OF_THE_CONNECTION},
+            operation=OperationView.model_validate(running) if running else None,
+            display=DisplayView.model_validate(display.of(case.connection, running)),
+        )
+
+
+OF_THE_CONNECTION = [name for name in ConnectionView.model_fields if name not in ("operation", "display")]
+
+
+class Attempt(BaseModel):
+    """One POST of an operation's webhook."""
+
+    attempt: int
+    at: datetime
+    verdict: str = Field(json_schema_extra=_one_of("done", "retry", "final"))
+    status_code: int | None
+    error: str | None
+    duration_ms: int
+
+
+class OperationDetail(OperationView):
+    """An operation with its end, its attempts and who asked for it."""
+
+    connection_id: UUID
+    state: str = Field(json_schema_extra=_one_of(*sorted(OPEN | ENDED)))
+    requested_by: UUID | None
+    finished_at: datetime | None
+    error: str | None
+    reported_late: bool = Field(description="The answer came after we had stopped waiting, and was taken all the same.")
+    late_reports: int = Field(description="Reports that changed nothing: copies, and what came after the end.")
+    attempt_log: list[Attempt]
+
+
+class AuditEntry(BaseModel):
+    """One change: who made it, and each field's value before and after."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    operation_id: UUID | None
+    actor_type: str = Field(json_schema_extra=_one_of("user", "external_service", "system"))
+    actor_id: UUID | None
+    action: str = Field(examples=["connection.configured"])
+    changes: dict[str, tuple[Any, Any]] = Field(examples=[{"enabled": [False, True]}])
+    request_id: str | None
+    created_at: datetime
+
+
+class FieldView(BaseModel):
+    """One input of a type's form."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    name: str = Field(examples=["api_token"])
+    label: str = Field(examples=["API token"])
+    help: str = Field(description="A sentence for whoever fills it in; may be empty.")
+    kind: str = Field(description="What it takes.", json_schema_extra=_one_of(*sources.KINDS))
+    required: bool
+    secret: bool = Field(description="Never to be shown, prefilled or kept.")
+
+
+class TypeView(BaseModel):
+    """A kind of source, as its form is made from it."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    name: str = Field(examples=["confluence"])
+    label: str = Field(examples=["Confluence"])
+    description: str
+    icon: str
+    config_fields: list[FieldView]
+    credential_fields: list[FieldView]
+    options_key: str | None = Field(description="The key of the verification's options to choose from.")
+    needs_credentials: bool
+    seeded: bool = Field(description="Whether every organization has one, which can be disabled but not deleted.")
+
+    @classmethod
+    def of(cls, entry: sources.SourceType) -> TypeView:
+        """Return the view of a registry's entry."""
+        return cls.model_validate({**asdict(entry), "seeded": entry.name in sources.SEEDED})

@@ -1,0 +1,210 @@
+"""What the doctor looks at, one function for each server: found as it should be, or what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import cast
+from uuid import UUID
+
+import jwt
+from alembic.script import ScriptDirectory
+from flask import current_app
+from redis.exceptions import RedisError, ResponseError
+from sqlalchemy import Connection, create_engine, inspect, make_url, pool, text
+from sqlalchemy.exc import SQLAlchemyError
+from uuid6 import uuid7
+
+from app import extensions, jobs
+from app.extensions import UnsafeDatabaseRole
+from app.outbound import broker, sealing, webhook
+from app.services import backlog
+from app.unit_of_work import unit_of_work
+
+# Clocks further apart than this make tokens and deadlines mean something else on each machine.
+SAME_TIME = timedelta(seconds=5)
+# The dispatcher looks every second; what has been due for longer is looked at by nobody.
+DISPATCHED_WITHIN = timedelta(minutes=1)
+# What the application's role must be allowed, and nothing more; migrations 116 to 119 grant it.
+RIGHTS = {
+    "organizations": "SELECT, INSERT",
+    "audit_logs": "SELECT, INSERT, DELETE",
+    "data_source_connections": "SELECT, INSERT, UPDATE",
+    "operations": "SELECT, INSERT, UPDATE, DELETE",
+}
+_FORCED = text(
+    "SELECT relname, relrowsecurity AND relforcerowsecurity AS forced FROM pg_class"
+    " WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND relname <> 'alembic_version' ORDER BY relname"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at; `mend` says what to do where it is not ok."""
+
+    what: str
+    ok: bool
+    found: str
+    mend: str = ""
+
+
+def of_database() -> Iterator[Finding]:
+    """Look at role, migrations, row-level security, rights, clock, and whether anybody does what is due."""
+    try:
+        extensions.check_role()
+        with extensions.engine().connect() as connection:
+            version = connection.scalar(text("SHOW server_version"))
+            yield Finding("database", ok=True, found=f"PostgreSQL {version} answers, the role is an ordinary one")
+            yield _migrations()
+            yield from _tables(connection)
+            yield _clock("database's", cast(datetime, connection.scalar(text("SELECT clock_timestamp()"))))
+        yield _sweeps()
+    except UnsafeDatabaseRole as unsafe:
+        yield Finding("database", ok=False, found="the role is an unsafe one", mend=str(unsafe))
+    except SQLAlchemyError as problem:
+        found = f"does not answer as it should: {type(getattr(problem, 'orig', problem)).__name__}"
+        yield Finding("database", ok=False, found=found, mend="look at DATABASE_URL, the server and its log")
+
+
+def _migrations() -> Finding:
+    script = ScriptDirectory.from_config(current_app.extensions["migrate"].migrate.get_config())
+    wanted = script.get_current_head()
+    owner = make_url(extensions.settings().owner_database_url).set(drivername="postgresql+psycopg2")
+    with create_engine(owner, poolclass=pool.NullPool).connect() as connection:
+        is_made = inspect(connection).has_table("alembic_version")
+        there = connection.scalar(text("SELECT version_num FROM alembic_version")) if is_made else None
+    mend = "run the release line of the Procfile: flask --app app db upgrade"
+    return Finding("migrations", ok=there == wanted, found=f"at {there}, the newest is {wanted}", mend=mend)
+
+
+def _tables(connection: Connection) -> Iterator[Finding]:
+    forced = {row.relname: row.forced for row in connection.execute(_FORCED)}
+    open_to_all = [name for name, is_forced in forced.items() if not is_forced]
+    found = f"not forced on {', '.join(open_to_all)}" if open_to_all else f"forced on {len(forced)} tables"
+    mend = "; ".join(f"ALTER TABLE {name} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY" for name in open_to_all)
+    yield Finding("isolation", ok=not open_to_all, found=f"row-level security is {found}", mend=mend)
+    wanted = [(table, right) for table, rights in RIGHTS.items() if table in forced for right in rights.split(", ")]
+    has = text("SELECT has_table_privilege(current_user, :table, :right)")
+    missing = [pair for pair in wanted if not connection.scalar(has, {"table": pair[0], "right": pair[1]})]
+    role = connection.scalar(text("SELECT quote_ident(current_user)"))
+    found = ", ".join(f"no {right} on {table}" for table, right in missing) or "the role has what it needs"
+    mend = "; ".join(f"GRANT {right} ON {table} TO {role}" for table, right in missing)
+    yield Finding("rights", ok=not missing, found=found, mend=mend)
+
+
+def _clock(whose: str, theirs: datetime) -> Finding:
+    apart = abs(datetime.now(UTC) - theirs)
+    found = f"the {whose} and this machine's differ by {apart.total_seconds():.1f} s"
+    return Finding("clock", ok=apart < SAME_TIME, found=found, mend="set both by NTP")
+
+
+def _sweeps() -> Finding:
+    with unit_of_work(system=True) as work:
+        measured = backlog.measure(work.session, now=datetime.now(UTC))
+    due, overlooked = measured.oldest_due, measured.never_attempted
+    found = (
+        f"{sum(measured.open.values())} operations open, {overlooked} overlooked, the oldest due for {due.seconds} s"
+    )
+    mend = "start beat and webhook_worker, or look into their logs; flask --app app operations list shows which"
+    return Finding("deliveries", ok=not overlooked and due < DISPATCHED_WITHIN, found=found, mend=mend)
+
+
+def of_redis() -> Iterator[Finding]:
+    """Look whether it answers, forgets what it must, and holds seals that can be opened."""
+    redis, settings = extensions.redis(), extensions.settings()
+    try:
+        seconds, microseconds = redis.time()
+        yield Finding("redis", ok=True, found="answers")
+        yield _clock("Redis'", datetime.fromtimestamp(seconds + microseconds / 1e6, UTC))
+        yield _unopened()
+    except RedisError as problem:
+        mend = "look at REDIS_URL, the server and its log; until it answers, verifications and streams are refused"
+        yield Finding("redis", ok=False, found=f"does not answer: {type(problem).__name__}", mend=mend)
+        return
+    try:
+        kept = {name: redis.config_get(name)[name] for name in ("save", "appendonly")}
+    except ResponseError:
+        yield Finding(
+            "persistence", ok=True, found="this Redis does not let itself be asked; see that it writes no disk"
+        )
+        return
+    persists = bool(kept["save"]) or kept["appendonly"] == "yes"
+    found = "writes to disk" if persists else "writes nothing to disk"
+    mend = 'CONFIG SET save "", CONFIG SET appendonly no: sealed credentials must not reach a disk'
+    yield Finding("persistence", ok=not persists or settings.environment == "development", found=found, mend=mend)
+
+
+def _unopened() -> Finding:
+    """Look for credentials that were sealed with a key that is no longer among ours."""
+    prefix = sealing.PREFIX
+    waiting = [key.decode().removeprefix(prefix) for key in extensions.redis().scan_iter(f"{prefix}*", count=1_000)]
+    unopened = [name for name in waiting if sealing.seals().open(UUID(name)) is None]
+    found = f"{len(waiting)} verifications under way, {len(unopened)} sealed with an unknown key"
+    mend = "put the former key into SEAL_KEYS again, behind the new one, and restart webhook_worker"
+    return Finding("seals", ok=not unopened, found=found, mend=mend)
+
+
+def of_broker() -> Iterator[Finding]:
+    """Look at the queues: there, declared as their publisher declares them, and consumed."""
+    settings = extensions.settings()
+    try:
+        with broker.connected(settings.rabbitmq_url) as connection:
+            yield Finding("broker", ok=True, found="answers")
+            for name in (*settings.status_queues, jobs.WEBHOOKS, jobs.HOUSEKEEPING):
+                worker = "worker" if name in settings.status_queues else "webhook_worker"
+                yield _queue(broker.look_at(connection, name), name=name, worker=worker)
+            yield _dead_letters(broker.look_at(connection, broker.DEAD_LETTERS))
+    except (broker.BrokerError, OSError) as problem:
+        mend = "look at RABBITMQ_URL, the server and its log; until it answers, presses wait in the database"
+        yield Finding("broker", ok=False, found=f"does not answer: {type(problem).__name__}", mend=mend)
+
+
+def _queue(seen: broker.QueueFacts, *, name: str, worker: str) -> Finding:
+    if seen.foreign:
+        found = f"{name} was declared with other arguments than durable"
+        mend = f"stop its publishers, delete the queue, start {worker}, and have them declare durable: true alone"
+        return Finding("queue", ok=False, found=found, mend=mend)
+    if seen.consumers == 0:
+        mend = f"start {worker}, or look into its log"
+        return Finding("queue", ok=False, found=f"{name} has {seen.messages} messages and no consumer", mend=mend)
+    consumers = "" if seen.consumers is None else f", {seen.consumers} consumers"
+    return Finding("queue", ok=True, found=f"{name}: {seen.messages} messages{consumers}")
+
+
+def _dead_letters(seen: broker.QueueFacts) -> Finding:
+    mend = "flask --app app dead-letters list says why; then replay or drop them"
+    return Finding("dead letters", ok=not seen.messages, found=f"{seen.messages} messages", mend=mend)
+
+
+def of_receiver() -> Iterator[Finding]:
+    """Look whether the external service can be reached; nothing is sent to it."""
+    target = cast(webhook.Target, current_app.extensions["webhook_target"])
+    failure = webhook.reach(target)
+    found = "can be reached" if failure is None else f"cannot be reached: {failure}"
+    mend = "look at AUTOMATION_WEBHOOK_URL (and WEBHOOK_CA_FILE), name resolution and firewalls"
+    yield Finding("receiver", ok=failure is None, found=found, mend=mend)
+
+
+def of_keys() -> Iterator[Finding]:
+    """Look whether credentials can be sealed, and tokens verified."""
+    settings, probe = extensions.settings(), uuid7()
+    try:
+        sealing.seals().park(probe, {"probe": True}, ttl=timedelta(seconds=10))
+        opened = sealing.seals().open(probe)
+        sealing.seals().discard(probe)
+        mend = "look whether something between Rita and Redis changes values"
+        found = f"{len(settings.seal_keys)} keys; what is sealed opens again"
+        yield Finding("seal keys", ok=opened == {"probe": True}, found=found, mend=mend)
+    except RedisError as problem:
+        yield Finding("seal keys", ok=False, found=f"not tried: {type(problem).__name__}", mend="mend redis first")
+    if settings.jwt_jwks_url:
+        try:
+            keys = jwt.PyJWKClient(settings.jwt_jwks_url, timeout=3).get_signing_keys()
+            yield Finding("token keys", ok=True, found=f"JWT_JWKS_URL lists {len(keys)} keys")
+        except jwt.PyJWTError as problem:
+            mend = "look at JWT_JWKS_URL: until it answers, nobody can sign in"
+            yield Finding("token keys", ok=False, found=f"JWT_JWKS_URL: {type(problem).__name__}", mend=mend)
+
+
+EXAMINATIONS: tuple[Callable[[], Iterator[Finding]], ...] = (of_database, of_redis, of_broker, of_receiver, of_keys)

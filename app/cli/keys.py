@@ -1,0 +1,49 @@
+"""`flask --app app seal-keys rotate` and `flask --app app token`: secrets for operators, printed and stored nowhere."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import click
+import jwt
+from cryptography.fernet import Fernet
+from flask.cli import AppGroup, with_appcontext
+
+from app import extensions
+
+seal_keys = AppGroup("seal-keys", help="The keys that seal credentials on their way.")
+
+
+@seal_keys.command()
+def rotate() -> None:
+    """Print SEAL_KEYS with a new key in front. Set it, restart web, then webhook_worker; nothing is changed here."""
+    kept = extensions.settings().seal_keys
+    click.echo(",".join([Fernet.generate_key().decode(), *kept]))
+    click.echo(
+        "Set this as SEAL_KEYS, restart web, then webhook_worker; drop the old keys two minutes later.", err=True
+    )
+
+
+@click.command()
+@click.option("--organization", required=True, type=click.UUID, help="Whom it acts for.")
+@click.option("--email", required=True)
+@click.option("--role", type=click.Choice(["member", "admin", "owner"]), default="member", show_default=True)
+@click.option("--user", type=click.UUID, default=None, help="The user's id; a new one if left out.")
+@click.option("--minutes", type=click.IntRange(1, 24 * 60), default=60, show_default=True, help="How long it is good.")
+@with_appcontext
+def token(*, organization: UUID, email: str, role: str, user: UUID | None, minutes: int) -> None:
+    """Print an access token, to try things with; only where tokens are verified with JWT_SECRET."""
+    settings = extensions.settings()
+    if settings.jwt_secret is None:
+        raise click.ClickException("Tokens are verified with a public key here: only its owner can make one")
+    claims = {
+        "sub": str(user or uuid4()),
+        "email": email,
+        "organization_id": str(organization),
+        "role": role,
+        "exp": datetime.now(UTC) + timedelta(minutes=minutes),
+        "aud": settings.jwt_audience,
+        "iss": settings.jwt_issuer,
+    }
+    click.echo(jwt.encode({name: value for name, value in claims.items() if value is not None}, settings.jwt_secret))

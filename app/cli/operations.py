@@ -1,0 +1,103 @@
+"""`flask --app app operations …`: every organization's operations, as an operator looks at and mends them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any, cast
+from uuid import UUID
+
+import click
+import pydantic_core
+from flask import current_app
+from flask.cli import AppGroup
+
+from app import errors
+from app.domain.actors import SYSTEM
+from app.domain.cases import ENDED, OPEN, Operation
+from app.jobs import Jobs
+from app.outbound import events
+from app.outbound.sealing import seals
+from app.services import history, operations
+from app.unit_of_work import unit_of_work
+
+group = AppGroup("operations", help="What is asked of the external service: list, show, retry, end.")
+
+_as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+_id = click.argument("operation_id", type=click.UUID)
+
+
+@group.command("list")
+@click.option("--organization", type=click.UUID, help="Of this one only.")
+@click.option("--state", type=click.Choice(sorted(OPEN | ENDED)), multiple=True, help="Of these only; default: open.")
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most so many.")
+@_as_json
+def list_operations(*, organization: UUID | None, state: Sequence[str], limit: int, as_json: bool) -> None:
+    """Show operations, oldest first."""
+    with unit_of_work(system=True) as work:
+        found = history.find(
+            work.session, organization_id=organization, states=list(state) or sorted(OPEN), limit=limit
+        )
+    if as_json:
+        for operation in found:
+            click.echo(_json(operation))
+        return
+    for operation in found:
+        error = operation.error or operation.last_attempt_error or ""
+        since = operation.created_at.isoformat(timespec="seconds")
+        attempts = f"{operation.attempts} attempts"
+        click.echo(f"{operation.id}  {operation.kind:<6}  {operation.state:<11}  {attempts:<11}  {since}  {error}")
+    click.echo(f"{len(found)} operations")
+
+
+@group.command()
+@_id
+@_as_json
+def show(operation_id: UUID, *, as_json: bool) -> None:
+    """Show all that is known of one operation."""
+    with unit_of_work(system=True) as work:
+        found = _found(lambda: history.operation(work.session, operation_id))
+    if as_json:
+        click.echo(_json(found))
+        return
+    for name, value in json.loads(_json(found)).items():
+        click.echo(f"{name:<20} {json.dumps(value) if isinstance(value, dict | list) else value}")
+
+
+@group.command()
+@_id
+def retry(operation_id: UUID) -> None:
+    """Attempt a pending operation's delivery now, instead of when its next attempt is due."""
+    with unit_of_work(system=True) as work:
+        _found(lambda: operations.hasten(work.session, operation_id, now=datetime.now(UTC)))
+    told = cast(Jobs, current_app.extensions["jobs"]).deliver_webhook(operation_id)
+    click.echo(
+        "A worker has been told" if told else "The broker is away; the dispatcher tells a worker when it is back"
+    )
+
+
+@group.command()
+@_id
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def end(operation_id: UUID, *, yes: bool) -> None:
+    """End an open operation; its connection goes back to idle, and an answer that still comes is taken."""
+    if not yes:
+        click.confirm(f"End operation {operation_id}?", abort=True)
+    with unit_of_work(system=True) as work:
+        ended, changes = _found(lambda: operations.end(work.session, operation_id, actor=SYSTEM, now=datetime.now(UTC)))
+        work.after_commit(lambda: events.publish(changes))
+        work.after_commit(lambda: seals().discard(ended.id))
+    click.echo(f"Ended: {ended.error}")
+
+
+def _found(look: Any) -> Any:
+    try:
+        return look()
+    except errors.AppError as refusal:
+        raise click.ClickException(refusal.message) from None
+
+
+def _json(operation: Operation) -> str:
+    return pydantic_core.to_json(asdict(operation)).decode()

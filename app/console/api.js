@@ -1,0 +1,85 @@
+// The HTTP API: one way to call it, and one kind of error, which always says what to do.
+
+import { learnTime } from './format.js';
+import { signOut, token } from './session.js';
+
+const PATIENCE_MS = 30_000;
+const SIGNED_OUT = {
+  token_expired: 'Your sign-in has ended. Sign in again to go on.',
+  default: 'This access token is not accepted. Open a fresh link or paste another token.',
+};
+
+export class Refused extends Error {
+  constructor(status, answer = {}) {
+    super(answer.message || answer.error || `The server answered ${status}; try again in a moment`);
+    this.status = status;
+    this.code = answer.code;
+    this.answer = answer;
+    this.detail = answer.request_id ? `Request ${answer.request_id}` : '';
+  }
+}
+
+export const authorization = () => ({ Authorization: `Bearer ${token()}` });
+
+export async function call(method, path, { body, headers = {}, signal = AbortSignal.timeout(PATIENCE_MS) } = {}) {
+  const response = await send(path, {
+    method,
+    signal,
+    cache: 'no-store',
+    headers: { ...authorization(), ...(body && { 'Content-Type': 'application/json' }), ...headers },
+    body: body && JSON.stringify(body),
+  });
+  const answer = await response.json().catch(() => ({}));
+  if (response.ok) return answer;
+  throw refusalOf(response.status, answer);
+}
+
+// Also for the stream, whose answer is not JSON unless it is refused.
+export async function send(path, options) {
+  const asking = token();
+  let response;
+  try {
+    response = await fetch(path, options);
+  } catch (problem) {
+    if (problem.name === 'AbortError') throw problem;
+    const message = navigator.onLine
+      ? 'The server does not answer. Nothing may have happened; try again in a moment.'
+      : 'You are offline. Nothing was sent; try again once you are connected.';
+    throw new Refused(0, { message });
+  }
+  learnTime(response.headers.get('Date'));
+  // Of a token that was replaced meanwhile, the answer means nothing any more.
+  if (response.status === 401 && asking === token()) {
+    const answer = await response.clone().json().catch(() => ({}));
+    signOut(SIGNED_OUT[answer.code] ?? SIGNED_OUT.default);
+  }
+  return response;
+}
+
+export function refusalOf(status, answer) {
+  return new Refused(status, answer);
+}
+
+const pathOf = (id) => `/api/data-sources/${encodeURIComponent(id)}`;
+const page = (before, limit) => new URLSearchParams({ limit, ...(before && { before }) });
+
+export const types = async () => (await call('GET', '/api/data-source-types')).data;
+export const connections = async () => (await call('GET', '/api/data-sources')).data;
+export const connection = async (id) => (await call('GET', pathOf(id))).data;
+export const seed = () => call('POST', '/api/data-sources/seed');
+export const create = async (type) => (await call('POST', '/api/data-sources', { body: { type } })).data;
+export const remove = (id) => call('DELETE', pathOf(id));
+export const verify = (id, body) => call('POST', `${pathOf(id)}/verify`, { body });
+export const operations = (id, { before, limit = 20 } = {}) => call('GET', `${pathOf(id)}/operations?${page(before, limit)}`);
+export const audit = (id, { before, limit = 20 } = {}) => call('GET', `${pathOf(id)}/audit?${page(before, limit)}`);
+export const end = (operationId) => call('POST', `/api/operations/${encodeURIComponent(operationId)}/end`);
+
+export async function configure(id, fields, version) {
+  const headers = version ? { 'If-Match': `"${version}"` } : {};
+  return (await call('PATCH', pathOf(id), { body: fields, headers })).data;
+}
+
+// The key makes a press that is sent twice, by whatever mishap, one sync.
+export function sync(id, { force = false } = {}) {
+  return call('POST', `${pathOf(id)}/sync`, { body: { force }, headers: { 'Idempotency-Key': crypto.randomUUID() } });
+}

@@ -1,0 +1,152 @@
+// The page: who is signed in, what is loaded, whether it is live; and the seconds that go by.
+
+import * as api from './api.js';
+import { drawAll, drawOffers, drawOne } from './cards.js';
+import { complain, part, setText, showText } from './dom.js';
+import { atClock, now } from './format.js';
+import * as live from './live.js';
+import { claims, session, signIn, signOut, takeTokenFromLink, token } from './session.js';
+import * as store from './store.js';
+
+const role = (name) => part(document, name);
+const LIVE_WORDS = { live: 'Live', reconnecting: 'Reconnecting', offline: 'Not live', paused: 'Paused' };
+// A moment of reconnecting is nobody's business; longer, what is seen may be old.
+const UNSEEN_MS = 4_000;
+// An event that should have come by now was lost on its way.
+const OVERDUE_MS = 5_000;
+let loaded = false;
+let wasLiveAt = null;
+let seconds = 0;
+const looked = new Map(); // id → when it was last looked at because something was overdue
+
+// --- What there is to see --------------------------------------------------------------------------------------------
+
+function showState(state) {
+  for (const each of ['sign-in', 'loading', 'failure', 'empty']) role(each).hidden = each !== state;
+  role('cards').hidden = state !== 'ready';
+  role('cards-heading').hidden = state !== 'ready';
+  if (state !== 'ready') role('more-sources').hidden = true;
+}
+
+function showWho() {
+  const { email, role: called, organization_id: organization } = token() ? claims() : {};
+  setText(role('who'), [email, called].filter(Boolean).join(' · '));
+  role('who').title = organization ? `Organization ${organization}` : '';
+  role('sign-out').hidden = role('live').hidden = !token();
+}
+
+function draw(id = null) {
+  if (id === null) drawAll();
+  else drawOne(id);
+  if (loaded) showState(store.all().length ? 'ready' : 'empty');
+  if (loaded) drawOffers(role('more-sources'));
+}
+
+function showLive(state) {
+  role('live').dataset.state = state;
+  setText(role('live'), LIVE_WORDS[state]);
+  if (state === 'live') {
+    wasLiveAt = null;
+    role('stale').hidden = true;
+  } else wasLiveAt ??= now();
+}
+
+function showStale() {
+  const since = wasLiveAt && now() - wasLiveAt > UNSEEN_MS && token() && loaded;
+  role('stale').hidden = !since;
+  if (since) setText(role('stale-words'), `No connection to the server since ${atClock(new Date(wasLiveAt))}. What you see may be older; it is brought up to date as soon as there is one.`);
+}
+
+// --- Loading ---------------------------------------------------------------------------------------------------------
+
+async function start(reason = '') {
+  live.stop();
+  loaded = false;
+  wasLiveAt = null;
+  store.clear();
+  showWho();
+  showText(role('sign-in-reason'), reason);
+  if (!token()) {
+    showState('sign-in');
+    document.querySelectorAll('dialog').forEach((dialog) => dialog.close());
+    return;
+  }
+  showState('loading');
+  const asking = token();
+  try {
+    const [types, connections] = await Promise.all([api.types(), api.connections()]);
+    if (asking !== token()) return;
+    loaded = true;
+    store.setTypes(types);
+    store.replaceAll(connections);
+    live.start();
+  } catch (problem) {
+    if (!(problem instanceof api.Refused)) throw problem;
+    if (!token() || asking !== token()) return;
+    setText(role('failure-words'), problem.message);
+    setText(role('failure-detail'), problem.detail);
+    showState('failure');
+  }
+}
+
+async function seed() {
+  role('seed').disabled = true;
+  try {
+    await api.seed();
+    await store.reload();
+  } catch (problem) {
+    if (!(problem instanceof api.Refused)) throw problem;
+    complain(problem);
+  } finally {
+    role('seed').disabled = false;
+  }
+}
+
+// Without a stream the page asks instead: slower, but right.
+const reloadQuietly = () => store.reload().catch((problem) => { if (!(problem instanceof api.Refused)) throw problem; });
+
+// --- The seconds -----------------------------------------------------------------------------------------------------
+
+function tick() {
+  seconds += 1;
+  showStale();
+  const running = store.all().filter(({ operation }) => operation);
+  if (seconds % 15 === 0) drawAll();
+  else running.forEach(({ id }) => drawOne(id));
+  running.filter(isOverdue).forEach(({ id }) => {
+    looked.set(id, now());
+    store.refresh(id).catch((problem) => { if (!(problem instanceof api.Refused)) throw problem; });
+  });
+}
+
+function isOverdue({ id, operation: { next_attempt_at: next, deadline_at: deadline } }) {
+  const due = Math.min(...[next, deadline].filter(Boolean).map((moment) => Date.parse(moment)));
+  return now() - due > OVERDUE_MS && now() - (looked.get(id) ?? 0) > OVERDUE_MS;
+}
+
+// --- Beginning -------------------------------------------------------------------------------------------------------
+
+role('sign-in').addEventListener('submit', (event) => {
+  event.preventDefault();
+  const input = role('token');
+  const given = input.value.trim();
+  input.value = '';
+  if (given) signIn(given);
+  else input.focus();
+});
+role('sign-out').addEventListener('click', () => signOut('You are signed out.'));
+role('retry').addEventListener('click', () => start());
+role('reconnect').addEventListener('click', () => live.retryNow());
+role('seed').addEventListener('click', seed);
+session.addEventListener('changed', ({ detail }) => start(detail ?? ''));
+addEventListener('hashchange', () => { if (takeTokenFromLink()) start(); });
+store.subscribe((id) => draw(id));
+live.listen({
+  state: showLive,
+  lost: reloadQuietly,
+  data_source_update: store.take,
+  data_source_snapshot: ({ data }) => store.replaceAll(data),
+});
+setInterval(tick, 1000);
+takeTokenFromLink();
+start();

@@ -1,0 +1,283 @@
+// A connection's settings, as a panel: verify credentials, choose what to sync, save, switch off.
+
+import * as api from './api.js';
+import { conflictBanner, showConflict } from './conflict.js';
+import { askFirst, make, part, redraw, say, setText, showText, toast } from './dom.js';
+import {
+  chosenOptions, credentialInput, isComplete, labelled, optionGroup, settingInput, settingsOf, takeCredentials,
+} from './fields.js';
+import { timeElement } from './format.js';
+import { isLive } from './live.js';
+import { progressBlock, showProgress } from './progress.js';
+import { isAdmin } from './session.js';
+import * as store from './store.js';
+
+const panels = new Map(); // a card's root → what is open in it
+
+export function openSettings(root, id) {
+  const connection = store.get(id);
+  const panel = { id, type: store.typeOf(connection.type), edited: false, pressed: false, base: connection.version };
+  panel.dialog = make('dialog', { class: 'panel', 'aria-labelledby': 'settings-title' }, ...partsOf(panel));
+  panel.dialog.addEventListener('cancel', (event) => { if (panel.edited) { event.preventDefault(); leave(panel); } });
+  // Closed is gone: nothing that was typed outlives the panel.
+  panel.dialog.addEventListener('close', () => { panels.delete(root); panel.dialog.remove(); });
+  panels.set(root, panel);
+  root.append(panel.dialog);
+  fill(panel, connection);
+  show(panel, connection);
+  panel.dialog.showModal();
+  const first = connection.display.action === 'verify' ? '[data-credential]' : '[data-option] input, [data-role="name-input"]';
+  panel.dialog.querySelector(first)?.focus();
+}
+
+// Called with whatever is new about the connection.
+export function showSettings(root, connection) {
+  const panel = panels.get(root);
+  if (!panel) return;
+  if (!panel.edited && !panel.pressed && connection.version !== panel.base) fill(panel, connection);
+  show(panel, connection);
+}
+
+function partsOf(panel) {
+  const close = make('button', { type: 'button', class: 'quiet close', 'aria-label': 'Close', click: () => leave(panel) }, '×');
+  return [
+    make('header', {}, make('img', { class: 'icon', src: `/console/icons/${panel.type.icon}.svg`, alt: '' }),
+      make('h2', { id: 'settings-title', 'data-role': 'title' }), close),
+    make('div', { class: 'body' }, credentialsForm(panel), settingsForm(panel), make('section', { 'data-role': 'switch' })),
+  ];
+}
+
+function credentialsForm(panel) {
+  const { type } = panel;
+  panel.progress = progressBlock();
+  const form = make('form', { 'data-role': 'credentials', novalidate: true, autocomplete: 'off' },
+    make('h3', {}, '1. Verify the credentials'),
+    make('p', { 'data-role': 'verified', role: 'status', tabindex: -1 }),
+    make('p', { class: 'error', 'data-role': 'verify-problem', role: 'alert', hidden: true }),
+    make('button', { type: 'button', class: 'quiet', 'data-role': 'replace', hidden: true, click: () => replace(panel) }, 'Replace the credentials'),
+    make('div', { class: 'stack', 'data-role': 'fields' }, ...type.credential_fields.map(credentialInput),
+      make('p', { class: 'muted' }, 'They go to the external service once and are stored neither here nor in this page.'),
+      make('button', { type: 'submit', 'data-role': 'verify' }, 'Verify')),
+    panel.progress);
+  form.addEventListener('submit', (event) => { event.preventDefault(); if (isComplete(form)) verify(panel, form); });
+  return form;
+}
+
+function settingsForm(panel) {
+  const saveAndSync = make('button', { type: 'button', class: 'quiet', 'data-role': 'save-sync' }, 'Save and sync');
+  const form = make('form', { 'data-role': 'settings', novalidate: true, autocomplete: 'off' },
+    make('h3', { tabindex: -1, 'data-role': 'choose' }, '2. Choose what to sync'),
+    conflictBanner({ keep: () => keepMine(panel), take: () => fillAndShow(panel) }),
+    make('div', { 'data-role': 'options' }),
+    make('div', { 'data-role': 'config' }),
+    labelled({ label: 'Name', required: true }, make('input', { 'data-role': 'name-input', required: true, maxlength: 200 })),
+    labelled({ label: 'Description' }, make('input', { 'data-role': 'description-input', maxlength: 2000 })),
+    make('label', { class: 'check', 'data-role': 'enable' }, make('input', { type: 'checkbox', 'data-role': 'enabled-input' }), 'Switch on, so that it can be synced'),
+    make('details', { class: 'advanced' }, make('summary', {}, 'Advanced: rehearse a fault'), labelled(
+      { label: 'Fault', help: 'For the stand-in external service only: slow, flaky, fail, silence … Goes with the next Verify, and with syncs once saved.' },
+      make('input', { 'data-role': 'simulate' }))),
+    make('p', { class: 'error', 'data-role': 'save-problem', role: 'alert', hidden: true }),
+    make('div', { class: 'row' }, make('button', { type: 'submit', 'data-role': 'save' }, 'Save'), saveAndSync));
+  form.addEventListener('input', (event) => { if (event.target.dataset.role !== 'search') panel.edited = true; });
+  form.addEventListener('submit', (event) => { event.preventDefault(); if (isComplete(form)) save(panel); });
+  saveAndSync.addEventListener('click', () => { if (isComplete(form)) save(panel, { thenSync: true }); });
+  return form;
+}
+
+function replace(panel) {
+  panel.replacing = true;
+  show(panel, store.get(panel.id));
+  panel.dialog.querySelector('[data-credential]')?.focus();
+}
+
+// --- What is shown ---------------------------------------------------------------------------------------------------
+
+function fillAndShow(panel) {
+  fill(panel, store.get(panel.id));
+  show(panel, store.get(panel.id));
+  part(panel.dialog, 'name-input').focus();
+}
+
+function fill(panel, connection) {
+  const { dialog } = panel;
+  panel.base = connection.version;
+  panel.edited = false;
+  part(dialog, 'name-input').value = connection.name;
+  part(dialog, 'description-input').value = connection.description ?? '';
+  part(dialog, 'simulate').value = connection.config.simulate ?? '';
+  // What was never switched on is meant to be by saving it; what somebody has switched off is not.
+  part(dialog, 'enabled-input').checked = connection.display.state !== 'disabled';
+  drawOptions(panel, connection, connection.config);
+}
+
+function drawOptions(panel, connection, chosen) {
+  const { dialog, type } = panel;
+  const options = Object.entries(connection.latest_options ?? {});
+  redraw(part(dialog, 'options'), [options, chosen], () => (options.length
+    ? options.map(([key, values]) => optionGroup(key, values, chosen[key]))
+    : [make('p', { class: 'muted' }, type.options_key ? 'What can be chosen appears here once the credentials are verified.' : 'There is nothing to choose for this source.')]));
+  const offered = new Set(options.map(([key]) => key));
+  const others = type.config_fields.filter(({ name }) => !offered.has(name) && (name !== type.options_key || chosen[name]));
+  redraw(part(dialog, 'config'), [others, chosen], () => others.map((field) => settingInput(field, chosen[field.name])));
+}
+
+function show(panel, connection) {
+  const { dialog, pressed } = panel;
+  const busy = connection.status !== 'idle';
+  setText(part(dialog, 'title'), `Set up ${connection.name}`);
+  const options = JSON.stringify(connection.latest_options);
+  if (panel.options !== options) {
+    const kept = panel.options === undefined ? connection.config : { ...connection.config, ...settingsOf(dialog), ...chosenOptions(dialog) };
+    drawOptions(panel, connection, kept);
+    panel.options = options;
+  }
+  showVerification(panel, connection);
+  part(dialog, 'verify').disabled = pressed || busy;
+  part(dialog, 'save').disabled = pressed;
+  part(dialog, 'save-sync').disabled = pressed || busy;
+  part(dialog, 'enable').hidden = connection.enabled;
+  showConflict(dialog, panel.edited && connection.version !== panel.base ? { connection, typed: fieldsOf(panel) } : null);
+  showSwitch(panel, connection);
+}
+
+function showVerification(panel, connection) {
+  const { dialog, type } = panel;
+  const { last_verification_at: at, last_verification_error: error, status } = connection;
+  const verifying = status === 'verifying';
+  showProgress(panel.progress, verifying ? connection : {});
+  // What is in use and good is not asked for again unless it is wanted.
+  const good = at && !error && !panel.replacing;
+  part(dialog, 'fields').hidden = verifying || good;
+  part(dialog, 'replace').hidden = verifying || !good;
+  showText(part(dialog, 'verify-problem'), panel.refusal ?? (verifying ? '' : error && `${error}. Check what you enter and verify again.`));
+  redraw(part(dialog, 'verified'), [status, at, error], () => {
+    if (verifying) return ['The external service is asked whether they are good.'];
+    if (status === 'syncing') return ['A sync is running; verify when it has ended.'];
+    if (error) return ['Not verified.'];
+    if (at) return ['Verified ', timeElement(at), '.'];
+    return [type.needs_credentials ? 'Needed once, before the first sync.' : 'Optional: this source works without.'];
+  });
+  if (panel.awaits === 'its start' && verifying) panel.awaits = 'its end';
+  else if (panel.awaits === 'its end' && !verifying) {
+    panel.awaits = '';
+    panel.replacing = false;
+    say(error ? `Verification failed: ${error}` : 'Verified. Choose what to sync.');
+    // Whoever waited at the verification goes on where it leads.
+    if (part(dialog, 'credentials').contains(document.activeElement)) {
+      const next = error ? dialog.querySelector('[data-credential]') : dialog.querySelector('[data-option] input');
+      (next ?? part(dialog, 'choose')).focus();
+    }
+  }
+}
+
+function showSwitch(panel, connection) {
+  const section = part(panel.dialog, 'switch');
+  redraw(section, [connection.enabled, panel.type.seeded, isAdmin()], () => [
+    ...(connection.enabled ? switchOff(panel) : []), ...(panel.type.seeded === false && isAdmin() ? [removal(panel)] : []),
+  ]);
+  section.hidden = !section.childElementCount;
+}
+
+function switchOff(panel) {
+  if (!isAdmin()) return [make('p', { class: 'muted' }, 'Only an admin of your organization can switch this data source off.')];
+  const act = () => press(panel, () => configure(panel, { enabled: false }), 'It is switched off; what was configured is kept.');
+  return [make('p', { class: 'muted' }, 'Switched off, it is not synced; settings and history stay.'),
+    make('button', { type: 'button', class: 'quiet', 'data-role': 'disable', click: act }, 'Switch off')];
+}
+
+function removal(panel) {
+  const button = make('button', { type: 'button', class: 'quiet', 'data-role': 'remove' }, 'Remove');
+  button.addEventListener('click', () => askFirst(button, {
+    question: 'Remove this data source? It can be added again later, with its settings.', yes: 'Remove',
+    act: () => press(panel, async () => { await api.remove(panel.id); store.forget(panel.id); }, 'It is removed.'),
+  }));
+  return button;
+}
+
+// --- What pressing does ----------------------------------------------------------------------------------------------
+
+async function verify(panel, form) {
+  // Out of the page before anything is awaited.
+  const credentials = takeCredentials(form);
+  const simulate = part(panel.dialog, 'simulate').value.trim();
+  panel.awaits = 'its start';
+  part(panel.dialog, 'verified').focus();
+  await press(panel, async () => {
+    await api.verify(panel.id, { credentials, settings: simulate ? { simulate } : {} });
+    if (!isLive()) await store.refresh(panel.id);
+  });
+}
+
+function fieldsOf(panel) {
+  const { dialog } = panel;
+  const config = { ...store.get(panel.id).config, ...settingsOf(dialog), ...chosenOptions(dialog), simulate: part(dialog, 'simulate').value.trim() };
+  const enable = !part(dialog, 'enable').hidden && part(dialog, 'enabled-input').checked;
+  return {
+    name: part(dialog, 'name-input').value.trim(),
+    description: part(dialog, 'description-input').value.trim(),
+    config: Object.fromEntries(Object.entries(config).filter(([, value]) => value !== '')),
+    ...(enable && { enabled: true }),
+  };
+}
+
+async function save(panel, { thenSync = false } = {}) {
+  const name = part(panel.dialog, 'name-input').value.trim();
+  const fields = fieldsOf(panel);
+  await press(panel, async () => {
+    await configure(panel, fields);
+    panel.edited = false;
+    if (thenSync) await api.sync(panel.id);
+    panel.dialog.close();
+    toast(thenSync ? `${name} is saved; a sync was asked for.` : `${name} is saved.`);
+  }, '', 'save-problem');
+}
+
+async function configure(panel, fields) {
+  const before = store.mark(panel.id);
+  const saved = await api.configure(panel.id, fields, panel.base);
+  panel.base = saved.version;
+  store.answered(saved, before);
+}
+
+function keepMine(panel) {
+  panel.base = store.get(panel.id).version;
+  show(panel, store.get(panel.id));
+  part(panel.dialog, 'save').focus();
+}
+
+async function press(panel, act, done = '', where = 'verify-problem') {
+  panel.pressed = true;
+  panel.refusal = undefined;
+  showText(part(panel.dialog, where), '');
+  redrawPanel(panel);
+  try {
+    await act();
+    if (done) toast(done);
+  } catch (problem) {
+    if (!(problem instanceof api.Refused)) throw problem;
+    panel.awaits = '';
+    if (problem.code === 'changed_meanwhile') {
+      panel.edited = true;
+      await store.refresh(panel.id).catch(() => {});
+    } else if (where === 'verify-problem') panel.refusal = problem.message;
+    else showText(part(panel.dialog, where), problem.message);
+  } finally {
+    panel.pressed = false;
+    redrawPanel(panel);
+  }
+}
+
+function redrawPanel(panel) {
+  const connection = store.get(panel.id);
+  if (connection && panel.dialog.open) show(panel, connection);
+}
+
+function leave(panel) {
+  if (!panel.edited) {
+    panel.dialog.close();
+    return;
+  }
+  const close = panel.dialog.querySelector('.close');
+  if (close.hidden) return; // Asked already.
+  askFirst(close, { question: 'Leave without saving?', yes: 'Leave', no: 'Stay', act: () => panel.dialog.close() });
+}

@@ -1,0 +1,1 @@
+"""Plays Rita against somebody's external service and judges what comes back: `python -m devstack.conformance`."""

@@ -1,0 +1,158 @@
+"""One person's page, and what people do on it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import axe_playwright_python
+from playwright.sync_api import Browser, Locator, Page, Route, expect
+
+from tests.browser.stack import Stack
+
+# The machine may be busy with other things.
+PATIENCE = 30_000
+AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
+CREDENTIALS = {
+    "confluence": {"url": "https://acme.atlassian.net", "email": "ada@acme.example", "api_token": "a-good-token"},
+    "servicenow": {"url": "https://acme.service-now.com", "username": "ada", "password": "hunter2"},
+    "sharepoint": {"tenant_id": "t", "client_id": "c", "client_secret": "s"},
+}
+# What a browser says by itself of answers that are no success.
+REFUSED_BY_SERVER = "Failed to load resource"
+
+# Whichever button leads to the settings.
+SET_UP = '[data-role="configure"]:visible, [data-does="set-up"]:visible'
+
+expect.set_options(timeout=PATIENCE)
+
+
+@dataclass(kw_only=True)
+class Screen:
+    """A page, signed in with a token, or as this person of the organization."""
+
+    chromium: Browser
+    stack: Stack
+    organization: UUID
+    token: str | None = None
+    email: str = "ada@acme.example"
+    role: str = "admin"
+    size: tuple[int, int] = (1280, 900)
+    # Whether the page gets as far as to show cards, live.
+    waits: bool = True
+    # Whether its clock can be moved.
+    clock: bool = False
+    routes: Mapping[str, Any] = field(default_factory=dict)
+    complaints: list[str] = field(default_factory=list, init=False)
+    requested: list[str] = field(default_factory=list, init=False)
+
+    def __post_init__(self) -> None:
+        width, height = self.size
+        context = self.chromium.new_context(viewport={"width": width, "height": height}, reduced_motion="reduce")
+        self.page: Page = context.new_page()
+        self.page.set_default_timeout(PATIENCE)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("console", lambda message: self._heard(message.text))
+        self.page.on("request", lambda request: self.requested.append(request.url))
+        for pattern, act in self.routes.items():
+            self.page.route(pattern, act)
+        if self.clock:
+            self.page.clock.install()
+        token = self.token
+        if token is None:
+            token = self.stack.token(self.organization, email=self.email, role=self.role)
+        self.page.goto(f"{self.stack.address}#token={token}" if token else self.stack.address)
+        if self.waits:
+            self.card("confluence").wait_for()
+            expect(self.part("live")).to_have_attribute("data-state", "live")
+
+    def _heard(self, text: str) -> None:
+        if not text.startswith(REFUSED_BY_SERVER):
+            self.complaints.append(text)
+
+    def part(self, role: str) -> Locator:
+        return self.page.locator(f'[data-role="{role}"]')
+
+    def card(self, type_name: str) -> Locator:
+        return self.page.locator(f'.card[data-type="{type_name}"]')
+
+    def on(self, type_name: str, role: str) -> Locator:
+        return self.card(type_name).locator(f'[data-role="{role}"]')
+
+    def set_up(self, type_name: str) -> None:
+        self.card(type_name).locator(SET_UP).first.click()
+        self.page.locator("dialog[open]").wait_for()
+
+    def verify(self, type_name: str, *, simulate: str = "", **changes: str) -> None:
+        if not self.page.locator("dialog[open]").count():
+            self.set_up(type_name)
+        if simulate:
+            self.on(type_name, "settings").locator("summary").click()
+            self.on(type_name, "simulate").fill(simulate)
+        for name, value in (CREDENTIALS[type_name] | changes).items():
+            self.card(type_name).locator(f'[data-credential="{name}"]').fill(value)
+        self.on(type_name, "verify").click()
+
+    def verified(self, type_name: str) -> Locator:
+        self.verify(type_name)
+        options = self.card(type_name).locator("[data-option] .boxes input")
+        options.first.wait_for()
+        return options
+
+    def save(self, type_name: str) -> None:
+        self.on(type_name, "save").click()
+        expect(self.page.locator("dialog[open]")).to_have_count(0)
+
+    def hide(self, *, hidden: bool) -> None:
+        """Tell the page that nobody sees it, or that somebody does again."""
+        self.page.evaluate(
+            "(hidden) => { Object.defineProperty(document, 'hidden', { value: hidden, configurable: true });"
+            " document.dispatchEvent(new Event('visibilitychange')); }",
+            hidden,
+        )
+
+    def violations(self) -> list[str]:
+        """Return what axe finds wrong, in the light and in the dark."""
+        # Through the debugger's protocol, which a page's policy does not bind.
+        if not self.page.evaluate("() => 'axe' in window"):
+            self.page.evaluate(AXE)
+        found = []
+        for scheme in ("light", "dark"):
+            self.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            # Of the dark, only the colours differ.
+            rules = "{runOnly: ['color-contrast']}" if scheme == "dark" else "{}"
+            result = self.page.evaluate(f"() => axe.run(document, {rules})")
+            found += [
+                f"{scheme}: {rule['id']}: {node['target']} {node['failureSummary']}"
+                for rule in result["violations"]
+                for node in rule["nodes"]
+            ]
+        self.page.emulate_media(color_scheme="light")
+        return found
+
+    def shoot(self, name: str, *, full_page: bool = True) -> None:
+        """Take pictures in the light and in the dark, where SCREENSHOTS names a directory."""
+        if directory := os.environ.get("SCREENSHOTS"):
+            for scheme in ("light", "dark"):
+                self.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+                self.page.screenshot(path=Path(directory) / f"{name}-{scheme}.png", full_page=full_page)
+            self.page.emulate_media(color_scheme="light")
+
+
+def held(route: Route) -> None:
+    """Leave a request without an answer."""
+
+
+def broken(route: Route) -> None:
+    problem = {
+        "error": "Service unavailable",
+        "message": "The database does not answer; nothing was changed, try again",
+        "code": "service_unavailable",
+        "request_id": "the-request",
+    }
+    route.fulfill(status=503, content_type="application/json", body=json.dumps(problem))

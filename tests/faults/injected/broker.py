@@ -1,0 +1,106 @@
+"""What happens to RabbitMQ, and on the way to it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+from tests.e2e.service import STATUS
+from tests.factories import a_sync_message
+from tests.faults.ledger import Evidence
+from tests.faults.scene import Scene, fault, pause
+
+FLOOD, AT_ONCE = 100_000, 5_000
+# On two cores, with everything else on them too.
+FLOOD_DRAINED_WITHIN = 240.0
+
+
+@fault("RabbitMQ is stopped and started")
+def broker_restarted(scene: Scene) -> None:
+    scene.world.rabbitmq.stop()
+    pause(2)
+    scene.world.rabbitmq.start()
+
+
+@fault("RabbitMQ is killed and started")
+def broker_killed(scene: Scene) -> None:
+    scene.world.rabbitmq.kill()
+    scene.world.rabbitmq.start()
+
+
+@fault("all connections to RabbitMQ are cut, three times", quick=True)
+def broker_connections_cut(scene: Scene) -> None:
+    for _ in range(3):
+        for proxy in scene.world.brokers.values():
+            proxy.cut()
+        pause(1.5)
+
+
+@fault("RabbitMQ is frozen for 15 s")
+def broker_frozen(scene: Scene) -> None:
+    for proxy in scene.world.brokers.values():
+        proxy.freeze()
+    pause(15)
+    for proxy in scene.world.brokers.values():
+        proxy.thaw()
+
+
+@fault("half-open connections: closed for us, open for RabbitMQ")
+def broker_half_open(scene: Scene) -> None:
+    for proxy in scene.world.brokers.values():
+        proxy.abandon("client")
+    pause(2)
+
+
+@fault("half-open connections: open for us, closed for RabbitMQ")
+def broker_forgets_us(scene: Scene) -> None:
+    for proxy in scene.world.brokers.values():
+        proxy.abandon("server")
+    pause(2)
+
+
+@fault(f"the status queue is flooded with {FLOOD:,} messages")
+def status_queue_flooded(scene: Scene) -> None:
+    """Each message ends a sync of the service's own; the fault is over when the queue is empty again."""
+    _flood(scene, FLOOD)
+
+
+@fault("the status queue is flooded with 5,000 messages", quick=True)
+def status_queue_crowded(scene: Scene) -> None:
+    _flood(scene, 5_000)
+
+
+def _flood(scene: Scene, count: int) -> None:
+    connections = [connection for _ in range(10) for connection in scene.bystander().connections]
+    now = datetime.now(UTC)
+    messages = [
+        a_sync_message(
+            connections[number % len(connections)],
+            "sync_completed",
+            documents_processed=number,
+            timestamp=(now + timedelta(milliseconds=number)).isoformat(),
+        )
+        for number in range(count)
+    ]
+    began = time.monotonic()
+    # In parts: whoever reads none of the broker's confirms is cut off after a while.
+    for first in range(0, count, AT_ONCE):
+        scene.world.queues.flood(messages[first : first + AT_ONCE])
+    drained = scene.eventually(lambda: scene.world.queues.waiting(STATUS) == 0, within=FLOOD_DRAINED_WITHIN)
+    scene.remark = f", after {time.monotonic() - began:.0f} s of flood"
+    flooded = {connection["id"] for connection in connections}
+
+    def facts(seen: Evidence) -> Iterator[str]:
+        if not drained:
+            yield f"the queue was not empty within {FLOOD_DRAINED_WITHIN:.0f} s"
+        rows = [row for row in seen.operations if str(row["connection_id"]) in flooded]
+        # Batches side by side may swap messages of one connection; the later ones are then noted as late.
+        accounted = len(rows) + sum(row["late_reports"] for row in rows)
+        if accounted < count:
+            yield f"of {count} messages {accounted} left a trace"
+        busy = [press for press in seen.presses if press.status not in (200, 409)]
+        if busy:
+            yield f"{len(busy)} presses during the flood were answered {sorted({str(p.status) for p in busy})}"
+
+    scene.check(facts)

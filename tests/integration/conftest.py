@@ -1,0 +1,41 @@
+"""The Celery applications on the session's servers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from types import ModuleType
+
+import pytest
+from flask import Flask
+
+from app.config import Settings
+from app.extensions import db
+
+
+def _as_environment(settings: Settings) -> dict[str, str]:
+    """Write settings as the environment variables that they would come from."""
+    return {name.upper(): _as_text(value) for name, value in settings.model_dump(exclude_none=True).items()}
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, timedelta):
+        return str(value.total_seconds())
+    if isinstance(value, tuple):
+        return ",".join(map(_as_text, value))
+    return str(value)
+
+
+@pytest.fixture(scope="session")
+def celery_module(settings: Settings, flask_app: Flask) -> Iterator[ModuleType]:
+    """`tasks.celery`, which reads the environment when it is first imported: these settings, on migrated tables."""
+    assert flask_app.extensions["settings"] is settings
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in _as_environment(settings).items():
+            environment.setenv(name, value)
+        from tasks import celery  # noqa: PLC0415 - not before the environment is set
+    assert celery.settings == settings, "tasks was imported by somebody else before"
+    yield celery
+    with celery.flask_app.app_context():
+        db.engine.dispose()
+    celery.flask_app.extensions["redis"].close()

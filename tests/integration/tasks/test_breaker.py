@@ -1,0 +1,103 @@
+"""A receiver that is down: one probe at a time, and what else is due waits without spending an attempt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from flask import Flask
+
+from app.outbound.breaker import PREFIX, Breaker
+from app.services.operations import PARKED
+from tests.integration.tasks.conftest import Desk
+from tests.receiver import Receiver, answer
+from tests.waiting import eventually
+
+DELIVER = "webhooks.deliver"
+FAILURES = 3
+PROBE = timedelta(seconds=1)
+Run = Callable[..., None]
+
+
+@pytest.fixture(autouse=True)
+def breaker(tasks_app: Flask, monkeypatch: pytest.MonkeyPatch) -> Iterator[Breaker]:
+    """A breaker that opens soon, in place of the one that the tests' settings keep closed."""
+    redis = tasks_app.extensions["redis"]
+    made = Breaker(redis, failures=FAILURES, probe=PROBE)
+    monkeypatch.setitem(tasks_app.extensions, "breaker", made)
+    yield made
+    redis.delete(f"{PREFIX}failures", f"{PREFIX}probe")
+
+
+def a_receiver_found_down(desk: Desk, run: Run, receiver: Receiver) -> None:
+    """Let attempts of other operations find the receiver down, and one probe more."""
+    receiver.otherwise = answer(503)
+    for _ in range(FAILURES + 1):
+        run(DELIVER, desk.another().sync())
+    receiver.received.clear()
+
+
+def test_what_is_due_waits_without_spending_an_attempt_and_says_why(desk: Desk, run: Run, receiver: Receiver) -> None:
+    a_receiver_found_down(desk, run, receiver)
+    operation_id, before = desk.verify(), datetime.now(UTC)
+
+    run(DELIVER, operation_id)
+
+    operation = desk.operation(operation_id)
+    assert receiver.received == []
+    assert (operation["state"], operation["attempts"], operation["attempt_log"]) == ("pending", 0, [])
+    assert operation["last_attempt_error"] == PARKED
+    assert before < operation["next_attempt_at"] < before + 2 * PROBE
+    assert operation["queued_until"] is None
+
+
+def test_an_outage_longer_than_all_retries_ends_in_a_delivery_once_the_receiver_is_back(
+    desk: Desk, run: Run, beat: Callable[[], None], receiver: Receiver
+) -> None:
+    a_receiver_found_down(desk, run, receiver)
+    operation_id = desk.sync()
+    for _ in range(20):
+        desk.turn(operation_id, next_attempt_at=datetime.now(UTC))
+        run(DELIVER, operation_id)
+    spent = desk.operation(operation_id)["attempts"]
+    receiver.otherwise = answer(200)
+
+    def delivered() -> bool:
+        beat()
+        return bool(desk.operation(operation_id)["state"] == "delivered")
+
+    eventually(delivered)
+
+    assert spent <= 2, "only a probe may spend an attempt"
+    assert desk.connection(operation_id)["status"] == "syncing"
+
+
+def test_an_answer_of_any_kind_closes_the_circuit(desk: Desk, run: Run, receiver: Receiver, breaker: Breaker) -> None:
+    a_receiver_found_down(desk, run, receiver)
+    receiver.otherwise = answer(401)
+    refused = desk.sync()
+
+    def probed() -> bool:
+        desk.turn(refused, next_attempt_at=datetime.now(UTC))
+        run(DELIVER, refused)
+        return bool(receiver.received)
+
+    eventually(probed)
+
+    assert desk.operation(refused)["state"] == "undelivered"
+    assert [breaker.pause() for _ in range(3)] == [None] * 3
+
+
+def test_a_request_that_waits_for_the_receiver_still_ends_at_its_deadline(
+    desk: Desk, run: Run, receiver: Receiver
+) -> None:
+    a_receiver_found_down(desk, run, receiver)
+    operation_id = desk.verify()
+    run(DELIVER, operation_id)
+
+    desk.turn(operation_id, deadline_at=datetime.now(UTC))
+    run("housekeeping.expire")
+
+    assert desk.operation(operation_id)["state"] == "expired"
+    assert "could not be delivered" in desk.connection(operation_id)["last_verification_error"]

@@ -1,0 +1,225 @@
+"""The doctor: each planted fault is found, alone, and its mend is named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import amqp
+import psycopg2
+import pytest
+from cryptography.fernet import Fernet
+from flask import Flask
+from sqlalchemy import text
+from uuid6 import uuid7
+
+from app.outbound.broker import DEAD_LETTERS, DeadLetter, bury_reliably
+from app.unit_of_work import unit_of_work
+from devstack.child import free_port
+from devstack.databases import create_database, drop_database
+from devstack.valkey import Valkey
+from tests.e2e.service import Service, channel
+from tests.factories import Browser
+from tests.receiver import Receiver
+
+Rows = list[dict[str, Any]]
+Doctor = Callable[..., Rows]
+
+
+@pytest.fixture
+def doctor(web: Flask, another_app: Callable[..., Flask]) -> Doctor:
+    """Return what the doctor says of an application with these settings, and see that the exit code agrees."""
+    assert web
+
+    def examine(**settings: Any) -> Rows:
+        done = another_app(**settings).test_cli_runner().invoke(args=["doctor", "--json"])
+        rows = [json.loads(line) for line in done.output.splitlines() if line.startswith("{")]
+        assert rows, done.output
+        assert done.exit_code == (0 if all(row["ok"] for row in rows) else 1)
+        return rows
+
+    return examine
+
+
+def found(rows: Rows, what: str) -> dict[str, Any]:
+    """Return the first row about something that is not as it should be, or else the first."""
+    about = [row for row in rows if row["what"] == what]
+    return next((row for row in about if not row["ok"]), about[0])
+
+
+@contextmanager
+def as_owner(app: Flask, before: str, after: str) -> Iterator[None]:
+    """Break something of the database for a while."""
+    url = app.extensions["settings"].owner_database_url
+    with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
+        cursor.execute(before)
+        try:
+            yield
+        finally:
+            cursor.execute(after)
+
+
+def nowhere(scheme: str) -> str:
+    return f"{scheme}://rita:hunter2@127.0.0.1:{free_port()}/0"
+
+
+def test_what_is_as_it_should_be_passes(doctor: Doctor, receiver: Receiver, rabbitmq_url: str) -> None:
+    Service(rabbitmq_url).delete(DEAD_LETTERS)
+
+    rows = doctor(automation_webhook_url=receiver.url, environment="development")
+
+    # No worker runs in these tests.
+    assert {row["what"] for row in rows if not row["ok"]} == {"queue"}
+    passed = {row["what"] for row in rows if row["ok"]}
+    assert passed >= {"database", "migrations", "isolation", "rights", "clock", "deliveries", "redis", "seals"}
+    assert passed >= {"broker", "dead letters", "receiver", "seal keys", "persistence"}
+
+
+@pytest.mark.parametrize(
+    ("setting", "scheme", "what"),
+    [
+        ("database_url", "postgresql", "database"),
+        ("redis_url", "redis", "redis"),
+        ("rabbitmq_url", "amqp", "broker"),
+        ("automation_webhook_url", "http", "receiver"),
+    ],
+)
+def test_a_server_that_is_away_is_found_and_the_others_are_looked_at(
+    doctor: Doctor, setting: str, scheme: str, what: str
+) -> None:
+    rows = doctor(**{setting: nowhere(scheme).replace("rita:hunter2@", "") if scheme == "http" else nowhere(scheme)})
+
+    assert not found(rows, what)["ok"]
+    assert setting.upper() in found(rows, what)["mend"]
+    others = {"database", "redis", "broker"} - {what}
+    assert all(found(rows, other)["ok"] for other in others)
+    assert "hunter2" not in str(rows)
+
+
+def test_a_role_that_sees_every_organization_is_found(doctor: Doctor, admin_database_url: str) -> None:
+    row = found(doctor(database_url=admin_database_url), "database")
+
+    assert not row["ok"]
+    assert "superuser" in row["mend"]
+
+
+def test_a_database_that_was_not_migrated_is_found(doctor: Doctor, admin_database_url: str) -> None:
+    name = f"rita_test_{uuid4().hex[:8]}"
+    owner_url, application_url = create_database(admin_database_url, name=name)
+    try:
+        row = found(doctor(database_url=application_url, migration_database_url=owner_url), "migrations")
+    finally:
+        drop_database(admin_database_url, name=name)
+
+    assert not row["ok"]
+    assert "db upgrade" in row["mend"]
+
+
+def test_a_table_open_to_all_is_found(web: Flask, doctor: Doctor) -> None:
+    statement = "ALTER TABLE operations {} ROW LEVEL SECURITY"
+    with as_owner(web, statement.format("NO FORCE"), statement.format("FORCE")):
+        row = found(doctor(), "isolation")
+
+    assert not row["ok"]
+    assert "ALTER TABLE operations" in row["mend"]
+
+
+def test_a_right_that_is_missing_is_found(web: Flask, doctor: Doctor) -> None:
+    role = web.extensions["settings"].database_url.split("//")[1].split(":")[0]
+    with as_owner(web, f"REVOKE INSERT ON audit_logs FROM {role}", f"GRANT INSERT ON audit_logs TO {role}"):
+        row = found(doctor(), "rights")
+
+    assert row["found"] == "no INSERT on audit_logs"
+    assert row["mend"] == f"GRANT INSERT ON audit_logs TO {role}"
+
+
+def test_what_nobody_delivers_is_found(web: Flask, doctor: Doctor) -> None:
+    person = Browser(web)
+    person.post(f"/api/data-sources/{person.seeded()}/verify", {"credentials": {"api_token": "hunter2"}})
+    with web.app_context(), unit_of_work(system=True) as work:
+        work.session.execute(text("UPDATE operations SET created_at = now() - interval '1 hour'"))
+
+    row = found(doctor(), "deliveries")
+
+    assert not row["ok"]
+    assert "beat" in row["mend"]
+
+
+def test_a_redis_that_writes_to_disk_is_found_in_production(doctor: Doctor, tmp_path: Path) -> None:
+    with Valkey(tmp_path / "valkey") as persistent:
+        row = found(doctor(redis_url=persistent.url), "persistence")
+
+    assert not row["ok"]
+    assert "appendonly" in row["mend"]
+
+
+def test_credentials_sealed_with_a_key_that_was_dropped_are_found(web: Flask, doctor: Doctor) -> None:
+    seals, parked = web.extensions["seals"], uuid7()
+    seals.park(parked, {}, ttl=timedelta(minutes=1))
+    try:
+        row = found(doctor(seal_keys=(Fernet.generate_key().decode(),)), "seals")
+    finally:
+        seals.discard(parked)
+
+    assert not row["ok"]
+    assert "SEAL_KEYS" in row["mend"]
+
+
+def test_a_queue_declared_otherwise_is_found(doctor: Doctor, rabbitmq_url: str) -> None:
+    name = f"status.{uuid4().hex[:8]}"
+    with channel(rabbitmq_url) as opened:
+        opened.queue_declare(name, durable=True, auto_delete=False, arguments={"x-max-length": 5})
+    try:
+        row = found(doctor(status_queues=(name,)), "queue")
+    finally:
+        Service(rabbitmq_url).delete(name)
+
+    assert row["found"].startswith(f"{name} was declared with other arguments")
+    assert "durable: true" in row["mend"]
+
+
+def test_a_queue_that_no_worker_consumes_is_found_and_not_made(doctor: Doctor, rabbitmq_url: str) -> None:
+    name = f"status.{uuid4().hex[:8]}"
+
+    row = found(doctor(status_queues=(name,)), "queue")
+
+    assert row["found"] == f"{name} has 0 messages and no consumer"
+    assert "start worker" in row["mend"]
+    with channel(rabbitmq_url) as opened, pytest.raises(amqp.NotFound):
+        opened.queue_declare(name, passive=True)
+
+
+def test_dead_letters_are_found(doctor: Doctor, rabbitmq_url: str) -> None:
+    bury_reliably(rabbitmq_url, [DeadLetter(b"{}", "wrong_shape")])
+    try:
+        row = found(doctor(), "dead letters")
+    finally:
+        Service(rabbitmq_url).delete(DEAD_LETTERS)
+
+    assert (row["ok"], row["found"]) == (False, "1 messages")
+    assert "dead-letters list" in row["mend"]
+
+
+def test_keys_for_tokens_that_cannot_be_fetched_are_found(doctor: Doctor) -> None:
+    row = found(doctor(jwt_secret=None, jwt_jwks_url=f"http://127.0.0.1:{free_port()}/keys"), "token keys")
+
+    assert not row["ok"]
+    assert "JWT_JWKS_URL" in row["mend"]
+
+
+def test_people_get_a_line_for_each_and_what_to_do_below_it(web: Flask, another_app: Callable[..., Flask]) -> None:
+    assert web
+    deaf = another_app(redis_url=nowhere("redis"))
+
+    done = deaf.test_cli_runner().invoke(args=["doctor"])
+
+    lines = done.output.splitlines()
+    at = next(number for number, line in enumerate(lines) if line.startswith("FAIL  redis"))
+    assert "REDIS_URL" in lines[at + 1]
+    assert any(line.startswith("pass  database") for line in lines)

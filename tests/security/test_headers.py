@@ -1,0 +1,89 @@
+"""What every answer tells a browser: run nothing foreign, guess no types, show in no frame, share with no origin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from tests.factories import Browser
+from tests.security.rules import calls, needs_sign_in
+
+PATH = "/api/data-sources"
+EXPECTED = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+# Made by a library that writes its page as text; there, nothing foreign may run all the same.
+WRITTEN = "/api/docs"
+
+
+def check(answer: Any) -> None:
+    assert {name: answer.headers.get(name) for name in EXPECTED} == EXPECTED
+    policy = dict(part.strip().partition(" ")[::2] for part in answer.headers["Content-Security-Policy"].split(";"))
+    assert policy["default-src"] == "'self'"
+    assert {policy[name] for name in ("frame-ancestors", "base-uri", "form-action")} == {"'none'"}
+    if answer.request.path != WRITTEN:
+        assert (policy["object-src"], policy["require-trusted-types-for"]) == ("'none'", "'script'")
+    assert "unsafe" not in answer.headers["Content-Security-Policy"]
+    assert "microphone=()" in answer.headers["Permissions-Policy"]
+    # Only who ends TLS may promise it.
+    assert "Strict-Transport-Security" not in answer.headers
+
+
+def test_every_rule_answers_with_them_signed_in_or_not(web: Flask) -> None:
+    ada = Browser(web)
+    for call in calls(web):
+        path = call.path("console.js" if call.rule.startswith("/console") else "x")
+        for answer in (web.test_client().open(path, method=call.method), ada.call(call.method, path)):
+            with answer:
+                check(answer)
+
+
+@pytest.mark.parametrize(
+    "path", ["/nothing", "/api/nothing", "/console/nothing", "/console/console.js", "/", "/readyz"]
+)
+@pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
+def test_errors_pages_and_files_have_them_too(web: Flask, path: str, method: str) -> None:
+    with web.test_client().open(path, method=method) as answer:
+        check(answer)
+
+
+def test_an_answer_to_what_nobody_expected_has_them(another_app: Callable[..., Flask]) -> None:
+    app = another_app()
+    app.add_url_rule("/api/crash", "crash", lambda: 1 / 0)
+
+    answer = app.test_client().get("/api/crash")
+
+    assert answer.status_code == 500
+    check(answer)
+
+
+def test_the_event_stream_has_them(web: Flask) -> None:
+    with Browser(web).get("/api/sse") as answer:
+        assert answer.mimetype == "text/event-stream"
+        check(answer)
+
+
+def test_answers_of_the_api_are_kept_by_nobody(web: Flask) -> None:
+    ada = Browser(web)
+
+    kept = {call: ada.call(call.method, call.path()) for call in calls(web) if needs_sign_in(call)}
+    for call, answer in kept.items():
+        with answer:
+            assert answer.headers["Cache-Control"] in ("no-store", "no-cache, no-transform"), call
+
+
+def test_no_answer_sets_a_cookie(web: Flask) -> None:
+    ada = Browser(web)
+
+    for call in calls(web):
+        with ada.call(call.method, call.path()) as answer:
+            assert "Set-Cookie" not in answer.headers, call
