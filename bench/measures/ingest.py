@@ -85,19 +85,20 @@ def _rate(stage: Stage, size: Size, *, line: str) -> float:
 
 
 def watch(stage: Stage, count: int) -> float:
-    """Return how many events a second Redis counts, from the first that is seen to the last."""
-    first: tuple[float, int] = (0.0, 0)
+    """Return how many events a second Redis counts, from the last moment without any to when all are there."""
+    began = time.monotonic()
 
     def all_seen() -> bool:
-        nonlocal first
+        nonlocal began
+        looked = time.monotonic()
         seen = published(stage)
-        if seen and not first[1]:
-            first = (time.monotonic(), seen)
+        if not seen:
+            began = looked
         return seen >= count
 
     if not wait_until(all_seen, within=WITHIN):
         raise StartError(f"only {published(stage)} of {count} events came")
-    return (count - first[1]) / (time.monotonic() - first[0])
+    return count / (time.monotonic() - began)
 
 
 def published(stage: Stage) -> int:
