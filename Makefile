@@ -7,7 +7,7 @@ BIN = .venv/bin
 # Older than neither of the two files that say what belongs into .venv.
 INSTALLED = .venv/.installed
 
-.PHONY: help setup run test faults check audit format clean distclean
+.PHONY: help setup run test faults check bench audit format clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +36,10 @@ check: $(INSTALLED) ## format, lint, types, import contracts, migration drift: w
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m devstack.drift
+
+bench: $(INSTALLED) ## measure this product beside its peers, into docs/performance.md; ARGS='--only ingest --quick'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
+	@$(BIN)/python -m bench $(or $(ARGS),--write)
 
 audit: $(INSTALLED) ## look for known vulnerabilities in the pinned packages; asks a service on the network
 	@$(BIN)/python -m devstack.audit

@@ -30,26 +30,31 @@ def main() -> int:
     if unknown:
         arguments.error(f"there is no measure {', '.join(unknown)}; --list shows them")
     wanted = [measure for measure in measures.ALL if not chosen.only or measure.name in chosen.only]
+    if chosen.write and chosen.only:
+        arguments.error("the page shows one whole run: --write goes without --only")
     scale = "quick" if chosen.quick else "full"
+    repeat = chosen.repeat or (QUICK_REPEAT if chosen.quick else REPEAT)
     try:
-        found = run(wanted, scale=scale, repeat=chosen.repeat or (QUICK_REPEAT if chosen.quick else REPEAT))
+        run(wanted, scale=scale, repeat=repeat, writes=chosen.write)
     except StartError as failed:
-        print(failed, file=sys.stderr)
+        print(failed, *getattr(failed, "__notes__", ()), sep="\n", file=sys.stderr)
         return 1
-    if chosen.write:
-        report.write(found, scale=scale)
     return 0
 
 
-def run(wanted: list[Measure], *, scale: str, repeat: int) -> dict[Measure, list[Row]]:
-    """Run measures on servers of this run's own, and print each one's table as it is found."""
+def run(wanted: list[Measure], *, scale: str, repeat: int, writes: bool) -> None:
+    """Run measures on servers of this run's own; print each one's table, and write the page, as it is found."""
     found: dict[Measure, list[Row]] = {}
     with stage() as prepared:
+        machine = list(report.machine(prepared))
+        print(*machine, sep="\n")
         for measure in wanted:
             print(f"\n{measure.title} ({scale}, {repeat} rounds)", flush=True)
             found[measure] = measure.run(prepared, measure.sizes[scale], repeat)
             print(*report.table(found[measure]), sep="\n", flush=True)
-    return found
+            if writes:
+                report.write(found, machine=machine, scale=scale, repeat=repeat)
+    print(f"\n{report.verdict(found)}")
 
 
 if __name__ == "__main__":

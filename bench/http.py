@@ -81,7 +81,7 @@ def offer(address: tuple[str, int], requests: Sequence[bytes], *, rate: float, c
     lock = threading.Lock()
 
     def work(_: int) -> list[Call]:
-        calls = []
+        calls: list[Call] = []
         with Client(address) as client:
             while True:
                 with lock:
@@ -101,7 +101,7 @@ def saturate(address: tuple[str, int], requests: Sequence[bytes], *, seconds: fl
     ends = time.monotonic() + seconds
 
     def work(place: int) -> list[Call]:
-        calls = []
+        calls: list[Call] = []
         with Client(address) as client:
             for number in _round(place, len(requests), step=clients):
                 due = time.monotonic()

@@ -1,12 +1,27 @@
-"""Tables and the page: docs/performance.md between its markers, with one chart a measure."""
+"""Tables and the page: docs/performance.md between its markers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import platform
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
 
-from bench.results import Row, spread
+import psutil  # type: ignore[import-untyped]
 
+from bench import broker, chart
+from bench.results import Measure, Row, spread
+from bench.stage import PROJECT, Stage
+
+PAGE = PROJECT / "docs" / "performance.md"
+PICTURES = PROJECT / "docs" / "performance"
+BEGIN, END = "<!-- made by `make bench`, from here -->", "<!-- to here -->"
 HEAD = ("| what | product | peer | ratio | target | met |", "|---|---|---|---|---|---|")
+PACKAGES = ("celery", "kombu", "flask", "sqlalchemy", "psycopg2-binary", "redis", "flask-sse", "gunicorn", "gevent")
+
+Found = Mapping[Measure, Sequence[Row]]
 
 
 def table(rows: Sequence[Row]) -> Iterator[str]:
@@ -20,3 +35,54 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
         met = {True: "yes", False: "**no**", None: "-"}[row.is_met]
         cells = (f"{row.what}, {row.unit}", spread(row.product), peer, ratio, ", ".join(targets) or "stated", met)
         yield f"| {' | '.join(cells)} |"
+
+
+def machine(stage: Stage) -> Iterator[str]:
+    """Yield what this ran on, a line each."""
+    ((postgresql,),) = stage.sql("SHOW server_version")
+    with broker.channel(stage.amqp) as channel:
+        rabbitmq = channel.connection.server_properties["version"]
+    valkey = stage.redis.info("server").get("valkey_version", "?")
+    packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    yield f"- {_processor()}, {psutil.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB of memory"
+    yield f"- {platform.system()} {platform.release()}; others kept {psutil.getloadavg()[2]:.1f} cores busy before it"
+    yield f"- Python {platform.python_version()}; PostgreSQL {postgresql}, RabbitMQ {rabbitmq}, Valkey {valkey}"
+    yield f"- {packages}"
+    yield f"- commit {_commit()}"
+
+
+def write(found: Found, *, machine: Sequence[str], scale: str, repeat: int) -> None:
+    """Put the tables and pictures of a run into the page."""
+    PICTURES.mkdir(exist_ok=True)
+    head = f"A {scale} run of {repeat} rounds on {datetime.now(UTC):%d %B %Y}."
+    legend = "Figures are medians of the rounds, with the lowest and the highest; ratios are taken round by round."
+    lines = [f"{head} {legend}", "", *machine]
+    for measure, rows in found.items():
+        picture = PICTURES / f"{measure.name}.svg"
+        chart.draw(rows, picture)
+        lines += ["", f"### {measure.title}", "", *table(rows), "", _image(measure, picture)]
+    before, _, rest = PAGE.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    PAGE.write_text("\n".join([f"{before}{BEGIN}", "", *lines, "", f"{END}{after}"]))
+
+
+def verdict(found: Found) -> str:
+    """Say in a line how many targets were met."""
+    met = [row.is_met for rows in found.values() for row in rows if row.is_met is not None]
+    return f"{sum(met)} of {len(met)} targets met."
+
+
+def _image(measure: Measure, picture: Path) -> str:
+    return f"![{measure.title}]({picture.relative_to(PAGE.parent)})"
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else ():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _commit() -> str:
+    command = ["git", "describe", "--always", "--dirty"]
+    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False).stdout.strip() or "unknown"

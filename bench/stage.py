@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -100,7 +100,7 @@ class Stage:
                 stack.callback(child.stop)
                 child.start(["/bin/sh", "-c", (OURS | PEERS)[line]], environ=environ)
             for line, child in children.items():
-                child.wait_until(lambda line=line, child=child: self._is_ready(line, child), within=READY_WITHIN)
+                child.wait_until(partial(self._is_ready, line, child), within=READY_WITHIN)
             yield children
             for child in children.values():
                 if not child.is_running and child.exit_code:
@@ -129,6 +129,11 @@ class Stage:
                 return bool(answer.status == HTTPStatus.OK)
         except (urllib.error.URLError, ConnectionError):
             return False
+
+
+def memory_of(child: Child) -> int:
+    """Return the bytes that a child and all it started hold, pages that they share counted once (PSS)."""
+    return sum(process.memory_full_info().pss for process in child.family())
 
 
 @contextmanager

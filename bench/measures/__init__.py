@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from bench.measures import ingest, latency, press, reads, webhooks
+from bench.measures import growth, ingest, latency, press, reads, start, stream, webhooks
 from bench.results import Measure
 
-ALL: tuple[Measure, ...] = (ingest.MEASURE, latency.MEASURE, webhooks.MEASURE, press.MEASURE, reads.MEASURE)
+ALL: tuple[Measure, ...] = (
+    ingest.MEASURE,
+    latency.MEASURE,
+    webhooks.MEASURE,
+    press.MEASURE,
+    stream.MEASURE,
+    reads.MEASURE,
+    growth.MEASURE,
+    start.MEASURE,
+)

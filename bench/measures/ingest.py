@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -51,11 +51,10 @@ def run(stage: Stage, size: Size, repeat: int) -> list[Row]:
     ]
 
 
-def messages(size: Size) -> Iterator[dict[str, Any]]:
+def messages(numbers: Sequence[int], *, rounds: int, tick: int = 0) -> Iterator[dict[str, Any]]:
     """Start all connections in a random order, then complete all, and again, so that no batch has both of a pair."""
-    order = list(range(size.connections))
-    tick = 0
-    for _ in range(size.pairs // size.connections):
+    order = list(numbers)
+    for _ in range(rounds):
         random.Random(SHUFFLE).shuffle(order)  # noqa: S311 - no secret
         for status in ("sync_started", "sync_completed"):
             for number in order:
@@ -63,33 +62,43 @@ def messages(size: Size) -> Iterator[dict[str, Any]]:
                 yield broker.report(number, status, tick=tick)
 
 
-def _rate(stage: Stage, size: Size, *, line: str) -> float:
-    tables.fill(stage, connections=size.connections)
+def consume(stage: Stage, sent: Iterable[dict[str, Any]], count: int, *, line: str) -> float:
+    """Put messages into the queue, start who consumes it, and return how many a second became events."""
     if line == "celery_status":
-        _flood_celery(stage, size)
+        _flood_celery(stage, sent)
     else:
-        broker.flood(stage.amqp, messages(size))
+        broker.flood(stage.amqp, sent)
     stage.redis.config_resetstat()
     with stage.running(line):
-        rate = watch(stage, size.messages)
+        return watch(stage, count)
+
+
+def _sent(size: Size) -> Iterator[dict[str, Any]]:
+    return messages(range(size.connections), rounds=size.pairs // size.connections)
+
+
+def _rate(stage: Stage, size: Size, *, line: str) -> float:
+    tables.fill(stage, connections=size.connections)
+    rate = consume(stage, _sent(size), size.messages, line=line)
     _check(stage, size)
     return rate
 
 
 def watch(stage: Stage, count: int) -> float:
-    """Return how many events a second Redis counts, from the first that is seen to the last."""
-    first: tuple[float, int] = (0.0, 0)
+    """Return how many events a second Redis counts, from the last moment without any to when all are there."""
+    began = time.monotonic()
 
     def all_seen() -> bool:
-        nonlocal first
+        nonlocal began
+        looked = time.monotonic()
         seen = published(stage)
-        if seen and not first[1]:
-            first = (time.monotonic(), seen)
+        if not seen:
+            began = looked
         return seen >= count
 
     if not wait_until(all_seen, within=WITHIN):
         raise StartError(f"only {published(stage)} of {count} events came")
-    return (count - first[1]) / (time.monotonic() - first[0])
+    return count / (time.monotonic() - began)
 
 
 def published(stage: Stage) -> int:
@@ -107,15 +116,15 @@ def _check(stage: Stage, size: Size) -> None:
         raise StartError(f"{completed} connections, {succeeded} operations and {audited} audit rows are not all")
 
 
-def _flood_celery(stage: Stage, size: Size) -> None:
+def _flood_celery(stage: Stage, sent: Iterable[dict[str, Any]]) -> None:
     with Celery(broker=stage.amqp, set_as_current=False) as sender, sender.producer_or_acquire() as producer:
         sender.conf.task_default_queue = CELERY_QUEUE
-        for message in messages(size):
+        for message in sent:
             sender.send_task("bench.apply_status", args=[message], producer=producer, ignore_result=True)
 
 
 def _drain(stage: Stage, size: Size) -> float:
-    broker.flood(stage.amqp, messages(size))
+    broker.flood(stage.amqp, _sent(size))
     with stage.running("kombu_drain", BENCH_MESSAGES=str(size.messages)) as children:
         seconds = float(children["kombu_drain"].log.read_text().rsplit(maxsplit=1)[-1])
     return (size.messages - 1) / seconds

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from bench import tables
@@ -54,13 +54,17 @@ def _p99(found: list[list[Call]]) -> list[float]:
 
 
 def _read(stage: Stage, size: Size, path: Callable[[int], str], *, line: str) -> list[Call]:
-    requests = [
-        request_bytes("GET", path(number), token=stage.token(tables.organization(number)))
-        for number in range(0, CONNECTIONS, 7)
-    ]
     with stage.running(line):
-        saturate(stage.http, requests, seconds=WARM_UP_SECONDS)
-        return saturate(stage.http, requests, seconds=size.seconds)
+        return read(stage, range(0, CONNECTIONS, 7), path, seconds=size.seconds)
+
+
+def read(stage: Stage, numbers: Iterable[int], path: Callable[[int], str], *, seconds: float) -> list[Call]:
+    """Read the paths of connections over and over, each for its organization; return the calls after a warm-up."""
+    requests = [
+        request_bytes("GET", path(number), token=stage.token(tables.organization(number))) for number in numbers
+    ]
+    saturate(stage.http, requests, seconds=WARM_UP_SECONDS)
+    return saturate(stage.http, requests, seconds=seconds)
 
 
 MEASURE = Measure(

@@ -6,6 +6,7 @@ import json
 import urllib.request
 from dataclasses import dataclass
 from datetime import timedelta
+from urllib.parse import urlsplit
 
 from bench import broker, tables
 from bench.http import offer
@@ -99,10 +100,11 @@ def _arrivals(stage: Stage, count: int) -> dict[int, float]:
     """Return when each connection's first webhook came, once all have."""
     numbers = {str(tables.connection(number)): number for number in range(count)}
     arrived: dict[str, float] = {}
+    url = f"http://{urlsplit(stage.environ['AUTOMATION_WEBHOOK_URL']).netloc}/"
 
     def all_came() -> bool:
         nonlocal arrived
-        with urllib.request.urlopen(stage.environ["AUTOMATION_WEBHOOK_URL"], timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=10) as answer:
             arrived = json.load(answer)
         return len(arrived) == count
 

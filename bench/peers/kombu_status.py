@@ -36,4 +36,4 @@ class StatusConsumer(ConsumerMixin):
 
 if __name__ == "__main__":
     with Connection(os.environ["RABBITMQ_URL"], heartbeat=10) as connection:
-        StatusConsumer(connection).run()
+        StatusConsumer(connection).run()  # type: ignore[no-untyped-call]

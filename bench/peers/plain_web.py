@@ -14,7 +14,7 @@ from psycopg2.extras import RealDictCursor, register_uuid
 from bench.peers.celery_webhook import deliver
 from bench.peers.database import transaction
 
-register_uuid()
+register_uuid()  # type: ignore[no-untyped-call]
 app = Flask(__name__)
 
 COLUMNS = (
