@@ -10,8 +10,6 @@ from bench import measures
 from bench.results import Measure, Row, at_least, at_most
 from bench.stage import Stage, stage
 
-pytestmark = [pytest.mark.rabbitmq, pytest.mark.timeout(600)]
-
 
 @pytest.fixture(scope="module")
 def prepared(rabbitmq_url: str) -> Iterator[Stage]:
@@ -21,6 +19,9 @@ def prepared(rabbitmq_url: str) -> Iterator[Stage]:
         yield started
 
 
+@pytest.mark.bench
+@pytest.mark.rabbitmq
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("measure", measures.ALL, ids=lambda measure: measure.name)
 def test_a_measure_finds_a_figure_for_the_product_and_for_each_of_its_peers(measure: Measure, prepared: Stage) -> None:
     rows = measure.run(prepared, measure.sizes["tiny"], 1)
@@ -49,7 +50,9 @@ def test_a_ratio_is_taken_round_by_round() -> None:
         (at_most(20), at_least(2.1), False),
     ],
 )
-def test_a_row_is_met_when_the_medians_are_within_every_target(target: object, ratio_target: object, met: object) -> None:
+def test_a_row_is_met_when_the_medians_are_within_every_target(
+    target: object, ratio_target: object, met: object
+) -> None:
     row = Row("work", "things/s", [10, 30, 20], "a peer", [5, 10, 10], target=target, ratio_target=ratio_target)  # type: ignore[arg-type]
 
     assert row.is_met is met
