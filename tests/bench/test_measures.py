@@ -1,4 +1,4 @@
-"""The bench still runs: every measure and every peer, at the smallest sizes. How fast they are is no test's business."""
+"""The bench still runs: every measure and peer, at the smallest sizes. How fast they are is no test's business."""
 
 from __future__ import annotations
 
