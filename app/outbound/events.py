@@ -60,7 +60,7 @@ return published
 """
 
 # The order of an operation's steps; any other is its end.
-_STEPS = {"requested": 0, "delivered": 1, "started": 2, "progress": 3}
+_STEPS = {"requested": 0, "delayed": 1, "delivered": 2, "started": 3, "progress": 4}
 _END = 9
 
 

@@ -83,7 +83,7 @@ def _told_twice(seen: Evidence) -> Iterator[str]:
         if event.type == "data_source_update" and "operationId" in event.data:
             ids[event.data["operationId"], event.data["change"]].add(event.id)
     for (operation_id, change), found in ids.items():
-        if len(found) > 1 and not change.endswith(".progress"):
+        if len(found) > 1 and not change.endswith((".progress", ".delayed")):
             yield f"operation {operation_id}: {len(found)} events of {change}"
 
 

@@ -1,76 +1,73 @@
-"""Events of one operation reach a page in the order of its steps, whichever process is the slower one to publish."""
+"""The order of an operation's events: what was held up on its way never undoes what a page was told since."""
 
 from __future__ import annotations
 
-from copy import copy
+import json
 
 import pytest
+from flask import Flask
+from redis import Redis
 
 from app.domain.cases import Change, Connection, Operation
 from app.outbound import events
-from tests.e2e.browser import Stream
 from tests.factories import a_connection, an_operation
-from tests.integration.sse.conftest import Web
-from tests.waiting import eventually
 
 
-def publish(web: Web, action: str, operation: Operation, connection: Connection, *, status: str) -> None:
-    shown = copy(connection)
-    shown.status = status
-    with web.app.app_context():
-        events.publish([Change(action, shown, operation, {})])
+def told(redis: Redis, connection: Connection) -> list[str]:
+    """Return the steps that the organization's pages were told, in order."""
+    channel = events.channel_of(connection.organization_id)
+    return [json.loads(fields[b"data"])["change"] for _, fields in redis.xrange(f"{channel}:events")]
 
 
-def changes(stream: Stream) -> list[str]:
-    return [event.data["change"] for event in stream.updates]
+def tell(connection: Connection, operation: Operation, *steps: str) -> None:
+    for step in steps:
+        events.publish([Change(f"{operation.kind}.{step}", connection, operation, {})])
 
 
-@pytest.mark.parametrize("late", ["requested", "delivered", "started", "progress"])
-def test_a_step_that_is_told_after_the_end_is_left_out(web: Web, late: str) -> None:
-    ada = web.person()
-    connection = a_connection(organization_id=ada.organization_id)
-    operation = an_operation(connection)
-
-    with ada.stream() as seen:
-        eventually(lambda: seen.events)
-        publish(web, "sync.succeeded", operation, connection, status="idle")
-        publish(web, f"sync.{late}", operation, connection, status="syncing")
-        publish(web, "connection.configured", operation, connection, status="idle")
-        seen.wait_for(lambda data: data.get("change") == "connection.configured")
-
-    assert changes(seen) == ["sync.succeeded", "connection.configured"]
+@pytest.fixture
+def connection(app: Flask) -> Connection:
+    assert app
+    return a_connection()
 
 
-def test_the_steps_of_the_next_operation_and_of_the_other_kind_are_told(web: Web) -> None:
-    ada = web.person()
-    connection = a_connection(organization_id=ada.organization_id)
-    first, verification, second = (
-        an_operation(connection),
-        an_operation(connection, kind="verify"),
-        an_operation(connection),
-    )
+def test_every_step_of_an_operation_is_told_however_often_its_delivery_is_delayed(
+    redis: Redis, connection: Connection
+) -> None:
+    steps = ["requested", "delayed", "delayed", "delivered", "started", "progress", "progress", "succeeded"]
 
-    with ada.stream() as seen:
-        eventually(lambda: seen.events)
-        publish(web, "sync.succeeded", first, connection, status="idle")
-        publish(web, "verify.requested", verification, connection, status="verifying")
-        publish(web, "sync.requested", second, connection, status="syncing")
-        publish(web, "sync.progress", second, connection, status="syncing")
-        publish(web, "sync.progress", second, connection, status="syncing")
-        seen.wait_for(lambda _: len(seen.updates) == 5)
+    tell(connection, an_operation(connection, kind="sync"), *steps)
 
-    assert changes(seen) == ["sync.succeeded", "verify.requested", "sync.requested", "sync.progress", "sync.progress"]
+    assert told(redis, connection) == [f"sync.{step}" for step in steps]
 
 
-def test_an_end_is_told_however_late_for_its_words_are_nowhere_else(web: Web) -> None:
-    ada = web.person()
-    connection = a_connection(organization_id=ada.organization_id)
-    first, second = an_operation(connection), an_operation(connection)
+@pytest.mark.parametrize("late", ["requested", "delayed", "delivered", "started", "progress"])
+def test_a_step_that_was_held_up_until_after_the_end_is_not_told(
+    redis: Redis, connection: Connection, late: str
+) -> None:
+    operation = an_operation(connection, kind="sync")
+    tell(connection, operation, "failed")
 
-    with ada.stream() as seen:
-        eventually(lambda: seen.events)
-        publish(web, "sync.requested", second, connection, status="syncing")
-        publish(web, "sync.expired", first, connection, status="syncing")
-        seen.wait_for(lambda data: data.get("change") == "sync.expired")
+    tell(connection, operation, late)
 
-    assert changes(seen) == ["sync.requested", "sync.expired"]
+    assert told(redis, connection) == ["sync.failed"]
+
+
+def test_a_newer_operation_begins_anew_and_an_older_ones_steps_come_too_late(
+    redis: Redis, connection: Connection
+) -> None:
+    older, newer = an_operation(connection, kind="sync"), an_operation(connection, kind="sync")
+    tell(connection, older, "requested", "delivered")
+    tell(connection, newer, "requested")
+
+    tell(connection, older, "started")
+    tell(connection, newer, "delivered")
+
+    assert told(redis, connection) == ["sync.requested", "sync.delivered", "sync.requested", "sync.delivered"]
+
+
+def test_an_answer_after_the_end_is_told_for_it_repairs_the_history(redis: Redis, connection: Connection) -> None:
+    operation = an_operation(connection, kind="sync")
+
+    tell(connection, operation, "requested", "expired", "succeeded")
+
+    assert told(redis, connection) == ["sync.requested", "sync.expired", "sync.succeeded"]
