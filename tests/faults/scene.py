@@ -265,8 +265,12 @@ def _copy(scene: Scene, evidence: Evidence) -> list[str]:
     return changed
 
 
+# What may still change of a row when all has ended: the note of a copy, and that of a POST which an answer has overtaken.
+NOTES = {"late_reports", "updated_at", "attempt_log", "last_status_code", "last_attempt_error", "delivered_at"}
+
+
 def _lasting(row: Row) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name not in ("late_reports", "updated_at")}
+    return {name: value for name, value in row.items() if name not in NOTES}
 
 
 def _seconds(seconds: float) -> timedelta:
