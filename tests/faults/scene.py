@@ -265,7 +265,7 @@ def _copy(scene: Scene, evidence: Evidence) -> list[str]:
     return changed
 
 
-# What may still change of a row when all has ended: the note of a copy, and that of a POST which an answer has overtaken.
+# What may still change of a row when all has ended: the note of a copy, and of a POST that an answer has overtaken.
 NOTES = {"late_reports", "updated_at", "attempt_log", "last_status_code", "last_attempt_error", "delivered_at"}
 
 
