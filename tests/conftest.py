@@ -69,8 +69,7 @@ def private_servers() -> Iterator[Servers]:
 def leave_as_found(named: Servers) -> None:
     """Remove what tests leave in a Redis and a RabbitMQ that outlive them."""
     with Redis.from_url(named.redis_url) as redis:
-        for key in redis.scan_iter("rita:*", count=1_000):
-            redis.delete(key)
+        _empty_redis(redis)
     if named.rabbitmq_url.startswith("amqp"):
         Service(named.rabbitmq_url).delete(*QUEUES)
         with channel(named.rabbitmq_url) as opened:
@@ -139,6 +138,7 @@ def app(flask_app: Flask) -> Iterator[Flask]:
     with flask_app.app_context():
         yield flask_app
     _empty_tables(flask_app.extensions["settings"].owner_database_url)
+    _empty_redis(flask_app.extensions["redis"])
 
 
 @pytest.fixture
@@ -176,11 +176,18 @@ def _empty_tables(owner_url: str) -> None:
         cursor.execute("TRUNCATE operations, data_source_connections, audit_logs, organizations")
 
 
+def _empty_redis(redis: Redis) -> None:
+    """Forget events, limits and tickets: what is kept for a day would make every look into Redis a long one."""
+    if keys := list(redis.scan_iter("rita:*", count=1_000)):
+        redis.delete(*keys)
+
+
 @pytest.fixture
 def web(flask_app: Flask) -> Iterator[Flask]:
     """The application as a server has it: no context is pushed, so that each request gets one of its own."""
     yield flask_app
     forget_organizations(flask_app)
+    _empty_redis(flask_app.extensions["redis"])
 
 
 @pytest.fixture

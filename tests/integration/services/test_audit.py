@@ -48,9 +48,9 @@ def test_a_creation_says_who_and_with_which_values(web: Flask) -> None:
 
     ada.post(f"{PATH}/seed", **BY)
 
-    found = rows(web, "SELECT * FROM audit_logs ORDER BY id")
+    everybodys = rows(web, "SELECT * FROM audit_logs ORDER BY id")
+    found = [row for row in everybodys if row["organization_id"] == ada.organization_id]
     assert [row["action"] for row in found] == ["connection.created"] * 4
-    assert {row["organization_id"] for row in found} == {ada.organization_id}
     assert {(row["actor_type"], row["actor_id"], row["request_id"]) for row in found} == {
         ("user", ada.user_id, "by-request")
     }
