@@ -50,6 +50,10 @@ EVENT: dict[str, Any] = {
             },
             "required": ["state", "reason", "actor", "action"],
         },
+        "operation": {
+            "type": ["object", "null"],
+            "description": "How far the operation is that `status` speaks of; see `OperationView` in OpenAPI.",
+        },
         "change": {"type": "string", "description": "What happened.", "examples": ["sync.succeeded"]},
         "timestamp": _MOMENT,
         "operationId": _ID,
@@ -65,9 +69,10 @@ EVENT: dict[str, Any] = {
         "description": {"type": ["string", "null"]},
         "config": {"type": "object"},
         "enabled": {"type": "boolean"},
+        "version": {"type": "string", "description": "Of what can be configured: for `If-Match`."},
         "deleted": {"type": "boolean"},
     },
-    "required": ["connectionId", "status", "display", "change", "timestamp"],
+    "required": ["connectionId", "status", "display", "operation", "change", "timestamp"],
 }
 SNAPSHOT: dict[str, Any] = {
     "type": "object",

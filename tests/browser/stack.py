@@ -25,7 +25,7 @@ from tests.waiting import eventually
 
 # Long enough to be seen by whoever waits for the phase before, short enough to wait for.
 DEADLINES = {
-    "VERIFY_DEADLINE_SECONDS": "8",
+    "VERIFY_DEADLINE_SECONDS": "20",
     "SYNC_START_DEADLINE_SECONDS": "60",
     "VERIFY_RETRY_SECONDS": "1.5,1.5",
     "SYNC_RETRY_SECONDS": "1.5,1.5",
