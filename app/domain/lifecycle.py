@@ -19,7 +19,6 @@ UNANSWERED = frozenset({"expired", "undelivered"})
 TRANSITIONS = {
     ("pending", "delivered"): "delivered",
     ("pending", "gave_up"): "undelivered",
-    ("running", "delivered"): "running",
     **{(state, "started"): "running" for state in OPEN},
     **{(state, "succeeded"): "succeeded" for state in OPEN | UNANSWERED},
     **{(state, "failed"): "failed" for state in OPEN | UNANSWERED},
@@ -72,13 +71,12 @@ def request(case: Case, operation: Operation, *, now: datetime) -> list[UUID]:
 
 
 def delivered(case: Case, operation: Operation, *, patience: Patience, now: datetime) -> None:
-    """Record that the external service took the request."""
+    """Record that the external service took the request; what it has said of it meanwhile tells more."""
     operation.delivered_at = now
     operation.next_attempt_at = None
-    was = operation.state
     if not _move(operation, "delivered", now=now):
         return
-    if was == "pending" and operation.kind == "sync":
+    if operation.kind == "sync":
         operation.deadline_at = now + patience.sync_start
     case.note(f"{operation.kind}.delivered", operation=operation)
 

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
@@ -62,10 +63,14 @@ class Stream:
         if self.receive_buffer:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.receive_buffer)
         self._socket.settimeout(60)
-        self._socket.connect((parts.hostname, parts.port))
-        self._connection.sock = self._socket
-        self._connection.request("GET", f"{parts.path}?{parts.query}", headers=dict(self.headers))
-        self.response = self._connection.getresponse()
+        # The response takes the connection over and drops its socket; until then, a failure must not leave it open.
+        with ExitStack() as unanswered:
+            unanswered.callback(self._socket.close)
+            self._socket.connect((parts.hostname, parts.port))
+            self._connection.sock = self._socket
+            self._connection.request("GET", f"{parts.path}?{parts.query}", headers=dict(self.headers))
+            self.response = self._connection.getresponse()
+            unanswered.pop_all()
         self.status = self.response.status
         self._thread = threading.Thread(target=self._read, daemon=True)
         if self.reads:

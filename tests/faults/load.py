@@ -55,6 +55,10 @@ class Member:
             self._session.close()
         return Press(kind, connection["id"], status, operation_id, time.monotonic())
 
+    def close(self) -> None:
+        self.page.close()
+        self._session.close()
+
 
 class Load:
     """Presses without end, until `stop`; `presses` is what came of them."""
@@ -83,7 +87,7 @@ class Load:
     def close(self) -> None:
         self.stop()
         for member in self.members:
-            member.page.close()
+            member.close()
 
     @property
     def organization_ids(self) -> list[str]:

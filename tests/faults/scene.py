@@ -28,6 +28,8 @@ WATCHED = 75.0
 PROBE = 6.0
 # For deadlines to pass, with a claim behind the last one and a sweep: see world.SETTINGS.
 SETTLED = 75.0
+# A POST's total limit and its record: see world.SETTINGS.
+LONGEST_POST = 5.0
 # Of the messages that were sent, so many come a second time at the end.
 COPIES = 150
 PAUSE = 0.1
@@ -113,6 +115,7 @@ class Scene:
 def run(world: World, found: Fault) -> Verdict:
     """Run one fault."""
     world.receiver.reset()
+    world.deaths.clear()
     service = ExternalService(world.receiver, world.rabbitmq.url)
     service.start()
     with _closing(service, Load(world, service)) as load:
@@ -130,12 +133,13 @@ def run(world: World, found: Fault) -> Verdict:
         load.stop()
         recovered = _recover(scene, probe, before=ended_at)
         recovered_after = time.monotonic() - ended if recovered else None
-        probe.page.close()
+        probe.close()
         _settle(scene)
         evidence = _collect(scene)
         evidence.recovered_after = recovered_after
         evidence.changed_by_copies = _copy(scene, evidence)
-        evidence.wrong, evidence.remark = wrong, scene.remark
+        evidence.wrong = wrong + [f"{line} ended by itself" for line in world.deaths]
+        evidence.remark = scene.remark
         for facts in scene.checks:
             evidence.wrong += facts(evidence)
         verdict = judge(evidence)
@@ -159,7 +163,7 @@ def _heal(scene: Scene) -> None:
         proxy.cut()
     probe = Member(scene.world.base_url)
     wait_until(lambda: _probe(probe), within=_seconds(WATCHED))
-    probe.page.close()
+    probe.close()
 
 
 def _recover(scene: Scene, probe: Member, *, before: datetime) -> bool:
@@ -203,16 +207,22 @@ def _backlog(scene: Scene, *, before: datetime) -> int:
 
 
 def _settle(scene: Scene) -> None:
-    """Wait until nothing is open any more, or every deadline has passed; then until the pages have heard of it."""
-    query = "SELECT count(*) AS open FROM operations WHERE organization_id = ANY(%s::uuid[]) AND state = ANY(%s)"
+    """Wait until nothing is open any more, or every deadline has passed; then for the pages and the last POSTs."""
+    ours = "SELECT count(*) AS found FROM operations WHERE organization_id = ANY(%s::uuid[]) AND "
+
+    def none(condition: str, *values: Any) -> bool:
+        (counted,) = scene.world.rows(ours + condition, scene.load.organization_ids, *values)
+        return bool(counted["found"] == 0)
 
     def quiet() -> bool:
-        (found,) = scene.world.rows(query, scene.load.organization_ids, sorted(OPEN))
-        return bool(found["open"] == 0 and scene.service.unsent == 0 and scene.world.status_messages() == 0)
+        ended = none("state = ANY(%s)", sorted(OPEN))
+        return ended and scene.service.unsent == 0 and scene.world.status_messages() == 0
 
     wait_until(quiet, within=_seconds(SETTLED))
     statuses = {str(row["id"]): row["status"] for row in _rows(scene, "data_source_connections")}
     wait_until(lambda: _shown(scene).items() <= statuses.items(), within=_seconds(PROBE))
+    # An answer may overtake its POST, which is then logged later; that of a killed worker never is.
+    wait_until(lambda: none("attempts > jsonb_array_length(attempt_log)"), within=_seconds(LONGEST_POST))
 
 
 def _shown(scene: Scene) -> dict[str, str]:
@@ -260,17 +270,20 @@ def _copy(scene: Scene, evidence: Evidence) -> list[str]:
         name = {"operations": "operations", "data_source_connections": "connections", "audit_logs": "audit"}[table]
         before = {row["id"]: _lasting(row) for row in getattr(evidence, name)}
         after = {row["id"]: _lasting(row) for row in _rows(scene, table)}
-        differing = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
-        changed += [f"{table} {key} was changed by a second copy" for key in sorted(map(str, differing))]
+        for key in sorted(before.keys() | after.keys(), key=str):
+            differing = before.get(key, {}).items() ^ after.get(key, {}).items()
+            if differing:
+                names = ", ".join(sorted({name for name, _ in differing}))
+                changed.append(f"{table} {key} was changed by a second copy: {names}")
     return changed
 
 
-# What may still change of a row when all has ended: the note of a copy, and of a POST that an answer has overtaken.
-NOTES = {"late_reports", "updated_at", "attempt_log", "last_status_code", "last_attempt_error", "delivered_at"}
+# What a copy may change of a row.
+NOTES = {"late_reports", "updated_at"}
 
 
-def _lasting(row: Row) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name not in NOTES}
+def _lasting(row: Row) -> dict[str, str]:
+    return {name: str(value) for name, value in row.items() if name not in NOTES}
 
 
 def _seconds(seconds: float) -> timedelta:

@@ -17,7 +17,6 @@ injected.load()
 QUICK = [found for found in FAULTS.values() if found.quick]
 
 pytestmark = [
-    pytest.mark.faults,
     pytest.mark.rabbitmq,
     pytest.mark.skipif(not is_installed(os.environ), reason="there is no rabbitmq-server on the PATH"),
     # Recovery and every deadline are waited for, before a test gives up.

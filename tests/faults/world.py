@@ -37,6 +37,8 @@ SETTINGS = {
     "WEBHOOK_CONNECT_SECONDS": "1",
     "WEBHOOK_READ_SECONDS": "2",
     "WEBHOOK_TOTAL_SECONDS": "3",
+    "WEBHOOK_FAILURES_TO_PARK": "10",
+    "WEBHOOK_PROBE_SECONDS": "1",
     "DISPATCH_INTERVAL_SECONDS": "0.5",
     "EXPIRY_INTERVAL_SECONDS": "0.5",
     "SSE_HEARTBEAT_SECONDS": "2",
@@ -54,7 +56,10 @@ class World:
         self.rabbitmq = RabbitMQ(directory / "rabbitmq", environ=os.environ)
         self.receiver = Receiver()
         self.brokers: dict[str, Proxy] = {}
+        # Lines that ended although nobody had killed them.
+        self.deaths: list[str] = []
         self._supervised: set[str] = set()
+        self._killed: set[str] = set()
         self._changes: dict[str, dict[str, str]] = {}
         self._lock = threading.Lock()
         self._over = threading.Event()
@@ -122,6 +127,7 @@ class World:
 
     def kill(self, line: str) -> None:
         """End a line as when its container dies: all its processes at once, with KILL."""
+        self._killed.add(line)
         for process in self.family(line):
             process.kill()
 
@@ -144,6 +150,9 @@ class World:
                 for line in self._supervised:
                     child = self.processes.children[line]
                     if not child.is_running and not self._over.is_set():
+                        if line not in self._killed:
+                            self.deaths.append(line)
+                        self._killed.discard(line)
                         # What a platform does with the rest of a container whose first process has ended.
                         child.kill()
                         child.start(

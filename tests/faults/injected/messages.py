@@ -32,7 +32,7 @@ def _reply(scene: Scene, reply: Any, *, lasts: float = LASTS) -> None:
     scene.service.reply = honest
 
 
-@fault("every message comes three times", quick=True)
+@fault("every message comes three times")
 def messages_duplicated(scene: Scene) -> None:
     def thrice(webhook: Mapping[str, Any]) -> list[Sending]:
         replies = honest(webhook)
@@ -44,7 +44,7 @@ def messages_duplicated(scene: Scene) -> None:
     _reply(scene, thrice)
 
 
-@fault("messages come in the wrong order", quick=True)
+@fault("messages come in the wrong order")
 def messages_reordered(scene: Scene) -> None:
     def shuffled(webhook: Mapping[str, Any]) -> list[Sending]:
         *earlier, last = honest(webhook)
@@ -120,7 +120,7 @@ def _hostile(member: Member) -> Iterator[tuple[bytes, dict[str, Any]]]:
     yield json.dumps(honest_one | {"tenant_id": str(uuid4())}).encode(), {}
 
 
-@fault("strings that PostgreSQL refuses: NUL bytes, halves of surrogate pairs", quick=True)
+@fault("strings that PostgreSQL refuses: NUL bytes, halves of surrogate pairs")
 def messages_unstorable(scene: Scene) -> None:
     """NUL is replaced, so that the answer counts; half a pair is not Unicode, so that it is kept for a person."""
     member = scene.bystander()

@@ -23,7 +23,7 @@ LONGEST_HOLD = 10.0
 CROWD = 3_000
 
 
-@fault("nothing: the load alone", quick=True)
+@fault("nothing: the load alone")
 def nothing(_: Scene) -> None:
     pause(2)
 

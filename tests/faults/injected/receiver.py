@@ -19,6 +19,8 @@ from tests.integration.outbound.sockets import a_certificate, listening, saying
 from tests.receiver import Behaviour, answer
 
 LASTS = 6.0
+# The waits of world.SETTINGS and the dispatcher's own add up to 14 s, and no deadline passes.
+DOWN = 26.0
 # How long a request is held that came while the receiver was bad: its sender must not wait for the end of it.
 HELD = 60.0
 RETRY_AFTER = 3
@@ -37,6 +39,25 @@ def receiver_refuses(scene: Scene) -> None:
     scene.world.door.cut()
     pause(LASTS)
     scene.world.door.listen()
+
+
+@fault(f"the receiver is down for {DOWN:.0f} s, longer than all retries last")
+def receiver_down(scene: Scene) -> None:
+    """One probe at a time finds it back; whatever waited for that has kept its attempts, and is delivered then."""
+    member = scene.bystander()
+    scene.world.door.refuse()
+    scene.world.door.cut()
+    pause(LASTS)
+    press = scene.load.press(member, member.connections[-1], "sync")
+    pause(DOWN - LASTS)
+    scene.world.door.listen()
+
+    def facts(seen: Evidence) -> Iterator[str]:
+        (waited,) = [row for row in seen.operations if str(row["id"]) == press.operation_id]
+        if waited["state"] != "succeeded":
+            yield f"an operation that only had to wait is {waited['state']} after {waited['attempts']} attempts"
+
+    scene.check(facts)
 
 
 @fault("the receiver takes connections and reads nothing")
@@ -59,7 +80,7 @@ def _hold(handler: BaseHTTPRequestHandler) -> None:
         handler.connection.recv(1)
 
 
-@fault("the receiver answers one byte a second", quick=True)
+@fault("the receiver answers one byte a second")
 def receiver_drips(scene: Scene) -> None:
     def drip(handler: BaseHTTPRequestHandler) -> None:
         handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
@@ -133,7 +154,7 @@ def receiver_untrusted(scene: Scene) -> None:
     scene.check(facts)
 
 
-@fault("the receiver flaps: up, refusing, 503, hanging up", quick=True)
+@fault("the receiver flaps: up, refusing, 503, hanging up")
 def receiver_flaps(scene: Scene) -> None:
     for _ in range(4):
         scene.world.door.refuse()

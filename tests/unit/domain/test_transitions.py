@@ -27,7 +27,7 @@ SYNC = {
     #               delivered    gave_up        started    succeeded    failed    expired    replaced
     "pending":     ("delivered", "undelivered", "running", "succeeded", "failed", "expired", "replaced"),
     "delivered":   (".",         ".",           "running", "succeeded", "failed", "expired", "replaced"),
-    "running":     ("running",   ".",           "running", "succeeded", "failed", "expired", "replaced"),
+    "running":     (".",         ".",           "running", "succeeded", "failed", "expired", "replaced"),
     "succeeded":   (".",         ".",           ".",       ".",         ".",      ".",       "."),
     "failed":      (".",         ".",           ".",       ".",         ".",      ".",       "."),
     "undelivered": (".",         ".",           ".",       "succeeded", "failed", ".",       "."),

@@ -130,11 +130,10 @@ class Source:
         waits = self.waits.attempts[question.kind]
         if verdict == "done":
             question.due = None
-            if question.state == "pending":
-                question.state = "delivered"
-                question.deadline = now + self.waits.sync_start if question.kind == "sync" else question.deadline
-            elif question.state != "running":
+            if question.state != "pending":
                 return
+            question.state = "delivered"
+            question.deadline = now + self.waits.sync_start if question.kind == "sync" else question.deadline
             self.changes.append((f"{question.kind}.delivered", question))
         elif question.state != "pending":
             return

@@ -137,6 +137,11 @@ class House:
                 ]
             )
 
+    def end(self, operation_id: str) -> None:
+        """End an operation for the person who has given up on it."""
+        with self.work() as (session, push):
+            push(operations.end(session, UUID(operation_id), actor=self.actor, now=self.now)[1])
+
     def sweep(self) -> list[Change]:
         """End what is overdue, as beat does."""
         with self.work(system=True) as (session, _):

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
 
-import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import initialize, precondition, rule
 
-from app.domain.cases import Operation
 from app.domain.retry import Verdict
-from app.errors import AppError, NotFound
-from app.services.operations import CLAIM_MARGIN
-from tests.integration.services.machine.agreement import Agreement
-from tests.integration.services.machine.expected import SEEDED, Source, Waits
-from tests.integration.services.machine.house import LEASE, House, Neighbour, Written
-from tests.integration.services.machine.messages import Message, Sent, messages, send, unusable
-from tests.integration.services.machine.questions import Question
+from tests.integration.services.machine.deliveries import Deliveries
+from tests.integration.services.machine.expected import SEEDED
+from tests.integration.services.machine.ground import id_of, pick
+from tests.integration.services.machine.messages import Message, messages, unusable
 
 # Of the kinds that differ: seeded with credentials, seeded without, and one that can be deleted.
 TYPES = ("confluence", "websearch", "jira")
@@ -29,11 +21,6 @@ TYPES = ("confluence", "websearch", "jira")
 OFTEN = ("websearch", "websearch", *TYPES)
 # Where an example's first operations stand.
 STAGES = ("succeeded", "started", "delivered", "expired", "undelivered", "pending", "claimed")
-NAMES = {
-    "confluence": "Confluence", "servicenow": "ServiceNow", "sharepoint": "SharePoint",
-    "websearch": "Web Search", "jira": "Jira",
-}  # fmt: skip
-
 types = st.sampled_from(OFTEN)
 firsts = st.sampled_from([Verdict.DONE, None, Verdict.RETRY, Verdict.DONE, Verdict.FINAL])
 fields = st.fixed_dictionaries(
@@ -44,31 +31,10 @@ fields = st.fixed_dictionaries(
         "config": st.sampled_from([{}, {"a": 1}]),
     },
 )
-pauses = st.sampled_from([timedelta(seconds=s) for s in (1, 1, 20, 20)] + [timedelta(minutes=m) for m in (2, 31, 180)])
 
 
-def pick(things: list[Any], which: int) -> Any:
-    """Return one of several, the newest for 0."""
-    return things[-1 - which % len(things)]
-
-
-def id_of(source: Source) -> str:
-    """Return a connection's id, or one that there is not."""
-    return source.id or str(uuid4())
-
-
-class Machine(RuleBasedStateMachine):
+class Machine(Deliveries):
     """One organization, all that may happen to it, and what is expected to come of that."""
-
-    def __init__(self, house: House, neighbour: Neighbour) -> None:
-        super().__init__()
-        self.house, self.neighbour = house, neighbour
-        attempts = {kind: house.settings.waits(kind) for kind in ("verify", "sync")}
-        waits = Waits(**asdict(house.patience), attempts=attempts)
-        self.sources = {name: Source(name, title, waits) for name, title in NAMES.items()}
-        self.claimed: list[tuple[Source, Question, Operation]] = []
-        self.sent: list[Sent] = []
-        self.agreement, self.by = Agreement(house), "user"
 
     @initialize(sync=st.sampled_from(STAGES), verification=st.sampled_from(STAGES), disabled=st.booleans())
     def begin(self, sync: str, verification: str, *, disabled: bool) -> None:
@@ -145,16 +111,6 @@ class Machine(RuleBasedStateMachine):
                 self.take(source, source.questions[-1])
                 self.record(0, first)
 
-    def pressed(self, refusals: set[str], act: Callable[[], Any]) -> Any:
-        """Do what a person asks for; None if it is refused, which it is exactly for these reasons."""
-        self.by = "user"
-        if not refusals:
-            return act() or True
-        with pytest.raises(AppError) as refusal:
-            act()
-        assert refusal.value.code in refusals
-        return None
-
     @rule(batch=st.lists(messages(OFTEN), min_size=1, max_size=3), spoiled_by=st.none() | st.integers(0, 6))
     def report(self, batch: list[Message], spoiled_by: int | None) -> None:
         bad = unusable(id_of(self.sources["confluence"]), str(self.house.id), foreign=self.neighbour.ids)
@@ -192,109 +148,11 @@ class Machine(RuleBasedStateMachine):
     def report_again(self, back: int) -> None:
         self.hear(self.sent[-min(back, len(self.sent))])
 
-    def send(self, message: Message, *, answered: Question | None = None) -> Sent:
-        tenant_id = str(self.house.id)
-        self.sent.append(send(message, self.sources[message.type], tenant_id=tenant_id, answered=answered))
-        return self.sent[-1]
-
-    def hear(self, *batch: Sent, bad: Sequence[tuple[str, str]] = ()) -> None:
-        """Apply messages; whatever cannot be applied is a dead letter."""
-        self.by, dead = "external_service", [*bad]
-        for sent in batch:
-            source = sent.source
-            if not source.is_visible or source.id != sent.connection_id:
-                dead.append(("unknown_connection", sent.body))
-            elif not source.hear(sent.said, now=self.house.now):
-                dead.append(("unknown_operation", sent.body))
-
-        letters = self.house.hear(*[sent.body for sent in batch], *[body for _, body in bad])
-
-        assert Counter((letter.reason, letter.body.decode()) for letter in letters) == Counter(dead)
-
-    @precondition(lambda self: self.waiting())
-    @rule(which=st.integers(0, 3))
-    def claim(self, which: int) -> None:
-        self.take(*pick(self.waiting(), which))
-
-    def take(self, source: Source, question: Question) -> None:
-        now = self.house.now
-        is_free = question.is_due(now) and question.deadline is not None and question.deadline > now
-
-        claimed = self.house.claim(str(question.id))
-
-        assert (claimed is not None) == is_free
-        if claimed is not None:
-            question.attempts, question.held = question.attempts + 1, now + LEASE + CLAIM_MARGIN
-            self.claimed.append((source, question, claimed))
-
-    @precondition(lambda self: self.claimed)
-    @rule(which=st.integers(0, 3), verdict=st.sampled_from(list(Verdict)))
-    def record(self, which: int, verdict: Verdict) -> None:
-        source, question, claimed = pick(self.claimed, which)
-        self.claimed.remove((source, question, claimed))
-        error = None if verdict is Verdict.DONE else "The external service has an error (HTTP 503)"
-        self.by = "system"
-        if not source.is_visible:
-            with pytest.raises(NotFound):
-                self.house.record(claimed, verdict, error=error)
-            return
-
-        self.house.record(claimed, verdict, error=error)
-
-        source.record(question, claimed.attempts, verdict, error=error, now=self.house.now)
-
-    @precondition(lambda self: self.waiting())
-    @rule(which=st.integers(0, 3), verdict=st.sampled_from(list(Verdict)))
-    def attempt(self, which: int, verdict: Verdict) -> None:
-        self.claim(which)
-        self.look()
-        if self.claimed:
-            self.record(0, verdict)
-
-    @rule(are_lost=st.lists(st.booleans(), min_size=1, max_size=2))
-    def dispatch(self, are_lost: list[bool]) -> None:
-        """Send what is due, once or twice at once; its jobs may get lost on the way."""
-        now = self.house.now
-        for are_lost_now in are_lost:
-            due = [q for _, q in self.asked() if q.is_due(now) and (q.queued is None or q.queued <= now)]
-
-            jobs = self.house.dispatch(lose=are_lost_now)
-
-            assert Counter(jobs) == Counter(question.id for question in due)
-            for question in due:
-                question.queued = None if are_lost_now else now + timedelta(seconds=10)
-
-    @rule(pause=pauses, swept=st.booleans())
-    def wait(self, pause: timedelta, *, swept: bool) -> None:
-        self.house.now += pause
-        if not swept:
-            return
-        lost = {q.id: (source, q) for source, q in self.asked() if q.is_lost(self.house.now)}
-
-        ended = [change.operation for change in self.house.sweep() if change.operation]
-
-        assert {str(operation.id) for operation in ended} == set(lost)
-        for operation in ended:
-            source, question = lost[str(operation.id)]
-            assert operation.error
-            assert operation.error.endswith(f"; {question.kind} again")
-            source.expire(question, error=operation.error, now=self.house.now)
-        self.by = "system"
-
-    def asked(self) -> list[tuple[Source, Question]]:
-        return [(source, question) for source in self.sources.values() for question in source.questions]
-
-    def waiting(self) -> list[tuple[Source, Question]]:
-        return [(source, question) for source, question in self.asked() if question.state == "pending"]
-
-    @invariant()
-    def all_agrees(self) -> None:
-        self.look()
-
-    def look(self) -> Written:
-        """Hold all that is written against what is expected; nothing of it touches the neighbour."""
-        assert self.neighbour.house.fingerprint() == self.neighbour.untouched
-        return self.agreement.holds(self.sources.values(), by=self.by)
-
-    def teardown(self) -> None:
-        self.house.forget()
+    @precondition(lambda self: self.asked())
+    @rule(which=st.integers(0, 7))
+    def give_up(self, which: int) -> None:
+        """End an operation by hand, as an admin may."""
+        source, question = pick(self.asked(), which)
+        refusals = {"operation_ended"} if not question.is_open else set()
+        if self.pressed(refusals if source.is_visible else {"not_found"}, lambda: self.house.end(str(question.id))):
+            source.give_up(question, by=str(self.house.actor.email), now=self.house.now)
