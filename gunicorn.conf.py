@@ -9,6 +9,7 @@ monkey.patch_all()
 
 from typing import Any
 
+from gunicorn.glogging import Logger
 from psycogreen.gevent import patch_psycopg
 
 from app import create_app, extensions, logs
@@ -29,6 +30,15 @@ graceful_timeout = 5
 keepalive = 65
 # It would listen in the home directory, which a container may not write.
 control_socket_disable = True
+
+
+class logger_class(Logger):  # noqa: N801 - the setting's name
+    """Leaves the line of each request to the application, which knows whose it is."""
+
+    def access(self, *_: Any, **__: Any) -> None:
+        """Say nothing, without putting it together first."""
+
+
 logconfig_dict = logs.logging_config(settings.log_level)
 
 

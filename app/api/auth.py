@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from hashlib import sha256
+from operator import attrgetter
+from threading import Lock
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import jwt
 import structlog
+from cachetools import TTLCache, cachedmethod
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
@@ -27,6 +31,9 @@ ELLIPTIC = ["ES256", "ES384", "ES512"]
 ASYMMETRIC = [*RSA, *ELLIPTIC, "EdDSA"]
 # Clocks of two machines differ a little.
 LEEWAY = timedelta(seconds=5)
+# A page asks many times with one token. A key that is taken off the JWKS counts for this much longer; when a token
+# expires is looked at each time.
+REMEMBERED, MOST_REMEMBERED = timedelta(seconds=60), 10_000
 
 
 class Identity(BaseModel):
@@ -56,11 +63,16 @@ class TokenVerifier:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._verified: TTLCache[bytes, Identity] = TTLCache(MOST_REMEMBERED, REMEMBERED.total_seconds())
+        self._lock = Lock()
 
     @cached_property
     def _jwks(self) -> jwt.PyJWKClient:
         return jwt.PyJWKClient(self._settings.jwt_jwks_url or "", cache_keys=True, lifespan=300, timeout=3)
 
+    @cachedmethod(
+        attrgetter("_verified"), key=lambda _, token: sha256(token.encode()).digest(), lock=attrgetter("_lock")
+    )
     def verify(self, token: str) -> Identity:
         """Return whom a token names. Raises TokenExpired, InvalidToken, ServiceUnavailable (no JWKS)."""
         settings = self._settings

@@ -8,8 +8,9 @@ from typing import cast
 
 import structlog
 from flask import Flask, current_app
-from flask_limiter import Limiter
 from limits import parse
+from limits.storage import storage_from_string
+from limits.strategies import MovingWindowRateLimiter
 from redis.exceptions import RedisError
 
 from app import errors
@@ -23,15 +24,9 @@ PREFIX = "rita:limits"
 
 def init_app(app: Flask) -> None:
     """Make the application's limiter, on the pool of its Redis client and with its short timeouts."""
-    limiter = Limiter(
-        _organization,
-        strategy="moving-window",
-        # The pool has the address.
-        storage_uri="redis://",
-        storage_options={"connection_pool": app.extensions["redis"].connection_pool, "key_prefix": PREFIX},
-    )
-    limiter.init_app(app)
-    app.extensions["rate_limiter"] = limiter
+    # The pool has the address.
+    storage = storage_from_string("redis://", connection_pool=app.extensions["redis"].connection_pool, key_prefix=PREFIX)
+    app.extensions["rate_limiter"] = MovingWindowRateLimiter(storage)
 
 
 def spend(name: str, *, limit: str) -> None:
@@ -41,7 +36,7 @@ def spend(name: str, *, limit: str) -> None:
     """
     if limit == OFF:
         return
-    strategy = cast(Limiter, current_app.extensions["rate_limiter"]).limiter
+    strategy = cast(MovingWindowRateLimiter, current_app.extensions["rate_limiter"])
     item = parse(limit)
     try:
         if strategy.hit(item, name, _organization()):

@@ -47,19 +47,20 @@ def find_all(
     enabled: bool | None = None,
 ) -> list[Case]:
     """Return the organization's connections that pass the filters."""
-    where = [of_organization(organization_id)]
+    where: list[ColumnElement[bool]] = []
     if status is not None:
         where.append(STATUS_FILTERS[status])
     if type_name is not None:
         where.append(COLUMNS.type == type_name)
     if enabled is not None:
         where.append(COLUMNS.enabled == enabled)
-    return list(ledger.read(session, *where).values())
+    query = ledger.SHOWN_OF_ORGANIZATION.where(*where) if where else ledger.SHOWN_OF_ORGANIZATION
+    return ledger.show(session, query, organization_id=organization_id)
 
 
 def find(session: Session, connection_id: UUID) -> Case:
     """Return one connection to look at. Raises NotFound."""
-    return ledger.one(session, COLUMNS.id == connection_id, lock=False)
+    return ledger.show_one(session, connection_id)
 
 
 def seed(session: Session, organization_id: UUID, *, actor: Actor, now: datetime) -> list[Change]:
@@ -98,7 +99,7 @@ def configure_type(
     Raises ChangedMeanwhile.
     """
     where = of_organization(organization_id) & (COLUMNS.type == entry.name)
-    case = next(iter(ledger.read(session, where, lock=True).values()), None)
+    case = next(iter(ledger.read(session, where).values()), None)
     created: list[Change] = []
     if case is None:
         try:

@@ -78,7 +78,7 @@ def audit(
 
 
 def _require(session: Session, connection_id: UUID) -> None:
-    ledger.one(session, ledger.CONNECTIONS.c.id == connection_id, lock=False)
+    ledger.show_one(session, connection_id)
 
 
 def _before(column: ColumnElement[UUID], cursor: UUID | None) -> tuple[ColumnElement[bool], ...]:

@@ -62,6 +62,14 @@ _CONNECTIONS = select(*CONNECTION_COLUMNS).where(CONNECTIONS.c.deleted_at.is_(No
 # The open ones are few however long the history. An array leaves the statement as it is; `IN` would be put in anew.
 _IS_OPEN = OPERATIONS.c.state == any_(literal(sorted(OPEN), ARRAY(Text)))
 _OPEN = select(*OPERATION_COLUMNS).where(_THEIRS, _IS_OPEN)
+_SHOWN = (
+    select(*CONNECTION_COLUMNS, *OPERATION_COLUMNS)
+    .select_from(CONNECTIONS.outerjoin(OPERATIONS, and_(OPERATIONS.c.connection_id == CONNECTIONS.c.id, _IS_OPEN)))
+    .where(CONNECTIONS.c.deleted_at.is_(None))
+    .order_by(CONNECTIONS.c.created_at, CONNECTIONS.c.type)
+)
+SHOWN_OF_ORGANIZATION = _SHOWN.where(CONNECTIONS.c.organization_id == bindparam("organization_id"))
+_SHOWN_ONE = _SHOWN.where(CONNECTIONS.c.id == bindparam("id"))
 # "Theirs" is said for each half, so that each has an index.
 _OPEN_OR_NAMED = select(*OPERATION_COLUMNS).where(
     or_(and_(_THEIRS, _IS_OPEN), and_(_THEIRS, OPERATIONS.c.id == any_(_NAMED)))
@@ -85,55 +93,60 @@ def _last_finished() -> Select[Any]:
 _LAST_FINISHED = _last_finished()
 
 
-def read(
-    session: Session,
-    *where: ColumnElement[bool],
-    lock: bool = False,
-    history: bool = False,
-    named: Collection[UUID] = (),
-) -> dict[UUID, Case]:
-    """Return the cases of the visible, undeleted connections that satisfy `where`, in creation order, by id.
+def show(session: Session, query: Select[Any], **values: Any) -> list[Case]:
+    """Return cases to look at, unlocked, with what is open: one statement, since nothing is asked for as often."""
+    cases: dict[UUID, Case] = {}
+    for row in session.execute(query, values):
+        case = cases.get(row[0])
+        if case is None:
+            case = cases[row[0]] = Case(Connection(*row[: len(CONNECTION_COLUMNS)]))
+        operation = row[len(CONNECTION_COLUMNS) :]
+        if operation[0] is not None:
+            case.operations[operation[0]] = Operation(*operation)
+    return list(cases.values())
 
-    `lock` takes the rows for writing, ordered by id so that two batches never wait for each other; `history` adds the
-    last finished operation of each kind to the open ones, and `named` adds operations by id.
+
+def show_one(session: Session, connection_id: UUID) -> Case:
+    """Return one connection to look at. Raises NotFound."""
+    return _the_one(show(session, _SHOWN_ONE, id=connection_id))
+
+
+def read(
+    session: Session, *where: ColumnElement[bool], history: bool = False, named: Collection[UUID] = ()
+) -> dict[UUID, Case]:
+    """Return the cases of the visible, undeleted connections that satisfy `where`, locked for writing, by id.
+
+    They are locked in the order of their ids, so that two batches never wait for each other; `history` adds the last
+    finished operation of each kind to the open ones, and `named` adds operations by id.
     """
-    query = _CONNECTIONS.where(*where)
-    if lock:
-        query = query.order_by(CONNECTIONS.c.id).with_for_update(key_share=True)
-    else:
-        query = query.order_by(CONNECTIONS.c.created_at, CONNECTIONS.c.type)
+    query = _CONNECTIONS.where(*where).order_by(CONNECTIONS.c.id).with_for_update(key_share=True)
     cases = {row.id: Case(Connection(*row)) for row in session.execute(query)}
     if cases:
-        for operation in _operations(session, list(cases), lock=lock, history=history, named=named):
+        for operation in _operations(session, list(cases), history=history, named=named):
             cases[operation.connection_id].operations[operation.id] = operation
     for case in cases.values():
         case.mark_stored()
     return cases
 
 
-def one(
-    session: Session,
-    *where: ColumnElement[bool],
-    lock: bool = True,
-    history: bool = False,
-    named: Collection[UUID] = (),
-) -> Case:
-    """Return the one case that satisfies `where`. Raises NotFound."""
-    cases = read(session, *where, lock=lock, history=history, named=named)
+def one(session: Session, *where: ColumnElement[bool], named: Collection[UUID] = ()) -> Case:
+    """Return the one case that satisfies `where`, locked. Raises NotFound."""
+    return _the_one(list(read(session, *where, named=named).values()))
+
+
+def _the_one(cases: list[Case]) -> Case:
     if not cases:
         raise errors.NotFound("Your organization has no such data source")
-    return next(iter(cases.values()))
+    return cases[0]
 
 
 def _operations(
-    session: Session, connection_ids: list[UUID], *, lock: bool, history: bool, named: Collection[UUID]
+    session: Session, connection_ids: list[UUID], *, history: bool, named: Collection[UUID]
 ) -> Iterable[Operation]:
     ids = {"ids": connection_ids}
     query, wanted = (_OPEN_OR_NAMED, ids | {"named": list(named)}) if named else (_OPEN, ids)
-    if lock:
-        # A worker that claims an attempt locks the operation alone; it must not slip in before we write.
-        query = query.with_for_update(key_share=True)
-    rows = list(session.execute(query, wanted))
+    # A worker that claims an attempt locks the operation alone; it must not slip in before we write.
+    rows = list(session.execute(query.with_for_update(key_share=True), wanted))
     if history:
         rows += session.execute(_LAST_FINISHED, ids)
     return {row.id: Operation(*row) for row in rows}.values()

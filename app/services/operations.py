@@ -206,7 +206,7 @@ def expire(session: Session, connection_ids: Sequence[UUID], *, now: datetime) -
     An operation that a worker holds right now is left for the next sweep: it may just be arriving.
     """
     of_these = COLUMNS.id == any_(literal(list(connection_ids), ARRAY(Uuid)))
-    cases = ledger.read(session, of_these, lock=True)
+    cases = ledger.read(session, of_these)
     for found in cases.values():
         for operation in list(found.operations.values()):
             held = operation.claimed_until is not None and operation.claimed_until > now

@@ -11,6 +11,7 @@ import pytest
 from flask import Flask
 
 from tests.factories import Browser, a_token
+from tests.waiting import eventually
 
 PATH = "/api/data-sources"
 NESTED = base64.urlsafe_b64encode(b'{"alg": "HS256", "x": ' + b"[" * 5_000 + b"]" * 5_000 + b"}").decode().rstrip("=")
@@ -53,6 +54,26 @@ def test_an_expired_token_is_told_from_a_wrong_one(web: Flask) -> None:
 
 def test_clocks_may_differ_by_a_moment(web: Flask) -> None:
     assert with_token(web, exp=datetime.now(UTC) - timedelta(seconds=2)).status_code == 200
+
+
+def test_a_token_that_is_remembered_expires_all_the_same(web: Flask) -> None:
+    # Within what clocks may differ by, and not for long.
+    bearer = f"Bearer {a_token(web, exp=datetime.now(UTC) - timedelta(seconds=3))}"
+    assert ask(web, bearer).status_code == 200
+
+    refused = eventually(lambda: answer if (answer := ask(web, bearer)).status_code != 200 else None)
+
+    assert (refused.status_code, refused.json["code"]) == (401, "token_expired")
+
+
+def test_what_was_never_signed_is_no_remembered_token(web: Flask) -> None:
+    token = a_token(web)
+    assert ask(web, f"Bearer {token}").status_code == 200
+
+    unsigned, _, _ = token.rpartition(".")
+
+    assert ask(web, f"Bearer {unsigned}.").json["code"] == "invalid_token"
+    assert ask(web, f"Bearer {unsigned}.{'A' * 43}").json["code"] == "invalid_token"
 
 
 def test_a_token_that_is_not_valid_yet_is_refused(web: Flask) -> None:
