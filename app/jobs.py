@@ -36,7 +36,6 @@ class Jobs:
             task_queues=task_queues(),
             task_create_missing_queues=False,
             task_publish_retry_policy=_BRIEF,
-            task_send_sent_event=True,
             task_ignore_result=True,
             broker_connection_timeout=1,
             broker_pool_acquire_timeout=1,

@@ -49,7 +49,6 @@ def _common(settings: Settings) -> dict[str, Any]:
         "task_ignore_result": True,
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
-        "task_send_sent_event": True,
         "worker_send_task_events": True,
         "worker_cancel_long_running_tasks_on_connection_loss": True,
         "worker_enable_prefetch_count_reduction": False,

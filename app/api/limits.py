@@ -25,7 +25,9 @@ PREFIX = "rita:limits"
 def init_app(app: Flask) -> None:
     """Make the application's limiter, on the pool of its Redis client and with its short timeouts."""
     # The pool has the address.
-    storage = storage_from_string("redis://", connection_pool=app.extensions["redis"].connection_pool, key_prefix=PREFIX)
+    storage = storage_from_string(
+        "redis://", connection_pool=app.extensions["redis"].connection_pool, key_prefix=PREFIX
+    )
     app.extensions["rate_limiter"] = MovingWindowRateLimiter(storage)
 
 

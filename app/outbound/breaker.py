@@ -65,8 +65,10 @@ class Breaker:
     def found_up(self) -> None:
         """Close the circuit: the receiver has answered."""
         try:
-            count = cast("bytes | None", self._redis.getdel(self._keys[0]))
-            self._redis.delete(self._keys[1])
+            with self._redis.pipeline(transaction=False) as both:
+                both.getdel(self._keys[0])
+                both.delete(self._keys[1])
+                count = cast("bytes | None", both.execute()[0])
         except RedisError as problem:
             log.warning("breaker_unknown", error=type(problem).__name__)
             return

@@ -7,6 +7,7 @@ import socket
 import ssl
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -98,22 +99,18 @@ def post(
     headers = _headers(payload, webhook_id=webhook_id, request_id=request_id, target=target, now=now)
     started = time.monotonic()
     deadline = Deadline(target.total)
-    with requests.Session() as session, deadline.running():
-        # No proxy, .netrc or cookie of the environment: where credentials go is decided by the settings alone.
-        session.trust_env = False
-        session.mount("https://", DeadlineAdapter(deadline))
-        session.mount("http://", DeadlineAdapter(deadline))
+    # The adapter alone: no proxy, .netrc, cookie or redirect of a session's decides where credentials go.
+    with closing(DeadlineAdapter(deadline)) as adapter, deadline.running():
         try:
-            answer = session.post(
-                target.url,
-                data=payload.encode(),
-                headers=headers,
+            request = requests.Request("POST", target.url, data=payload.encode(), headers=headers).prepare()
+            answer = adapter.send(
+                request,
                 timeout=(target.connect.total_seconds(), target.read.total_seconds()),
-                allow_redirects=False,
                 stream=True,
                 verify=target.ca_file or True,
             )
-            _read_a_little(answer)
+            with answer:
+                _read_a_little(answer)
         except (requests.RequestException, urllib3_exceptions.HTTPError, UnicodeError) as problem:
             failure = retry.Failure.TOTAL_TIMEOUT if deadline.passed else _classify(problem)
             return retry.from_failure(failure, duration=_since(started))

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, any_, literal, or_, select, update
+from sqlalchemy import BindParameter, ColumnElement, DateTime, any_, bindparam, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 from sqlalchemy.types import Uuid
@@ -34,6 +34,22 @@ CLAIM_MARGIN = timedelta(seconds=20)
 PARKED = "The external service does not answer at present; the request waits for it"
 # One sweep takes this many; the next follows at once if there are more.
 SWEEP = 500
+
+
+def _due(now: datetime | BindParameter[datetime]) -> tuple[ColumnElement[bool], ...]:
+    """Return what makes an attempt due: the operation waits for one, its time has come, and no worker holds it."""
+    free = or_(OPERATIONS.claimed_until.is_(None), OPERATIONS.claimed_until < now)
+    return OPERATIONS.state == "pending", OPERATIONS.next_attempt_at <= now, free
+
+
+_NOW = bindparam("now", type_=DateTime(timezone=True))
+_CLAIM = (
+    update(ledger.OPERATIONS)
+    .where(OPERATIONS.id == bindparam("operation_id"), OPERATIONS.deadline_at > _NOW, *_due(_NOW))
+    .where(COLUMNS.id == OPERATIONS.connection_id)
+    .values(attempts=OPERATIONS.attempts + 1, claimed_until=bindparam("until"))
+    .returning(*ledger.OPERATION_COLUMNS, COLUMNS.type)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,18 +130,9 @@ def claim(session: Session, operation_id: UUID, *, lease: timedelta, now: dateti
 
     The compare-and-set makes every extra job harmless: of any number, one finds the row claimable.
     """
-    claimed = (
-        update(ledger.OPERATIONS)
-        .where(OPERATIONS.id == operation_id, OPERATIONS.deadline_at > now, *_due(now))
-        .values(attempts=OPERATIONS.attempts + 1, claimed_until=now + lease + CLAIM_MARGIN)
-        .returning(*ledger.OPERATION_COLUMNS)
-    )
-    row = session.execute(claimed).one_or_none()
-    if row is None:
-        return None
-    operation = Operation(*row)
-    connection_type = session.scalar(select(COLUMNS.type).where(COLUMNS.id == operation.connection_id))
-    return Claim(operation, connection_type or "")
+    times = {"now": now, "until": now + lease + CLAIM_MARGIN}
+    row = session.execute(_CLAIM, {"operation_id": operation_id, **times}).one_or_none()
+    return None if row is None else Claim(Operation(*row[:-1]), connection_type=row[-1])
 
 
 def park(session: Session, operation_id: UUID, *, until: datetime, now: datetime) -> None:
@@ -236,12 +243,6 @@ def end(session: Session, operation_id: UUID, *, actor: Actor, now: datetime) ->
             "This operation has ended already", operation={"id": operation.id, "state": operation.state}
         )
     return operation, ledger.write(session, [found], actor=actor, now=now)
-
-
-def _due(now: datetime) -> tuple[ColumnElement[bool], ...]:
-    """Return what makes an attempt due: the operation waits for one, its time has come, and no worker holds it."""
-    free = or_(OPERATIONS.claimed_until.is_(None), OPERATIONS.claimed_until < now)
-    return OPERATIONS.state == "pending", OPERATIONS.next_attempt_at <= now, free
 
 
 def _refuse_while_running(found: Case) -> None:

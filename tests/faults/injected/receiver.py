@@ -33,12 +33,19 @@ def _door(scene: Scene, behave: Behaviour, *, takes: bool) -> None:
     scene.service.door = lambda _: Door()
 
 
+def _nobody_was_given_up(seen: Evidence) -> Iterator[str]:
+    for row in seen.operations:
+        if row["state"] == "undelivered":
+            yield f"operation {row['id']} was given up in an outage that is shorter than its retries"
+
+
 @fault("the receiver refuses connections")
 def receiver_refuses(scene: Scene) -> None:
     scene.world.door.refuse()
     scene.world.door.cut()
     pause(LASTS)
     scene.world.door.listen()
+    scene.check(_nobody_was_given_up)
 
 
 @fault(f"the receiver is down for {DOWN:.0f} s, longer than all retries last")
@@ -66,6 +73,7 @@ def receiver_silent(scene: Scene) -> None:
     pause(LASTS)
     scene.world.door.cut()
     scene.world.door.thaw()
+    scene.check(_nobody_was_given_up)
 
 
 @fault("the receiver takes the request and never answers")

@@ -1,0 +1,80 @@
+"""Three status workers on one queue: what their number may do to order, and what it may not."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.e2e.browser import Person
+from tests.e2e.conftest import Rows
+from tests.e2e.processes import Processes
+from tests.e2e.service import DEAD, Service
+from tests.factories import a_sync_message
+from tests.waiting import eventually
+
+ORGANIZATIONS, SYNCS = 5, 40
+# Told twice, and what is told twice is told once in order and once in none.
+TIMES = 2
+TRACES = """
+    SELECT (SELECT count(*) FROM audit_logs WHERE connection_id = ANY(%s::uuid[]) AND action LIKE 'sync.%%') AS applied,
+           (SELECT sum(late_reports) FROM operations WHERE connection_id = ANY(%s::uuid[])) AS late
+"""
+TWICE = """
+    SELECT operation_id, action FROM audit_logs WHERE connection_id = ANY(%s::uuid[]) AND operation_id IS NOT NULL
+    GROUP BY operation_id, action HAVING count(*) > 1
+"""
+
+
+@pytest.fixture
+def workers(rita: Processes) -> Iterator[list[str]]:
+    """Two more beside the one there is, of two children each."""
+    names = ["second worker", "third worker"]
+    for name in names:
+        rita.start("worker", as_name=name)
+    yield ["worker", *names]
+    rita.stop(*names)
+
+
+def test_with_many_workers_nothing_is_applied_twice_and_no_older_word_replaces_a_newer_one(
+    rita: Processes, workers: list[str], service: Service, rows: Rows
+) -> None:
+    connections = [connection for _ in range(ORGANIZATIONS) for connection in _connections(Person(rita.base_url))]
+    ids = [connection["id"] for connection in connections]
+    began = datetime.now(UTC)
+    messages = [
+        message for number in range(SYNCS) for connection in connections for message in _sync(connection, number, began)
+    ]
+    batches = {name: rita.log(name).count("status_messages_applied") for name in workers}
+
+    service.flood(messages)
+    service.flood(random.sample(messages, len(messages)))
+
+    def traces() -> dict[str, Any]:
+        (found,) = rows(TRACES, ids, ids)
+        return found
+
+    eventually(lambda: (found := traces())["applied"] + (found["late"] or 0) == TIMES * len(messages), within=60)
+    assert rows(TWICE, ids) == []
+    assert service.waiting(DEAD) == 0
+    for row in rows("SELECT * FROM data_source_connections WHERE id = ANY(%s::uuid[])", ids):
+        assert (row["status"], row["last_sync_status"]) == ("idle", "completed")
+        assert row["sync_reported_at"] == began + timedelta(minutes=SYNCS)
+    assert all(rita.log(name).count("status_messages_applied") > before for name, before in batches.items())
+
+
+def _connections(person: Person) -> list[dict[str, Any]]:
+    person.call("POST", "/api/data-sources/seed")
+    return list(person.call("GET", "/api/data-sources")["data"])
+
+
+def _sync(connection: dict[str, Any], number: int, began: datetime) -> list[dict[str, Any]]:
+    """Return the start and the end of one sync, a minute long, by the service's own clock."""
+    start, end = began + timedelta(minutes=number, seconds=1), began + timedelta(minutes=number + 1)
+    return [
+        a_sync_message(connection, "sync_started", timestamp=start.isoformat()),
+        a_sync_message(connection, "sync_completed", timestamp=end.isoformat(), documents_processed=number),
+    ]
