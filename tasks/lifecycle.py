@@ -7,12 +7,13 @@ import threading
 from typing import Any
 
 import structlog
-from billiard.process import active_children
+from billiard.process import active_children, current_process
 from celery import signals
 from flask import Flask
 
-from app import extensions, logs
+from app import extensions, figures, logs
 from app.outbound import broker
+from tasks import page
 
 log = structlog.get_logger()
 
@@ -46,6 +47,16 @@ def connect(flask_app: Flask) -> None:
         with flask_app.app_context():
             extensions.check_role()
 
+    def share_figures(sender: Any, **_: Any) -> None:
+        figures.share()
+        page.serve(settings, port=page.port_of(sender.app, settings))
+
+    def take_place(**_: Any) -> None:
+        """Tell a child of the pool from the one that it came for; the threads of a pool are no children."""
+        page.close()
+        if (number := getattr(current_process(), "index", None)) is not None:
+            figures.take_place(number)
+
     def forget_parents_connections(**_: Any) -> None:
         """After a fork, a connection of the parent's would be shared by two processes, and break for both."""
         with flask_app.app_context():
@@ -67,6 +78,9 @@ def connect(flask_app: Flask) -> None:
     # weak=False: the signals hold their receivers, which nothing else does.
     signals.setup_logging.connect(set_logging_up, weak=False)
     signals.worker_init.connect(refuse_unsafe_role, weak=False)
+    # After the role was looked at: the connection for that is not one at work.
+    signals.worker_init.connect(share_figures, weak=False)
+    signals.worker_process_init.connect(take_place, weak=False)
     signals.worker_shutting_down.connect(bound_the_stop, weak=False)
     signals.worker_process_init.connect(forget_parents_connections, weak=False)
     signals.beat_init.connect(publish_reliably, weak=False)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import structlog
 from sqlalchemy.exc import DataError, IntegrityError, StatementError
 
-from app import errors, extensions
+from app import errors, extensions, figures
 from app.domain.cases import ended_verifications
 from app.domain.messages import Report, Unacceptable, parse
 from app.outbound import events
@@ -33,11 +34,14 @@ def apply_messages(raw: Sequence[tuple[str, str]]) -> None:
     Raises sqlalchemy.exc.OperationalError when the database is away and BrokerError when a dead letter cannot be
     buried: then nothing is acknowledged and all comes again, which changes nothing that was applied already.
     """
+    started = time.monotonic()
     letters = apply(raw, now=datetime.now(UTC))
     if letters:
         bury_reliably(extensions.settings().rabbitmq_url, letters)
+        figures.messages_buried(letter.reason for letter in letters)
         for letter in letters:
             log.warning("status_message_refused", reason=letter.reason, queue=letter.queue, detail=letter.detail)
+    figures.batch_applied(messages=len(raw), took=time.monotonic() - started)
 
 
 def apply(raw: Sequence[tuple[str, str]], *, now: datetime) -> list[DeadLetter]:
@@ -67,12 +71,14 @@ def _apply(reports: Sequence[Report], origins: Sequence[tuple[str, str]], *, now
             return [_letter(origins[0], Unacceptable("apply_failed", type(cause).__name__))]
         half = len(reports) // 2
         return _apply(reports[:half], origins[:half], now=now) + _apply(reports[half:], origins[half:], now=now)
+    late, refused = len(applied.late), len(applied.refused)
+    figures.messages_judged(applied=len(reports) - late - refused, late=late)
     log.info(
         "status_messages_applied",
         messages=len(reports),
         changes=len(applied.changes),
-        late=len(applied.late),
-        refused=len(applied.refused),
+        late=late,
+        refused=refused,
     )
     return [_letter(origins[position], refusal) for position, refusal in _explained(applied, reports).items()]
 

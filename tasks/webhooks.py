@@ -10,7 +10,7 @@ import structlog
 from flask import current_app
 from redis.exceptions import RedisError
 
-from app import errors, extensions
+from app import errors, extensions, figures
 from app.domain import retry
 from app.domain.cases import Operation
 from app.jobs import DELIVER_WEBHOOK
@@ -45,6 +45,7 @@ def deliver(operation_id: str) -> None:
     )
     outcome = _attempt(claim, target)
     _tell_breaker(outcome)
+    figures.webhook_attempted(operation.kind, outcome)
     log.info(
         "webhook_attempted",
         kind=operation.kind,
@@ -61,6 +62,7 @@ def _park(operation_id: UUID, pause: timedelta) -> None:
     now = datetime.now(UTC)
     with unit_of_work(system=True) as work:
         operations.park(work.session, operation_id, until=now + pause, now=now)
+    figures.webhook_parked()
     log.info("webhook_parked", seconds=pause.total_seconds())
 
 

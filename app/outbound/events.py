@@ -18,7 +18,7 @@ from flask_sse import Message, ServerSentEventsBlueprint
 from redis import Redis
 from redis.exceptions import RedisError
 
-from app import extensions
+from app import extensions, figures
 from app.domain import display
 from app.domain.cases import Change
 
@@ -228,4 +228,5 @@ def publish(changes: Iterable[Change]) -> None:
     try:
         stream.publish_all(events)
     except RedisError as problem:
+        figures.events_lost(len(events))
         log.warning("events_lost", count=len(events), error=type(problem).__name__)
