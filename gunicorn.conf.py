@@ -12,7 +12,7 @@ from typing import Any
 
 from psycogreen.gevent import patch_psycopg
 
-from app import create_app, extensions, figures, logs
+from app import create_app, extensions, figures, logs, tracing
 from app.config import Settings
 
 settings = Settings.from_environment()
@@ -41,6 +41,7 @@ def post_fork(_server: Any, worker: Any) -> None:
     """Let psycopg2 wait in greenlets instead of stopping them all."""
     patch_psycopg()
     figures.take_place(worker.place)
+    tracing.start(settings)
 
 
 def child_exit(_server: Any, worker: Any) -> None:

@@ -72,6 +72,9 @@ class Settings(BaseSettings):
     worker_metrics_port: types.Port | None = None
     webhook_worker_metrics_port: types.Port | None = None
 
+    # Where traces go, by OTLP over HTTP. The exporter reads this and the other OTEL_ settings by itself.
+    otel_exporter_otlp_endpoint: types.AnyHttpUrl | None = None
+
     enabled_data_source_types: types.KnownTypes = ()
 
     verify_deadline_seconds: types.Seconds = timedelta(minutes=2)

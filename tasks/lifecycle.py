@@ -11,7 +11,8 @@ from billiard.process import active_children, current_process
 from celery import signals
 from flask import Flask
 
-from app import extensions, figures, logs
+from app import extensions, figures, logs, tracing
+from app.config import Settings
 from app.outbound import broker
 from tasks import page
 
@@ -47,16 +48,6 @@ def connect(flask_app: Flask) -> None:
         with flask_app.app_context():
             extensions.check_role()
 
-    def share_figures(sender: Any, **_: Any) -> None:
-        figures.share()
-        page.serve(settings, port=page.port_of(sender.app, settings))
-
-    def take_place(**_: Any) -> None:
-        """Tell a child of the pool from the one that it came for; the threads of a pool are no children."""
-        page.close()
-        if (number := getattr(current_process(), "index", None)) is not None:
-            figures.take_place(number)
-
     def forget_parents_connections(**_: Any) -> None:
         """After a fork, a connection of the parent's would be shared by two processes, and break for both."""
         with flask_app.app_context():
@@ -78,11 +69,38 @@ def connect(flask_app: Flask) -> None:
     # weak=False: the signals hold their receivers, which nothing else does.
     signals.setup_logging.connect(set_logging_up, weak=False)
     signals.worker_init.connect(refuse_unsafe_role, weak=False)
-    # After the role was looked at: the connection for that is not one at work.
-    signals.worker_init.connect(share_figures, weak=False)
-    signals.worker_process_init.connect(take_place, weak=False)
     signals.worker_shutting_down.connect(bound_the_stop, weak=False)
     signals.worker_process_init.connect(forget_parents_connections, weak=False)
     signals.beat_init.connect(publish_reliably, weak=False)
     signals.worker_process_init.connect(spare_what_was_imported, weak=False)
     signals.task_prerun.connect(bind_task, weak=False)
+    _connect_figures(settings)
+    _connect_traces(settings)
+
+
+def _connect_figures(settings: Settings) -> None:
+    def share_figures(sender: Any, **_: Any) -> None:
+        figures.share()
+        page.serve(settings, port=page.port_of(sender.app, settings))
+
+    def take_place(**_: Any) -> None:
+        """Tell a child of the pool from the one that it came for; the threads of a pool are no children."""
+        page.close()
+        if (number := getattr(current_process(), "index", None)) is not None:
+            figures.take_place(number)
+
+    # After the role was looked at: the connection for that is not one at work.
+    signals.worker_init.connect(share_figures, weak=False)
+    signals.worker_process_init.connect(take_place, weak=False)
+
+
+def _connect_traces(settings: Settings) -> None:
+    def send_spans(**_: Any) -> None:
+        """Start at the first task: no process that forks later has begun to by then."""
+        tracing.start(settings)
+
+    def send_last_spans(**_: Any) -> None:
+        tracing.stop(settings)
+
+    signals.task_prerun.connect(send_spans, weak=False)
+    signals.worker_process_shutdown.connect(send_last_spans, weak=False)

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import structlog
+from opentelemetry.trace import SpanKind
 from sqlalchemy.exc import DataError, IntegrityError, StatementError
 
-from app import errors, extensions, figures
+from app import errors, extensions, figures, tracing
 from app.domain.cases import ended_verifications
 from app.domain.messages import Report, Unacceptable, parse
 from app.outbound import events
@@ -34,6 +35,11 @@ def apply_messages(raw: Sequence[tuple[str, str]]) -> None:
     Raises sqlalchemy.exc.OperationalError when the database is away and BrokerError when a dead letter cannot be
     buried: then nothing is acknowledged and all comes again, which changes nothing that was applied already.
     """
+    with tracing.work("apply status messages", kind=SpanKind.CONSUMER, **{"messaging.batch.message_count": len(raw)}):
+        _apply_and_bury(raw)
+
+
+def _apply_and_bury(raw: Sequence[tuple[str, str]]) -> None:
     started = time.monotonic()
     letters = apply(raw, now=datetime.now(UTC))
     if letters:
@@ -84,8 +90,10 @@ def _apply(reports: Sequence[Report], origins: Sequence[tuple[str, str]], *, now
 
 
 def _apply_together(reports: Sequence[Report], *, now: datetime) -> status_updates.Applied:
+    started = tracing.now()
     with unit_of_work(tenants={report.tenant_id for report in reports}) as work:
         applied = status_updates.apply(work.session, reports, patience=extensions.settings().patience, now=now)
+        work.after_commit(lambda: tracing.note(applied.changes, step="status message", since=started))
         work.after_commit(lambda: events.publish(applied.changes))
         work.after_commit(lambda: seals().discard(*ended_verifications(applied.changes)))
     return applied

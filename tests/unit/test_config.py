@@ -129,6 +129,7 @@ def test_an_empty_value_is_a_missing_one(environment: pytest.MonkeyPatch) -> Non
         ("TICKET_RATE_LIMIT", "1/minute;1/hour"),
         ("TICKET_RATE_LIMIT", "5/fortnight"),
         ("METRICS_TOKEN", "hidden-word"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "hidden-word:4317"),
         ("WORKER_METRICS_PORT", "hidden-word"),
         ("WEBHOOK_WORKER_METRICS_PORT", "65536"),
         ("CORS_ORIGINS", "*"),
