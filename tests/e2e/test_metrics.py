@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -228,3 +229,11 @@ def test_a_missing_figure_is_told_of_the_process_that_would_show_it(
 
     assert {job for _, job in missed} == set(pages)
     assert [(name, job) for name, job in sorted(missed) if name not in pages[job].samples()] == []
+
+
+def test_an_asker_who_says_nothing_keeps_the_next_waiting_for_seconds_only(status_page: Page) -> None:
+    port = int(status_page.url.rsplit(":", 1)[1].split("/")[0])
+
+    with socket.create_connection(("127.0.0.1", port), timeout=5):
+        # Prometheus gives up after ten seconds, and so does this.
+        assert "rita_status_messages_total" in status_page.text()
