@@ -1,10 +1,12 @@
 # One image for every process of the Procfile; the command decides which.
 FROM python:3.11-slim AS build
+# [otel] for traces.
+ARG EXTRAS=
 WORKDIR /src
 COPY pyproject.toml constraints.txt README.md ./
 COPY app ./app
 COPY tasks ./tasks
-RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir -c constraints.txt .
+RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir -c constraints.txt ".${EXTRAS}"
 
 FROM python:3.11-slim
 # The server that runs this container must not need root to do it.

@@ -7,19 +7,18 @@ from gevent import monkey
 
 monkey.patch_all()
 
+from itertools import count
 from typing import Any
 
 from gunicorn.glogging import Logger
 from psycogreen.gevent import patch_psycopg
 
-from app import create_app, extensions, logs
+from app import create_app, extensions, figures, logs, tracing
 from app.config import Settings
 
 settings = Settings.from_environment()
 
-# A laptop is no server: in development nobody else on the network is let in.
-address = "127.0.0.1" if settings.environment == "development" else "0.0.0.0"  # noqa: S104 - a server's purpose
-bind = f"{address}:{settings.port}"
+bind = f"{settings.address}:{settings.port}"
 worker_class = "gevent"
 workers = settings.web_processes
 worker_connections = 10_000
@@ -42,12 +41,26 @@ class logger_class(Logger):  # noqa: N801 - the setting's name
 logconfig_dict = logs.logging_config(settings.log_level)
 
 
-def post_fork(_server: Any, _worker: Any) -> None:
+def pre_fork(server: Any, worker: Any) -> None:
+    """Give a process the first place in the group that no living one has."""
+    taken = {other.place for other in server.WORKERS.values()}
+    worker.place = next(place for place in count() if place not in taken)
+
+
+def post_fork(_server: Any, worker: Any) -> None:
     """Let psycopg2 wait in greenlets instead of stopping them all."""
     patch_psycopg()
+    figures.take_place(worker.place)
+    tracing.start(settings)
+
+
+def child_exit(_server: Any, worker: Any) -> None:
+    """Forget the browsers and connections of a process that has ended."""
+    figures.leave_place(worker.place)
 
 
 def on_starting(_server: Any) -> None:
     """Refuse to serve through a role that row-level security does not bind, or that owns the tables."""
     with create_app(settings).app_context():
         extensions.check_role()
+    figures.share()

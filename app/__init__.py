@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from app import cli, extensions, logs
+from app import cli, extensions, logs, tracing
 from app.api import init_app as init_api
 from app.config import Settings
 from app.jobs import Jobs
@@ -30,6 +30,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         app.extensions["redis"], failures=settings.webhook_failures_to_park, probe=settings.webhook_probe_seconds
     )
     app.extensions["webhook_target"] = webhook.Target.from_settings(settings)
+    tracing.instrument(app, settings)
     init_api(app)
     cli.init_app(app)
     return app

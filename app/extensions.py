@@ -17,10 +17,13 @@ from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import DeclarativeBase
 
+from app import figures
 from app.config import Settings
 
 log = structlog.get_logger()
 
+# What a process may open beyond DATABASE_POOL_SIZE for a moment.
+MAX_OVERFLOW = 2
 # A lock or a query that takes longer than this is a fault, not a wait: the caller is a person or a queue.
 SESSION_OPTIONS = "-c statement_timeout=30000 -c lock_timeout=10000 -c idle_in_transaction_session_timeout=60000"
 
@@ -51,7 +54,7 @@ def init_app(app: Flask, *, settings: Settings) -> None:
     app.config["SQLALCHEMY_DATABASE_URI"] = make_url(settings.database_url).set(drivername="postgresql+psycopg2")
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {
         "pool_size": settings.database_pool_size,
-        "max_overflow": 2,
+        "max_overflow": MAX_OVERFLOW,
         "pool_timeout": 5,
         "pool_pre_ping": True,
         "pool_recycle": 1800,
@@ -73,6 +76,27 @@ def init_app(app: Flask, *, settings: Settings) -> None:
     )
     with app.app_context():
         event.listen(db.engine, "connect", _refuse_unsafe_role)
+        _watch_pool(db.engine, size=settings.database_pool_size + MAX_OVERFLOW)
+
+
+def _watch_pool(watched: Engine, *, size: int) -> None:
+    """Keep the figures of the connections that this process has at work."""
+
+    def connected(*_: Any) -> None:
+        figures.pool_opened(size)
+
+    def taken(_connection: Any, record: Any, _proxy: Any) -> None:
+        record.record_info["taken"] = True
+        figures.pool_changed(1)
+
+    def returned(_connection: Any, record: Any) -> None:
+        # Told, too, of what could not be opened and so was never taken.
+        if record.record_info.pop("taken", False):
+            figures.pool_changed(-1)
+
+    event.listen(watched, "connect", connected)
+    event.listen(watched, "checkout", taken)
+    event.listen(watched, "checkin", returned)
 
 
 def settings_of(app: Flask) -> Settings:

@@ -26,7 +26,13 @@ SECRETS: Mapping[str, Callable[[], str]] = {
     "FLOWER_BASIC_AUTH": lambda: f"rita:{secrets.token_urlsafe(16)}",
 }
 # Where people look first; another free one is taken where somebody else listens.
-PORTS = {"PORT": 8000, "FLOWER_PORT": 5555, "EXTERNAL_SERVICE_PORT": 8090}
+PORTS = {
+    "PORT": 8000,
+    "FLOWER_PORT": 5555,
+    "EXTERNAL_SERVICE_PORT": 8090,
+    "WORKER_METRICS_PORT": 9101,
+    "WEBHOOK_WORKER_METRICS_PORT": 9102,
+}
 
 
 def complete(given: Mapping[str, str], *, servers: Mapping[str, str], directory: Path) -> dict[str, str]:

@@ -17,6 +17,7 @@ from celery.bootsteps import RUN
 from celery.worker.consumer import Consumer
 from celery.worker.request import Request
 
+from app import figures
 from app.domain.messages import Unacceptable, parse
 from app.outbound.broker import DEAD_LETTERS, DeadLetter, Message, bury, declare, receive_raw, task_message
 
@@ -178,6 +179,7 @@ class StatusConsumer(Consumer):
             # At once: this runs in the loop's turn, after which it waits for the network before it calls anything.
             self._hand_over()
             return
+        figures.batch_given_back()
         # First stop, then give back, or the same messages come again at once.
         self._stop_for_a_while()
         for message in (*messages, *self._inbox):
@@ -207,6 +209,7 @@ class StatusConsumer(Consumer):
         content_type = message.content_type or "application/json"
         letter = DeadLetter(raw, refusal.reason, detail=refusal.detail, queue=queue, content_type=content_type)
         bury(message.channel, [letter])
+        figures.messages_buried([refusal.reason])
         message.ack_log_error(log, self.connection_errors)
         log.warning("status_message_refused", reason=refusal.reason, queue=queue, detail=refusal.detail)
 

@@ -7,12 +7,14 @@ import threading
 from typing import Any
 
 import structlog
-from billiard.process import active_children
+from billiard.process import active_children, current_process
 from celery import signals
 from flask import Flask
 
-from app import extensions, logs
+from app import extensions, figures, logs, tracing
+from app.config import Settings
 from app.outbound import broker
+from tasks import page
 
 log = structlog.get_logger()
 
@@ -72,3 +74,33 @@ def connect(flask_app: Flask) -> None:
     signals.beat_init.connect(publish_reliably, weak=False)
     signals.worker_process_init.connect(spare_what_was_imported, weak=False)
     signals.task_prerun.connect(bind_task, weak=False)
+    _connect_figures(settings)
+    _connect_traces(settings)
+
+
+def _connect_figures(settings: Settings) -> None:
+    def share_figures(sender: Any, **_: Any) -> None:
+        figures.share()
+        page.serve(settings, port=page.port_of(sender.app, settings))
+
+    def take_place(**_: Any) -> None:
+        """Tell a child of the pool from the one that it came for; the threads of a pool are no children."""
+        page.close()
+        if (number := getattr(current_process(), "index", None)) is not None:
+            figures.take_place(number)
+
+    # After the role was looked at: the connection for that is not one at work.
+    signals.worker_init.connect(share_figures, weak=False)
+    signals.worker_process_init.connect(take_place, weak=False)
+
+
+def _connect_traces(settings: Settings) -> None:
+    def send_spans(**_: Any) -> None:
+        """Start at the first task: no process that forks later has begun to by then."""
+        tracing.start(settings)
+
+    def send_last_spans(**_: Any) -> None:
+        tracing.stop(settings)
+
+    signals.task_prerun.connect(send_spans, weak=False)
+    signals.worker_process_shutdown.connect(send_last_spans, weak=False)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import structlog
+from opentelemetry.trace import SpanKind
 from sqlalchemy.exc import DataError, IntegrityError, StatementError
 
-from app import errors, extensions
+from app import errors, extensions, figures, tracing
 from app.domain.cases import ended_verifications
 from app.domain.messages import Report, Unacceptable, parse
 from app.outbound import events
@@ -33,11 +35,19 @@ def apply_messages(raw: Sequence[tuple[str, str]]) -> None:
     Raises sqlalchemy.exc.OperationalError when the database is away and BrokerError when a dead letter cannot be
     buried: then nothing is acknowledged and all comes again, which changes nothing that was applied already.
     """
+    with tracing.work("apply status messages", kind=SpanKind.CONSUMER, **{"messaging.batch.message_count": len(raw)}):
+        _apply_and_bury(raw)
+
+
+def _apply_and_bury(raw: Sequence[tuple[str, str]]) -> None:
+    started = time.monotonic()
     letters = apply(raw, now=datetime.now(UTC))
     if letters:
         bury_reliably(extensions.settings().rabbitmq_url, letters)
+        figures.messages_buried(letter.reason for letter in letters)
         for letter in letters:
             log.warning("status_message_refused", reason=letter.reason, queue=letter.queue, detail=letter.detail)
+    figures.batch_applied(messages=len(raw), took=time.monotonic() - started)
 
 
 def apply(raw: Sequence[tuple[str, str]], *, now: datetime) -> list[DeadLetter]:
@@ -67,19 +77,23 @@ def _apply(reports: Sequence[Report], origins: Sequence[tuple[str, str]], *, now
             return [_letter(origins[0], Unacceptable("apply_failed", type(cause).__name__))]
         half = len(reports) // 2
         return _apply(reports[:half], origins[:half], now=now) + _apply(reports[half:], origins[half:], now=now)
+    late, refused = len(applied.late), len(applied.refused)
+    figures.messages_judged(applied=len(reports) - late - refused, late=late)
     log.info(
         "status_messages_applied",
         messages=len(reports),
         changes=len(applied.changes),
-        late=len(applied.late),
-        refused=len(applied.refused),
+        late=late,
+        refused=refused,
     )
     return [_letter(origins[position], refusal) for position, refusal in _explained(applied, reports).items()]
 
 
 def _apply_together(reports: Sequence[Report], *, now: datetime) -> status_updates.Applied:
+    started = tracing.now()
     with unit_of_work(tenants={report.tenant_id for report in reports}) as work:
         applied = status_updates.apply(work.session, reports, patience=extensions.settings().patience, now=now)
+        work.after_commit(lambda: tracing.note(applied.changes, step="status message", since=started))
         work.after_commit(lambda: events.publish(applied.changes))
         work.after_commit(lambda: seals().discard(*ended_verifications(applied.changes)))
     return applied

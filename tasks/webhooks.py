@@ -8,9 +8,10 @@ from uuid import UUID
 
 import structlog
 from flask import current_app
+from opentelemetry.trace import SpanKind
 from redis.exceptions import RedisError
 
-from app import errors, extensions
+from app import errors, extensions, figures, tracing
 from app.domain import retry
 from app.domain.cases import Operation
 from app.jobs import DELIVER_WEBHOOK
@@ -43,8 +44,15 @@ def deliver(operation_id: str) -> None:
         organization_id=str(operation.organization_id),
         connection_id=str(operation.connection_id),
     )
-    outcome = _attempt(claim, target)
+    with tracing.step(operation.id, "deliver webhook", **{"rita.attempt": operation.attempts}):
+        outcome = _attempt(claim, target)
+        _settle(operation, outcome)
+
+
+def _settle(operation: Operation, outcome: retry.Outcome) -> None:
+    """Tell the breaker, the figures, the log and the database what came of an attempt."""
     _tell_breaker(outcome)
+    figures.webhook_attempted(operation.kind, outcome)
     log.info(
         "webhook_attempted",
         kind=operation.kind,
@@ -61,6 +69,7 @@ def _park(operation_id: UUID, pause: timedelta) -> None:
     now = datetime.now(UTC)
     with unit_of_work(system=True) as work:
         operations.park(work.session, operation_id, until=now + pause, now=now)
+    figures.webhook_parked()
     log.info("webhook_parked", seconds=pause.total_seconds())
 
 
@@ -82,7 +91,11 @@ def _attempt(claim: operations.Claim, target: webhook.Target) -> retry.Outcome:
         if sealed is None:
             return retry.from_failure(retry.Failure.CREDENTIALS_GONE)
     body = webhook.body_of(operation, connection_type=claim.connection_type, sealed=sealed)
-    return webhook.post(body, webhook_id=str(operation.id), request_id=operation.request_id, target=target)
+    with tracing.work("POST", kind=SpanKind.CLIENT) as span:
+        outcome = webhook.post(body, webhook_id=str(operation.id), request_id=operation.request_id, target=target)
+        # Never the address: it may be a secret.
+        span.set_attributes({"rita.verdict": outcome.verdict, "http.response.status_code": outcome.status_code or 0})
+    return outcome
 
 
 def _record(operation: Operation, outcome: retry.Outcome) -> None:

@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from app import errors
 from app.api import auth
-from app.config import OFF
+from app.setting_types import OFF
 
 log = structlog.get_logger()
 

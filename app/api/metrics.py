@@ -6,13 +6,16 @@ import hmac
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Flask, Response, request
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from app import errors, extensions
+from app import errors, extensions, figures
+from app.api import errors as error_answers
+from app.api import requests
+from app.config import Settings
 from app.services import backlog
 from app.unit_of_work import unit_of_work
 
@@ -21,17 +24,43 @@ blueprint = Blueprint("metrics", __name__)
 
 @blueprint.get("/metrics")
 def metrics() -> Response:
-    """Answer in Prometheus' or OpenMetrics' text format; without METRICS_TOKEN there is no such page."""
+    """Answer with what the web processes counted and with what the database knows."""
+    _demand_token()
+    with unit_of_work(system=True) as work:
+        measured = backlog.measure(work.session, now=datetime.now(UTC))
+    return _page(_Backlog(measured), *figures.collectors())
+
+
+def worker_page(settings: Settings) -> Flask:
+    """Build the application that serves what a worker and its children counted, and nothing else."""
+    page = Flask("rita-metrics", static_folder=None)
+    page.extensions["settings"] = settings
+    requests.init_app(page)
+    error_answers.init_app(page)
+    page.add_url_rule("/metrics", view_func=_of_worker)
+    return page
+
+
+def _of_worker() -> Response:
+    _demand_token()
+    return _page(*figures.collectors())
+
+
+def _demand_token() -> None:
+    """Raise what the caller is told who does not show METRICS_TOKEN; without one there is no such page."""
     token = extensions.settings().metrics_token
     if token is None:
         raise errors.NotFound("Metrics are served where METRICS_TOKEN is set")
     given = request.headers.get("Authorization", "")
     if not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
         raise errors.Unauthorized("Send the header Authorization: Bearer <METRICS_TOKEN>")
-    with unit_of_work(system=True) as work:
-        measured = backlog.measure(work.session, now=datetime.now(UTC))
+
+
+def _page(*collectors: Collector) -> Response:
+    """Answer in Prometheus' or OpenMetrics' text format, as the caller asks."""
     registry = CollectorRegistry()
-    registry.register(_Backlog(measured))
+    for collector in collectors:
+        registry.register(collector)
     encode, content_type = choose_encoder(request.headers.get("Accept", ""))
     return Response(encode(registry), content_type=content_type)
 

@@ -11,7 +11,7 @@ from flask import Blueprint, Response, current_app, request
 from redis.exceptions import RedisError
 from uuid6 import uuid7
 
-from app import errors, extensions
+from app import errors, extensions, tracing
 from app.api import answers, auth, limits, parameters, schemas
 from app.api.data_sources import ONE, connection_uuid
 from app.api.description import Described
@@ -127,6 +127,7 @@ def _promise(work: UnitOfWork, opened: operations.Opened) -> None:
     and tell its end, and a page that is told of the press after that would show it as running for ever.
     """
     jobs = cast(Jobs, current_app.extensions["jobs"])
+    tracing.name_operation(opened.operation.id)
     work.after_commit(lambda: events.publish(opened.changes))
     work.after_commit(lambda: seals().discard(*opened.replaced))
     work.after_commit(lambda: jobs.deliver_webhook(opened.operation.id))

@@ -9,7 +9,7 @@ from typing import cast
 from flask import Blueprint, Flask, Response, current_app, request
 from redis.exceptions import RedisError
 
-from app import errors, extensions
+from app import errors, extensions, figures
 from app.api import answers, auth, limits, parameters, pushed, views
 from app.api.description import Described
 from app.api.requests import answer
@@ -107,11 +107,13 @@ def _catch_up(channel: str, who: auth.Identity) -> tuple[list[Message], str]:
     if last_seen and events.is_id(last_seen) and fanout.is_continuous_since(last_seen):
         missed = events.stream.replay(channel, after=last_seen)
         if missed is not None:
+            figures.stream_opened("replay")
             return missed, missed[-1].id if missed else last_seen
     # The id before the rows: an event in between is then sent twice rather than never.
     seen = events.stream.last_id(channel)
     with unit_of_work(tenants=[who.organization_id]) as work:
         cases = connections.find_all(work.session, who.organization_id)
+    figures.stream_opened("snapshot")
     shown = [views.ConnectionView.of(case) for case in cases]
     return [events.snapshot(shown, event_id=seen)], seen
 

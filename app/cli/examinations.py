@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import cast
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import jwt
@@ -207,4 +209,21 @@ def of_keys() -> Iterator[Finding]:
             yield Finding("token keys", ok=False, found=f"JWT_JWKS_URL: {type(problem).__name__}", mend=mend)
 
 
-EXAMINATIONS: tuple[Callable[[], Iterator[Finding]], ...] = (of_database, of_redis, of_broker, of_receiver, of_keys)
+def of_collector() -> Iterator[Finding]:
+    """Look whether traces can be sent, where they are wanted."""
+    endpoint = extensions.settings().otel_exporter_otlp_endpoint
+    if endpoint is None:
+        return
+    parts = urlsplit(endpoint)
+    try:
+        usual = {"https": 443, "http": 80}[parts.scheme]
+        socket.create_connection((parts.hostname, parts.port or usual), timeout=3).close()
+        yield Finding("traces", ok=True, found="the collector can be reached")
+    except OSError as problem:
+        mend = "look at OTEL_EXPORTER_OTLP_ENDPOINT: OTLP over HTTP; until it answers, spans are lost"
+        yield Finding("traces", ok=False, found=f"cannot be sent: {type(problem).__name__}", mend=mend)
+
+
+EXAMINATIONS: tuple[Callable[[], Iterator[Finding]], ...] = (
+    of_database, of_redis, of_broker, of_receiver, of_keys, of_collector,
+)  # fmt: skip

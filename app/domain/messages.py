@@ -18,6 +18,12 @@ LONGEST_BODY = 256 * 1024
 # Error texts are shown to people; what is longer is a stack trace.
 LONGEST_TEXT = 4_000
 
+# Every reason for which a message may become a dead letter; the runbook says what to do about each.
+REASONS = (
+    "not_json", "wrong_shape", "unknown_type", "too_large", "undecodable", "unknown_connection", "tenant_mismatch",
+    "unknown_operation", "apply_failed",
+)  # fmt: skip
+
 
 class Unacceptable(Exception):
     """The message cannot be applied; `reason` is a stable slug, the text says more. Neither repeats the body."""

@@ -15,10 +15,11 @@ from uuid import UUID
 import pydantic_core
 import structlog
 from flask_sse import Message, ServerSentEventsBlueprint
+from opentelemetry.trace import SpanKind
 from redis import Redis
 from redis.exceptions import RedisError
 
-from app import extensions
+from app import extensions, figures, tracing
 from app.domain import display
 from app.domain.cases import Change
 
@@ -222,10 +223,15 @@ def publish(changes: Iterable[Change]) -> None:
 
     Pages resynchronize when they reconnect.
     """
+    changes = list(changes)
     events = [event_of(change) for change in changes]
     if not events:
         return
+    started = tracing.now()
     try:
         stream.publish_all(events)
     except RedisError as problem:
+        figures.events_lost(len(events))
         log.warning("events_lost", count=len(events), error=type(problem).__name__)
+    tracing.note(changes, step="publish event", since=started, kind=SpanKind.PRODUCER)
+    tracing.close(changes)

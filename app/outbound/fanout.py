@@ -16,6 +16,7 @@ from redis import Redis
 from redis.client import PubSub
 from redis.exceptions import RedisError
 
+from app import figures
 from app.outbound import events
 from app.outbound.events import Message
 
@@ -80,6 +81,7 @@ class Fanout:
         client = Client(channel)
         with self._lock:
             self._clients[channel].add(client)
+            figures.clients_changed(1)
             if self._reader is None or not self._reader.is_alive():
                 self._reader = threading.Thread(target=self._read_for_ever, name="sse-fanout", daemon=True)
                 self._reader.start()
@@ -97,8 +99,13 @@ class Fanout:
     def leave(self, client: Client) -> None:
         """Remove a client."""
         with self._lock:
-            self._clients[client.channel].discard(client)
-            if not self._clients[client.channel]:
+            clients = self._clients.get(client.channel, set())
+            # One that was dropped leaves again when its response is closed.
+            if client not in clients:
+                return
+            clients.remove(client)
+            figures.clients_changed(-1)
+            if not clients:
                 del self._clients[client.channel]
 
     def __len__(self) -> int:
@@ -119,7 +126,7 @@ class Fanout:
             self._lost = True
             self._subscribed.clear()
             # Whatever was published meanwhile is missing here: everyone reconnects and replays.
-            self._drop(self._everyone())
+            self._drop(self._everyone(), reason="subscription_lost")
             stop.wait(pause)
 
     def _read(self, subscription: PubSub) -> None:
@@ -147,13 +154,14 @@ class Fanout:
         slow = [client for client in clients if not client.offer(message)]
         if slow:
             log.info("sse_slow_clients_dropped", channel=channel, count=len(slow))
-            self._drop(slow)
+            self._drop(slow, reason="slow")
 
     def _everyone(self) -> list[Client]:
         with self._lock:
             return [client for clients in self._clients.values() for client in clients]
 
-    def _drop(self, clients: list[Client]) -> None:
+    def _drop(self, clients: list[Client], *, reason: str) -> None:
+        figures.clients_dropped(len(clients), reason=reason)
         for client in clients:
             self.leave(client)
             client.drop()

@@ -14,6 +14,7 @@ import pytest
 from psycopg2.extras import RealDictCursor
 from redis import Redis
 
+from devstack.child import free_port
 from devstack.databases import create_database, drop_database
 from devstack.servers import Servers
 from tests.e2e.browser import Person
@@ -77,6 +78,8 @@ def environ(
         LOG_LEVEL="DEBUG",
         VERIFY_DEADLINE_SECONDS="6",
         SSE_HEARTBEAT_SECONDS="0.5",
+        WORKER_METRICS_PORT=str(free_port()),
+        WEBHOOK_WORKER_METRICS_PORT=str(free_port()),
     )
 
 

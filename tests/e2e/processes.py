@@ -28,6 +28,7 @@ GRACE = 30.0
 
 JWT_SECRET = "a-secret-of-the-processes-that-is-long-enough"
 FLOWER_AUTH = ("rita", "flower-password")
+METRICS_TOKEN = "a-token-of-the-operators"
 
 _running: list[Processes] = []
 
@@ -46,6 +47,7 @@ def environment(
         "PORT": str(free_port()),
         "FLOWER_PORT": str(free_port()),
         "FLOWER_BASIC_AUTH": ":".join(FLOWER_AUTH),
+        "METRICS_TOKEN": METRICS_TOKEN,
         "LOG_LEVEL": "INFO",
         "DATABASE_URL": application_url,
         "MIGRATION_DATABASE_URL": owner_url,

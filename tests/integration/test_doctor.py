@@ -88,6 +88,7 @@ def test_what_is_as_it_should_be_passes(doctor: Doctor, receiver: Receiver, rabb
         ("redis_url", "redis", "redis"),
         ("rabbitmq_url", "amqp", "broker"),
         ("automation_webhook_url", "http", "receiver"),
+        ("otel_exporter_otlp_endpoint", "http", "traces"),
     ],
 )
 def test_a_server_that_is_away_is_found_and_the_others_are_looked_at(

@@ -128,6 +128,10 @@ def test_an_empty_value_is_a_missing_one(environment: pytest.MonkeyPatch) -> Non
         ("SYNC_RATE_LIMIT", "1/2days"),
         ("TICKET_RATE_LIMIT", "1/minute;1/hour"),
         ("TICKET_RATE_LIMIT", "5/fortnight"),
+        ("METRICS_TOKEN", "hidden-word"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "hidden-word:4317"),
+        ("WORKER_METRICS_PORT", "hidden-word"),
+        ("WEBHOOK_WORKER_METRICS_PORT", "65536"),
         ("CORS_ORIGINS", "*"),
         ("CORS_ORIGINS", "https://*.hidden-word.org"),
         ("CORS_ORIGINS", "http://hidden-word.example.org"),
@@ -286,3 +290,22 @@ def test_origins_are_kept_as_a_browser_writes_them(environment: pytest.MonkeyPat
 
     expected = ("https://app.example.org", "http://localhost:3000", "http://[::1]:3000")
     assert Settings.from_environment().cors_origins == expected
+
+
+@pytest.mark.parametrize("name", ["WORKER_METRICS_PORT", "WEBHOOK_WORKER_METRICS_PORT"])
+def test_a_workers_page_needs_the_token_that_it_is_shown_for(environment: pytest.MonkeyPatch, name: str) -> None:
+    environment.setenv(name, "9101")
+
+    assert f"{name}: needs METRICS_TOKEN" in refusal()
+
+    environment.setenv("METRICS_TOKEN", "a-token-of-the-operators")
+    assert getattr(Settings.from_environment(), name.lower()) == 9101
+
+
+@pytest.mark.parametrize(("kind", "address"), [("development", "127.0.0.1"), ("production", "0.0.0.0")])  # noqa: S104
+def test_in_development_nobody_else_on_the_network_is_let_in(
+    environment: pytest.MonkeyPatch, kind: str, address: str
+) -> None:
+    environment.setenv("ENVIRONMENT", kind)
+
+    assert Settings.from_environment().address == address

@@ -80,7 +80,7 @@ def test_what_has_ended_is_not_counted(web: Flask, measured: Callable[[], Figure
 
     change(web, "UPDATE operations SET state = 'succeeded', finished_at = now(), created_at = now() - interval '1 h'")
 
-    assert set(measured().values()) == {0.0}
+    assert {value for name, value in measured().items() if name.startswith("rita_operations")} == {0.0}
 
 
 @pytest.mark.parametrize("given", [None, "Bearer wrong", TOKEN, "Basic " + TOKEN])
@@ -94,6 +94,16 @@ def test_without_the_operators_token_nothing_is_told(
 
     assert answer.status_code == 401
     assert "rita_" not in answer.text
+
+
+def test_a_scrape_that_fails_is_answered_like_any_other_request(web: Flask, another_app: Callable[..., Flask]) -> None:
+    assert web
+    away = another_app(metrics_token=TOKEN, database_url="postgresql://nobody@127.0.0.1:9/none")
+
+    answer = away.test_client().get("/metrics", headers=AUTHORIZED)
+
+    assert (answer.status_code, answer.json["code"]) == (503, "service_unavailable")
+    assert set(answer.json) == {"error", "message", "code", "request_id"}
 
 
 def test_where_no_token_is_set_there_is_no_such_page(web: Flask) -> None:

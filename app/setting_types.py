@@ -1,0 +1,170 @@
+"""What a setting may be: the types of `app/config.py`, each with the check that says what is wrong with a value."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import ssl
+from datetime import timedelta
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.fernet import Fernet
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from limits import parse_many
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_settings import NoDecode
+
+from app.domain import sources
+
+LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+# HS256 needs a key as long as its digest (RFC 7518, section 3.2).
+SHORTEST_JWT_SECRET = 32
+# Far beyond any use, and far from what a timedelta or a timer overflows at.
+LONGEST_DURATION = timedelta(days=30)
+# The moving window keeps a moment for every request that it allows.
+MOST_REQUESTS, LONGEST_WINDOW = 10_000, timedelta(days=1)
+OFF = "off"
+
+
+def _split(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _seconds(value: object) -> object:
+    if isinstance(value, str):
+        try:
+            return timedelta(seconds=float(value))
+        except (ValueError, OverflowError):
+            raise ValueError("must be a number of seconds") from None
+    return value
+
+
+def _sane(value: timedelta) -> timedelta:
+    if not timedelta(0) < value <= LONGEST_DURATION:
+        raise ValueError(f"must be more than 0 seconds and at most {LONGEST_DURATION.days} days")
+    return value
+
+
+def _header_value(value: str) -> str:
+    # RFC 9110, section 5.5, without the obsolete half of it.
+    if not re.fullmatch(r"[\x21-\x7e]+(?: [\x21-\x7e]+)*", value):
+        raise ValueError("must be printable ASCII without line breaks, as a header's value")
+    return value
+
+
+def _ca_file(value: str) -> str:
+    try:
+        ssl.create_default_context(cafile=value)
+    except OSError:
+        raise ValueError("must be a readable file of PEM certificates") from None
+    return value
+
+
+def _fernet_key(value: str) -> str:
+    try:
+        Fernet(value)
+    except (ValueError, binascii.Error):
+        raise ValueError("must be Fernet keys (32 url-safe base64 bytes each)") from None
+    return value
+
+
+def _http_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be an http(s) URL")
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK_HOSTS:
+        raise ValueError("must be https; plain http is allowed for loopback only")
+    if parts.username or parts.password:
+        raise ValueError("must not carry a user name or password")
+    return value
+
+
+def _origin(value: str) -> str:
+    """Check an origin as a browser writes it (RFC 6454, section 6.1): it is compared letter by letter."""
+    origin = _http_url(value).lower()
+    parts = urlsplit(origin)
+    if origin != f"{parts.scheme}://{parts.netloc}" or "*" in origin:
+        raise ValueError("must be origins such as https://app.example.org: no path, no *")
+    if not re.fullmatch(r"[a-z0-9.-]+(:[0-9]{1,5})?|\[::1\](:[0-9]{1,5})?", parts.netloc):
+        raise ValueError("must be origins of plain host names")
+    if parts.netloc.endswith({"https": ":443", "http": ":80"}[parts.scheme]):
+        raise ValueError("must leave out the port that is the scheme's own, as browsers do")
+    return origin
+
+
+def _rate_limit(value: str) -> str:
+    if value.strip().lower() == OFF:
+        return OFF
+    try:
+        (limit,) = parse_many(value)
+    except ValueError:
+        raise ValueError("must be one limit such as 30/minute or 5/10seconds, or off") from None
+    if not (0 < limit.amount <= MOST_REQUESTS and 0 < limit.get_expiry() <= LONGEST_WINDOW.total_seconds()):
+        raise ValueError(f"must allow 1 to {MOST_REQUESTS} requests in at most a day, or be off")
+    return value.strip()
+
+
+def _jwt_secret(value: str) -> str:
+    if len(value.encode()) < SHORTEST_JWT_SECRET:
+        raise ValueError(f"must have at least {SHORTEST_JWT_SECRET} bytes")
+    return value
+
+
+def _public_key(value: str) -> str:
+    # An environment often carries line breaks as backslash and n.
+    pem = value.replace("\\n", "\n")
+    try:
+        load_pem_public_key(pem.encode())
+    except (ValueError, UnsupportedAlgorithm):
+        raise ValueError("must be a PEM public key") from None
+    return pem
+
+
+def _known_types(names: tuple[str, ...]) -> tuple[str, ...]:
+    unknown = [name for name in names if name not in sources.OPTIONAL]
+    if unknown:
+        raise ValueError(f"names {', '.join(unknown)}; known are {', '.join(sources.OPTIONAL)}")
+    return names
+
+
+def _scheme(*schemes: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if urlsplit(value).scheme not in schemes:
+            raise ValueError(f"must start with one of {', '.join(f'{scheme}://' for scheme in schemes)}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _signing_secret(value: str) -> str:
+    try:
+        key = base64.b64decode(value.removeprefix("whsec_") + "==", validate=False)
+    except binascii.Error:
+        key = b""
+    # Standard Webhooks, "Signature scheme": between 24 bytes and 64 bytes of random.
+    if not 24 <= len(key) <= 64:  # noqa: PLR2004 - the bounds are the specification's own
+        raise ValueError("must be whsec_ and the base64 of 24 to 64 random bytes")
+    return value
+
+
+Seconds = Annotated[timedelta, BeforeValidator(_seconds), AfterValidator(_sane)]
+SecondsList = Annotated[tuple[Seconds, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+PostgresUrl = Annotated[str, _scheme("postgresql", "postgresql+psycopg2")]
+BrokerUrl = Annotated[str, _scheme("amqp", "amqps", "redis", "rediss")]
+RedisUrl = Annotated[str, _scheme("redis", "rediss", "unix")]
+AnyHttpUrl = Annotated[str, _scheme("http", "https")]
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_split)]
+RateLimit = Annotated[str, AfterValidator(_rate_limit)]
+HeaderValue = Annotated[str, AfterValidator(_header_value)]
+CaFile = Annotated[str, AfterValidator(_ca_file)]
+SigningSecret = Annotated[str, AfterValidator(_signing_secret)]
+JwtSecret = Annotated[str, AfterValidator(_jwt_secret)]
+PublicKey = Annotated[str, AfterValidator(_public_key)]
+SealKeys = Annotated[tuple[Annotated[str, AfterValidator(_fernet_key)], ...], NoDecode, BeforeValidator(_split)]
+KnownTypes = Annotated[Names, AfterValidator(_known_types)]
+Port = Annotated[int, Field(ge=1, le=65535)]

@@ -1,0 +1,63 @@
+"""A worker's own page for Prometheus, where a port is set: its figures and its children's."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+import structlog
+from celery import Celery
+
+from app.api import metrics
+from app.config import Settings
+
+log = structlog.get_logger()
+
+# One asker at a time is served, so a silent one must not keep the next waiting.
+PATIENCE = 5.0
+
+# The worker forks in another thread than the one that serves, and a child would inherit whatever lock that one holds.
+_no_fork = threading.Lock()
+os.register_at_fork(before=_no_fork.acquire, after_in_parent=_no_fork.release, after_in_child=_no_fork.release)
+
+_serving: list[WSGIServer] = []
+
+
+class _Handler(WSGIRequestHandler):
+    timeout = PATIENCE
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing: the page logs its requests as the web process does."""
+
+
+def port_of(app: Celery, settings: Settings) -> int | None:
+    """Return where the worker of a Celery application serves its page, or None."""
+    return settings.worker_metrics_port if app.main == "rita-status" else settings.webhook_worker_metrics_port
+
+
+def serve(settings: Settings, *, port: int | None) -> None:
+    """Serve the page for the life of the process. A port that is taken costs the page, not the worker."""
+    if port is None:
+        return
+    page = metrics.worker_page(settings)
+
+    def between_forks(environ: Any, start_response: Any) -> Any:
+        with _no_fork:
+            return page(environ, start_response)
+
+    try:
+        server = make_server(settings.address, port, between_forks, handler_class=_Handler)
+    except OSError as problem:
+        log.warning("metrics_not_served", port=port, error=problem.strerror)
+        return
+    _serving.append(server)
+    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+    log.info("metrics_served", port=port)
+
+
+def close() -> None:
+    """Close what a child has inherited of the page: its port must not outlive the worker."""
+    while _serving:
+        _serving.pop().server_close()
