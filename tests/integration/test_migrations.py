@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
@@ -13,6 +14,7 @@ from flask_migrate import downgrade, upgrade
 from psycopg2.errors import UndefinedTable
 from psycopg2.extras import RealDictCursor
 from sqlalchemy import Connection, create_engine, make_url, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
 from devstack import drift
@@ -296,3 +298,17 @@ def test_the_application_may_do_what_it_needs_and_no_more(migrated: Database, ta
 
     assert {row["privilege_type"] for row in found} == expected
     assert {row["grantee"] for row in found} <= {psycopg2.extensions.parse_dsn(migrated.application_url)["user"]}
+
+
+def test_a_migration_gives_up_soon_where_a_table_is_locked_and_leaves_nothing_behind(empty: Database) -> None:
+    empty.up("117")
+
+    with empty.as_owner() as other:
+        other.execute(text("LOCK TABLE data_source_connections IN ACCESS SHARE MODE"))
+        started = time.monotonic()
+        with pytest.raises(OperationalError, match="lock timeout"):
+            empty.down("116")
+        waited = time.monotonic() - started
+
+    assert waited < 15
+    assert "data_source_connections" in empty.tables
