@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 
 @app.task(name=DELIVER_WEBHOOK, shared=False)
-def deliver(operation_id: str) -> None:
+def deliver(operation_id: str, **_of_a_later_release: object) -> None:
     """Make the attempt that is due, if it still is; any number of these tasks for one operation do no harm."""
     structlog.contextvars.bind_contextvars(operation_id=operation_id)
     target = cast(webhook.Target, current_app.extensions["webhook_target"])
