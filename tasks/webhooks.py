@@ -60,7 +60,8 @@ def deliver(operation_id: str, **_of_a_later_release: object) -> None:
 def _park(operation_id: UUID, pause: timedelta) -> None:
     now = datetime.now(UTC)
     with unit_of_work(system=True) as work:
-        operations.park(work.session, operation_id, until=now + pause, now=now)
+        changes = operations.park(work.session, operation_id, until=now + pause, now=now)
+        work.after_commit(lambda: events.publish(changes))
     log.info("webhook_parked", seconds=pause.total_seconds())
 
 

@@ -400,6 +400,7 @@ export interface components {
             /** @enum {string} */
             actor_type: "user" | "external_service" | "system";
             actor_id: string | null;
+            actor_email: string | null;
             /** @example connection.configured */
             action: string;
             /**
