@@ -51,7 +51,7 @@ class Jobs:
         """
         try:
             self._send(operation_id)
-        except (BrokerError, OSError) as problem:
+        except (*BrokerError, OSError) as problem:
             log.warning("job_not_sent", operation_id=str(operation_id), error=type(problem).__name__)
             return False
         return True
@@ -67,7 +67,7 @@ class Jobs:
                 while unsent:
                     self._send(unsent[0], connection=connection)
                     del unsent[0]
-        except (BrokerError, OSError) as problem:
+        except (*BrokerError, OSError) as problem:
             log.warning("jobs_not_sent", count=len(unsent), error=type(problem).__name__)
         return unsent
 

@@ -19,17 +19,15 @@ from typing import Any
 
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from cryptography.fernet import Fernet
 from flask import Flask
 from flask_migrate import downgrade, upgrade
 from sqlalchemy import Connection, Engine, create_engine, make_url, pool, text
 
-from app import create_app
-from app.config import Settings
 from app.extensions import db
-from devstack.child import LOOPBACK, StartError
+from devstack.child import StartError
 from devstack.databases import create_database, drop_database
 from devstack.postgres import PostgreSQL
+from devstack.unconnected import application
 
 MIGRATIONS = str(Path(__file__).resolve().parent.parent / "migrations")
 
@@ -139,22 +137,7 @@ def _database(admin_url: str) -> Iterator[tuple[str, str]]:
 
 def _application(owner_url: str, application_url: str) -> Flask:
     """Make the application, which Alembic's environment asks for its settings; nothing else of it is used."""
-    app = create_app(
-        Settings(
-            environment="development",
-            log_level="WARNING",
-            database_url=application_url,
-            migration_database_url=owner_url,
-            redis_url=f"redis://{LOOPBACK}",
-            rabbitmq_url=f"amqp://{LOOPBACK}",
-            automation_webhook_url=f"http://{LOOPBACK}",
-            automation_auth="unused",
-            jwt_secret=secrets.token_hex(32),
-            jwt_public_key=None,
-            jwt_jwks_url=None,
-            seal_keys=(Fernet.generate_key().decode(),),
-        )
-    )
+    app = application(database_url=application_url, migration_database_url=owner_url)
     # Which steps it takes is no news here.
     logging.getLogger("alembic").setLevel(logging.WARNING)
     return app

@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 
 @app.task(name=schedule.DISPATCH, shared=False)
-def dispatch() -> None:
+def dispatch(**_of_a_later_release: object) -> None:
     """Send a job for every operation that is due and has none; a lost job is found here."""
     with unit_of_work(system=True) as work:
         due = operations.take_due(work.session, now=datetime.now(UTC))
@@ -39,7 +39,7 @@ def dispatch() -> None:
 
 
 @app.task(name=schedule.EXPIRE, shared=False)
-def expire() -> None:
+def expire(**_of_a_later_release: object) -> None:
     """End every operation that has waited longer than its deadline, and tell its organization."""
     with unit_of_work(system=True) as work:
         overdue: list[UUID] = operations.find_overdue(work.session, now=datetime.now(UTC))
@@ -60,7 +60,7 @@ def expire() -> None:
 
 
 @app.task(name=schedule.PURGE, shared=False)
-def purge() -> None:
+def purge(**_of_a_later_release: object) -> None:
     """Delete history and audit rows past their retention, a short transaction for each batch."""
     settings, now = extensions.settings(), datetime.now(UTC)
     operations_before = now - timedelta(days=settings.operation_retention_days)

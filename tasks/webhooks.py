@@ -26,7 +26,7 @@ log = structlog.get_logger()
 
 
 @app.task(name=DELIVER_WEBHOOK, shared=False)
-def deliver(operation_id: str) -> None:
+def deliver(operation_id: str, **_of_a_later_release: object) -> None:
     """Make the attempt that is due, if it still is; any number of these tasks for one operation do no harm."""
     structlog.contextvars.bind_contextvars(operation_id=operation_id)
     target = cast(webhook.Target, current_app.extensions["webhook_target"])
@@ -68,7 +68,8 @@ def _settle(operation: Operation, outcome: retry.Outcome) -> None:
 def _park(operation_id: UUID, pause: timedelta) -> None:
     now = datetime.now(UTC)
     with unit_of_work(system=True) as work:
-        operations.park(work.session, operation_id, until=now + pause, now=now)
+        changes = operations.park(work.session, operation_id, until=now + pause, now=now)
+        work.after_commit(lambda: events.publish(changes))
     figures.webhook_parked()
     log.info("webhook_parked", seconds=pause.total_seconds())
 

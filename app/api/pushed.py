@@ -24,7 +24,7 @@ class Event(BaseModel):
     status: Literal["idle", "verifying", "syncing"]
     display: DisplayView
     operation: OperationView | None = Field(description="What runs now.")
-    change: str = Field(examples=["sync.completed"])
+    change: str = Field(examples=["sync.succeeded"])
     timestamp: datetime
 
 
@@ -76,7 +76,7 @@ retry: 3000
 
 event:data_source_update
 data:{"connectionId":"0191e7f4-6c1e-7d2a-9f0b-3c5d7e9f1a2b","status":"idle",\
-"display":{"state":"completed","reason":null,"actor":null,"action":"sync"},"operation":null,"change":"sync.completed",\
+"display":{"state":"completed","reason":null,"actor":null,"action":"sync"},"operation":null,"change":"sync.succeeded",\
 "timestamp":"2026-11-22T12:00:00Z","operationId":"0191e7f4-7a30-7c55-8d11-2b4c6d8e0f1a",\
 "last_sync_status":"completed","last_sync_at":"2026-11-22T12:00:00Z","last_sync_error":null,"documentsProcessed":42}
 id:1763812800000-0

@@ -166,7 +166,10 @@ _GIVEN = {"type": ["string", "number", "boolean"], "minLength": 1}
 _CREDENTIALS_SCHEMA: dict[str, Any] = {
     "anyOf": [
         {"maxProperties": 0},
-        *({"required": sorted(shape), "properties": dict.fromkeys(shape, _GIVEN)} for shape in CREDENTIAL_SHAPES),
+        *(
+            {"required": sorted(shape), "properties": dict.fromkeys(sorted(shape), _GIVEN)}
+            for shape in CREDENTIAL_SHAPES
+        ),
     ]
 }
 

@@ -134,6 +134,7 @@ class AuditEntry(BaseModel):
     operation_id: UUID | None
     actor_type: str = Field(json_schema_extra=_one_of("user", "external_service", "system"))
     actor_id: UUID | None
+    actor_email: str | None
     action: str = Field(examples=["connection.configured"])
     changes: dict[str, tuple[Any, Any]] = Field(examples=[{"enabled": [False, True]}])
     request_id: str | None

@@ -25,7 +25,7 @@ def _queue() -> Iterator[broker.DeadLetterQueue]:
     try:
         with broker.connected(extensions.settings().rabbitmq_url) as connection:
             yield broker.DeadLetterQueue(connection)
-    except (broker.BrokerError, OSError) as problem:
+    except (*broker.BrokerError, OSError) as problem:
         raise click.ClickException(f"The broker does not answer: {type(problem).__name__}") from None
 
 

@@ -157,7 +157,7 @@ def of_broker() -> Iterator[Finding]:
                 worker = "worker" if name in settings.status_queues else "webhook_worker"
                 yield _queue(broker.look_at(connection, name), name=name, worker=worker)
             yield _dead_letters(broker.look_at(connection, broker.DEAD_LETTERS))
-    except (broker.BrokerError, OSError) as problem:
+    except (*broker.BrokerError, OSError) as problem:
         mend = "look at RABBITMQ_URL, the server and its log; until it answers, presses wait in the database"
         yield Finding("broker", ok=False, found=f"does not answer: {type(problem).__name__}", mend=mend)
 

@@ -121,9 +121,9 @@ function attemptsOf({ attempt_log: log }) {
     dated(each.at), `: ${each.error ?? 'delivered'} (${took(each.duration_ms)})`))));
 }
 
-function change({ actor_type: type, actor_id: id, action, changes, created_at: at }, people) {
+function change({ actor_type: type, actor_id: id, actor_email: email, action, changes, created_at: at }, people) {
   const mine = id && id === claims().sub;
-  const who = type === 'user' ? (mine ? 'You' : people.get(id) ?? `User ${String(id).slice(0, 8)}`) : ACTORS[type] ?? type;
+  const who = type === 'user' ? (mine ? 'You' : email ?? people.get(id) ?? `User ${String(id).slice(0, 8)}`) : ACTORS[type] ?? type;
   return make('li', {}, make('p', {}, make('strong', {}, who), ` ${happening(action)}, `, dated(at)),
     make('ul', { class: 'changes' }, ...Object.entries(changes).filter(([name]) => !CLOCKS.includes(name)).map(([name, [before, after]]) => make('li', {},
       make('span', { class: 'muted' }, `${humanized(name)}: `), shown(before), ' → ', shown(after)))));

@@ -27,6 +27,7 @@ class AuditLog(Model):
     operation_id: Mapped[UUID | None] = mapped_column(Uuid)
     actor_type: Mapped[str] = mapped_column(Text)
     actor_id: Mapped[UUID | None] = mapped_column(Uuid)
+    actor_email: Mapped[str | None] = mapped_column(Text)
     action: Mapped[str] = mapped_column(Text)
     # Each field's name, with its value before and after.
     changes: Mapped[dict[str, Any]] = mapped_column(JSONB)

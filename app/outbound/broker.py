@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pydantic_core
+from amqp.exceptions import AMQPError
 from kombu import Connection, Exchange, Message, Producer, Queue
 from kombu.exceptions import OperationalError
 from kombu.transport import pyamqp
@@ -35,7 +36,8 @@ RELIABLE_REDIS = {"socket_connect_timeout": 4, "socket_timeout": 8}
 
 __all__ = ["BrokerError", "Connection", "DeadLetter", "Message", "Queue"]
 
-BrokerError = OperationalError
+# A broker that is there and refuses (another password, no such virtual host) says so with its client's own exceptions.
+BrokerError = (OperationalError, AMQPError)
 
 
 def task_queue(name: str) -> Queue:
@@ -274,6 +276,6 @@ def answers(url: str, *, timeout: timedelta) -> bool:
     try:
         with Connection(url, connect_timeout=timeout.total_seconds()) as connection:
             connection.ensure_connection(max_retries=1, interval_start=0, interval_max=0)
-    except (OperationalError, OSError):
+    except (*BrokerError, OSError):
         return False
     return True

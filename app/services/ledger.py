@@ -194,6 +194,7 @@ def _audit_row(change: Change, *, actor: Actor, now: datetime) -> dict[str, Any]
         "operation_id": change.operation and change.operation.id,
         "actor_type": actor.type,
         "actor_id": actor.id,
+        "actor_email": actor.email,
         "action": change.action,
         "changes": change.fields,
         "request_id": actor.request_id or (change.operation and change.operation.request_id),

@@ -135,10 +135,23 @@ def claim(session: Session, operation_id: UUID, *, lease: timedelta, now: dateti
     return None if row is None else Claim(Operation(*row[:-1]), connection_type=row[-1])
 
 
-def park(session: Session, operation_id: UUID, *, until: datetime, now: datetime) -> None:
-    """Let a due operation wait for the receiver, without spending an attempt."""
-    parked = update(ledger.OPERATIONS).where(OPERATIONS.id == operation_id, *_due(now))
-    session.execute(parked.values(next_attempt_at=until, queued_until=None, last_attempt_error=PARKED))
+def park(session: Session, operation_id: UUID, *, until: datetime, now: datetime) -> list[Change]:
+    """Let a due operation wait for the receiver, without spending an attempt; only the first time is news."""
+    due = (OPERATIONS.id == operation_id, *_due(now))
+    again = update(ledger.OPERATIONS).where(*due, OPERATIONS.last_attempt_error == PARKED).returning(OPERATIONS.id)
+    if session.scalar(again.values(next_attempt_at=until, queued_until=None)):
+        return []
+    connection_id = session.scalar(select(OPERATIONS.connection_id).where(*due))
+    if connection_id is None:
+        return []
+    found = ledger.read(session, COLUMNS.id == connection_id, named=[operation_id]).get(connection_id)
+    # Looked at once more, now that nobody else can take it.
+    if found is None or not session.scalar(select(OPERATIONS.id).where(*due)):
+        return []
+    known = found.operations[operation_id]
+    known.last_attempt_error, known.queued_until = PARKED, None
+    lifecycle.delayed(found, known, until=until)
+    return ledger.write(session, [found], actor=SYSTEM, now=now)
 
 
 def record_attempt(

@@ -154,13 +154,18 @@ def _shape(trial: Trial) -> Complaints:
     for heard in _all(trial):
         kind = heard.said.get("type")
         if kind not in messages.MODELS:
-            yield f"{shown(heard)}: type must be {' or '.join(messages.MODELS)}"
+            older = "; the older dialect of 3.6 is understood, but not to start with" if _is_older(heard.said) else ""
+            yield f"{shown(heard)}: type must be {' or '.join(messages.MODELS)}{older}"
             continue
         validator = Draft202012Validator(schemas.message(str(kind)), format_checker=schemas.FORMATS)
         for error in validator.iter_errors(heard.said):
             # Never the value: it may be anything.
             place = ".".join(map(str, error.absolute_path)) or "the message"
             yield f"{shown(heard)}: {place} does not fit `{error.validator}` of its schema"
+
+
+def _is_older(said: dict[str, Any]) -> bool:
+    return any(Draft202012Validator(schemas.old_message(kind)).is_valid(said) for kind in messages.MODELS)
 
 
 @_judges_row("address")

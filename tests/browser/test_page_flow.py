@@ -117,6 +117,19 @@ def test_the_history_shows_runs_with_a_chart_and_who_changed_what(
     ada.shoot("changes", full_page=False)
 
 
+def test_who_changed_the_settings_is_named_though_they_asked_for_no_run(
+    screen: SignIn, stack: Stack, organization: UUID
+) -> None:
+    stack.colleague(organization).call("PUT", "/api/data-sources/confluence", {"name": "Wiki"})
+    ada = screen()
+
+    ada.on("confluence", "history").click()
+    panel = ada.part("history-panel")
+    panel.get_by_role("tab", name="Changes").click()
+
+    expect(panel.locator('[data-role="changes"]')).to_contain_text("ada@example.org created it")
+
+
 def test_a_long_history_is_read_page_by_page(screen: SignIn, stack: Stack, organization: UUID) -> None:
     colleague = stack.colleague(organization)
     path = f"/api/data-sources/{colleague.seeded()['id']}"

@@ -119,6 +119,13 @@ def test_copies_of_messages_are_no_fault(rabbitmq_url: str, tmp_path: Path) -> N
     assert rows_that(Result.FAIL, rows) == {}
 
 
+def test_the_older_dialect_is_called_by_its_name(rabbitmq_url: str, tmp_path: Path) -> None:
+    with running(rabbitmq_url, folder=tmp_path, wrong=Wrong(verification="quick,untyped")) as address:
+        failed = rows_that(Result.FAIL, tried(rabbitmq_url, address))
+
+    assert "the older dialect of 3.6" in failed["shape"]
+
+
 def test_without_a_secret_signatures_are_not_judged(rabbitmq_url: str, tmp_path: Path) -> None:
     unsigned = Wrong(settings={"signing_secret": None})
 

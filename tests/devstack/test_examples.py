@@ -18,9 +18,10 @@ import pytest
 
 from devstack.child import LOOPBACK, free_port
 from devstack.conformance.clauses import CLAUSES
-from tests.devstack.conftest import EXAMPLES, needs_node
+from tests.devstack.conftest import EXAMPLES
 from tests.devstack.standin import AUTHORIZATION, SECRET
 from tests.e2e.service import Service
+from tests.node import needs_node, run
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.rabbitmq
@@ -84,9 +85,7 @@ def test_the_python_example_in_a_folder_of_its_own_passes_every_row(rabbitmq_url
 
 @needs_node
 def test_the_typescript_example_compiles_and_passes_every_row(rabbitmq_url: str, node_folder: Path) -> None:
-    checked = subprocess.run(
-        ["npm", "run", "--silent", "check"], cwd=node_folder, capture_output=True, text=True, timeout=60, check=False
-    )
+    checked = run(node_folder, "npm", "run", "--silent", "check")
     assert checked.returncode == 0, checked.stdout
     command = ["node", "--import", "tsx", "service.ts"]
 

@@ -20,8 +20,9 @@ from app.outbound import webhook
 from devstack import schemas
 from devstack.conformance.clauses import CLAUSES
 from devstack.conformance.trial import Material
-from tests.devstack.conftest import RunNode, needs_node
+from tests.devstack.conftest import RunNode
 from tests.integration.outbound.sockets import a_target
+from tests.node import needs_node
 from tests.receiver import Receiver
 
 DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "integration.md").read_text()

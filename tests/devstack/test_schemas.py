@@ -20,8 +20,9 @@ from app.domain.cases import Change
 from app.domain.messages import LONGEST_TEXT, Unacceptable, parse
 from app.outbound import broker, events, webhook
 from devstack import asyncapi, schemas
-from tests.devstack.conftest import RunNode, needs_node
+from tests.devstack.conftest import RunNode
 from tests.factories import NOON, a_connection, an_operation
+from tests.node import needs_node
 
 PROJECT = Path(__file__).resolve().parents[2]
 ID = "0191e7f4-6c1e-7d2a-9f0b-3c5d7e9f1a2b"

@@ -1,14 +1,34 @@
-"""Flower shows every task and can stop workers: nobody sees or does anything without its password."""
+"""Flower shows every task to whoever has its password, and lets nobody stop, start or change anything."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import requests
+from flower.urls import handlers
+from tornado.web import RequestHandler
 
+from app.jobs import DELIVER_WEBHOOK
+from tasks import schedule
+from tasks.consumer import APPLY_MESSAGES
 from tests.e2e.processes import FLOWER_AUTH, Processes
+from tests.waiting import eventually
 
 PAGES = ["/", "/workers", "/tasks", "/broker", "/api/workers", "/api/tasks", "/api/task/types", "/api/queues/length"]
-ACTIONS = ["/tasks/datatable", "/api/task/async-apply/housekeeping.purge", "/api/task/send-task/housekeeping.purge"]
+
+
+NAMES = {DELIVER_WEBHOOK, APPLY_MESSAGES, schedule.DISPATCH, schedule.EXPIRE, schedule.PURGE}
+
+
+def changes() -> Iterator[str]:
+    """Yield the path of everything that Flower's API does, with the name of a worker or task in it."""
+    for pattern, handler, *_ in (entry for entry in handlers if isinstance(entry, tuple)):
+        if pattern.startswith("/api/") and handler.post is not RequestHandler.post:
+            yield pattern.replace("(.+)", "housekeeping.purge" if "/task/" in pattern else "webhooks@host")
+
+
+CHANGES = sorted(changes())
 
 
 @pytest.mark.parametrize("auth", [None, (FLOWER_AUTH[0], "wrong"), ("", "")], ids=["none", "wrong", "empty"])
@@ -21,11 +41,30 @@ def test_a_page_of_flower_without_the_password_is_refused(
     assert answer.status_code == requests.codes.unauthorized
 
 
-@pytest.mark.parametrize("path", ACTIONS)
+@pytest.mark.parametrize("path", ["/tasks/datatable", *CHANGES])
 def test_an_action_of_flower_without_the_password_is_refused(rita: Processes, path: str) -> None:
     answer = requests.post(rita.flower_url + path, json={"args": []}, timeout=30)
 
     assert answer.status_code in (requests.codes.unauthorized, requests.codes.forbidden)
+
+
+def test_flower_has_the_actions_that_are_tried_here() -> None:
+    assert len(CHANGES) >= 14
+    assert {"/api/worker/shutdown/webhooks@host", "/api/task/revoke/housekeeping.purge"} <= set(CHANGES)
+
+
+@pytest.mark.parametrize("path", CHANGES)
+def test_an_action_of_flower_is_refused_with_the_password_too(rita: Processes, path: str) -> None:
+    answer = requests.post(rita.flower_url + path, json={"args": []}, auth=FLOWER_AUTH, timeout=30)
+
+    assert answer.status_code == requests.codes.forbidden
+    assert answer.text == "Read only mode is enabled"
+
+
+def test_flower_names_tasks_by_what_they_do(rita: Processes) -> None:
+    tasks = eventually(lambda: requests.get(f"{rita.flower_url}/api/tasks", auth=FLOWER_AUTH, timeout=30).json())
+
+    assert {task["name"] for task in tasks.values()} <= NAMES
 
 
 @pytest.mark.parametrize("path", ["/", "/tasks", "/api/tasks"])

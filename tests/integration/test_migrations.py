@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
@@ -13,6 +14,7 @@ from flask_migrate import downgrade, upgrade
 from psycopg2.errors import UndefinedTable
 from psycopg2.extras import RealDictCursor
 from sqlalchemy import Connection, create_engine, make_url, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
 from devstack import drift
@@ -49,7 +51,7 @@ INDEXES = {
 }
 TABLES = ("organizations", "audit_logs", "data_source_connections", "operations")
 # Which tables there are after each step.
-STEPS = {"116": TABLES[:2], "117": TABLES[:3], "118": TABLES[:3], "119": TABLES, "120": TABLES}
+STEPS = {"116": TABLES[:2], "117": TABLES[:3], "118": TABLES[:3], "119": TABLES, "120": TABLES, "121": TABLES}
 
 
 class Database:
@@ -130,7 +132,7 @@ def test_each_step_goes_up_and_down(empty: Database) -> None:
 
 def test_up_from_nothing_down_to_nothing_and_up_again_is_the_same(empty: Database) -> None:
     assert drift.drift(empty.owner_url, empty.application_url) == []
-    assert (empty.revision, empty.tables) == ("120", set(TABLES))
+    assert (empty.revision, empty.tables) == ("121", set(TABLES))
 
 
 def test_a_second_way_up_changes_nothing(empty: Database) -> None:
@@ -296,3 +298,17 @@ def test_the_application_may_do_what_it_needs_and_no_more(migrated: Database, ta
 
     assert {row["privilege_type"] for row in found} == expected
     assert {row["grantee"] for row in found} <= {psycopg2.extensions.parse_dsn(migrated.application_url)["user"]}
+
+
+def test_a_migration_gives_up_soon_where_a_table_is_locked_and_leaves_nothing_behind(empty: Database) -> None:
+    empty.up("117")
+
+    with empty.as_owner() as other:
+        other.execute(text("LOCK TABLE data_source_connections IN ACCESS SHARE MODE"))
+        started = time.monotonic()
+        with pytest.raises(OperationalError, match="lock timeout"):
+            empty.down("116")
+        waited = time.monotonic() - started
+
+    assert waited < 15
+    assert "data_source_connections" in empty.tables

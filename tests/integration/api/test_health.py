@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
+from uuid import UUID
 
 import pytest
 from flask import Flask
@@ -48,6 +50,16 @@ def test_what_does_not_answer_is_named(
     assert answer.json["checks"] == {"database": "ok", "redis": "ok", "broker": "ok"} | {service: "failing"}
     assert "of-the-server" not in answer.text
     assert datetime.now(UTC) - started < timedelta(seconds=10)
+
+
+@pytest.mark.rabbitmq
+def test_a_broker_that_refuses_is_named_like_one_that_is_away(
+    another_app: Callable[..., Flask], rabbitmq_url: str
+) -> None:
+    app = another_app(rabbitmq_url=urlsplit(rabbitmq_url)._replace(path="/no-such-virtual-host").geturl())
+
+    assert app.test_client().get("/readyz").json["failing"] == ["broker"]
+    assert app.extensions["jobs"].deliver_webhook(UUID(int=1)) is False
 
 
 def test_a_process_lives_with_nothing_around_it(another_app: Callable[..., Flask]) -> None:

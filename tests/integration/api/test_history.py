@@ -83,6 +83,7 @@ def test_the_audit_trail_says_who_changed_what(web: Flask, ada: Browser) -> None
     assert (reported["actor_type"], reported["action"]) == ("external_service", "sync.succeeded")
     assert reported["changes"]["last_sync_status"] == [None, "completed"]
     assert (renamed["actor_type"], renamed["actor_id"]) == ("user", str(ada.user_id))
+    assert (renamed["actor_email"], reported["actor_email"]) == ("ada@example.org", None)
     assert (renamed["action"], renamed["request_id"]) == ("connection.configured", "rename-1")
     assert renamed["changes"] == {"name": ["Web Search", "Search"]}
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from flask import Flask
+from redis import Redis
 
 from app.outbound.breaker import PREFIX, Breaker
+from app.outbound.events import channel_of
 from app.services.operations import PARKED
 from tests.integration.tasks.conftest import Desk
 from tests.receiver import Receiver, answer
@@ -50,6 +54,27 @@ def test_what_is_due_waits_without_spending_an_attempt_and_says_why(desk: Desk, 
     assert operation["last_attempt_error"] == PARKED
     assert before < operation["next_attempt_at"] < before + 2 * PROBE
     assert operation["queued_until"] is None
+
+
+def test_who_waits_for_the_receiver_is_told_once(
+    desk: Desk, run: Run, receiver: Receiver, redis: Redis, pushed: Callable[[], dict[str, Any]]
+) -> None:
+    a_receiver_found_down(desk, run, receiver)
+    operation_id = desk.sync()
+
+    for _ in range(3):
+        desk.turn(operation_id, next_attempt_at=datetime.now(UTC))
+        run(DELIVER, operation_id)
+
+    told = pushed()
+    assert (told["change"], told["operationId"], told["status"]) == ("sync.delayed", operation_id, "syncing")
+    assert told["operation"]["last_attempt_error"] == PARKED
+    assert PARKED in told["display"]["reason"]
+    changes = [
+        json.loads(data[b"data"])["change"]
+        for _, data in redis.xrange(f"{channel_of(desk.browser.organization_id)}:events")
+    ]
+    assert changes.count("sync.delayed") == 1
 
 
 def test_an_outage_longer_than_all_retries_ends_in_a_delivery_once_the_receiver_is_back(

@@ -1,0 +1,160 @@
+"""The typed client of docs/client, compiled strictly and run on Node: what a page made with it sees."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from app.outbound.events import channel_of
+from devstack.child import LOOPBACK
+from tests.e2e.browser import Person
+from tests.e2e.processes import Processes
+from tests.e2e.service import Service
+from tests.factories import a_sync_message, a_verification_message
+from tests.faults.proxy import Proxy
+from tests.node import DOCS, installed, needs_node, run
+from tests.receiver import Receiver
+from tests.waiting import eventually
+
+LAST = "the last word"
+# Node starts, on a machine that does other things too.
+PATIENCE = 60
+
+
+@pytest.fixture(scope="module")
+def built() -> Iterator[Path]:
+    """The client and a page, as tsc makes them, under the client's own strict settings."""
+    with installed(DOCS / "client") as folder:
+        shutil.copy(Path(__file__).with_name("page.ts"), folder)
+        done = run(folder, "npm", "run", "--silent", "check")
+        assert done.returncode == 0, done.stdout
+        yield folder / "built"
+
+
+@dataclass
+class Page:
+    """A running page, what it has told so far, and the network between it and Rita."""
+
+    process: subprocess.Popen[bytes]
+    output: Path
+    network: Proxy
+    person: Person
+
+    def told(self, what: str) -> list[Any]:
+        """Return what the page has told of one kind; what is not JSON, a warning of Node's too, fails."""
+        *whole, _ = self.output.read_text().split("\n")
+        return [line for line in map(json.loads, whole) if line.pop("what") == what]
+
+    def sees(self, *changes: str) -> None:
+        """Wait until the page's latest changes are these."""
+        eventually(
+            lambda: [event.get("change") for event in self.told("event")][-len(changes) :] == [*changes], within=30
+        )
+
+
+@pytest.fixture
+def page(
+    rita: Processes, ada: Person, service: Service, external: Receiver, built: Path, tmp_path: Path
+) -> Iterator[Page]:
+    """A page that has configured, verified and synced its Confluence."""
+    token = ada.headers["Authorization"].removeprefix("Bearer ")
+    output = tmp_path / "told"
+    with Proxy(int(rita.environ["PORT"])) as network, output.open("w") as stdout:
+        command = ["node", built / "page.js", f"http://{LOOPBACK}:{network.port}", token, LAST]
+        process = subprocess.Popen(command, stdout=stdout, stderr=stdout)
+        made = Page(process, output, network, ada)
+        try:
+            verify = eventually(lambda: external.received, within=PATIENCE)[0].json
+            service.send(a_verification_message(ada.connection(), operation_id=verify["operation_id"]))
+            sync = eventually(lambda: external.received[1:], within=PATIENCE)[0].json
+            for status in ("sync_started", "sync_completed"):
+                service.send(a_sync_message(ada.connection(), status, operation_id=sync["operation_id"]))
+            made.sees("sync.started", "sync.succeeded")
+            yield made
+        finally:
+            process.kill()
+            process.wait()
+
+
+@needs_node
+def test_a_page_of_the_typed_client_configures_verifies_and_syncs_and_knows_why_it_is_refused(page: Page) -> None:
+    assert shown(page) == truth(page)
+    assert page.told("configured") == [{"listed": 1, "config": {"spaces": "ENG"}}]
+    *refused, in_progress = page.told("refused")
+    assert [(one["status"], one["code"]) for one in refused] == [
+        (401, "invalid_token"),
+        (401, "invalid_token"),
+        (412, "changed_meanwhile"),
+    ]
+    assert in_progress["code"] == "sync_in_progress"
+    assert in_progress["running"] in ("pending", "delivered")
+
+
+def truth(page: Page) -> dict[str, Any]:
+    """Return what the API says of the connection, but for what no event tells."""
+    return {key: value for key, value in page.person.connection().items() if key != "updated_at"}
+
+
+def shown(page: Page) -> dict[str, Any]:
+    last = page.told("event")[-1]["shown"]
+    return {key: last[key] for key in truth(page)}
+
+
+def cut(page: Page, _rita: Processes) -> Callable[[], None]:
+    page.network.refuse()
+    page.network.cut()
+    return page.network.listen
+
+
+def restart(_page: Page, rita: Processes) -> Callable[[], None]:
+    rita.stop("web")
+    return lambda: rita.start("web")
+
+
+def silence(page: Page, _rita: Processes) -> Callable[[], None]:
+    page.network.freeze()
+    return page.network.thaw
+
+
+@needs_node
+@pytest.mark.parametrize("broken_by", [cut, restart, silence])
+def test_a_page_of_the_typed_client_comes_back_and_sees_what_it_missed_once(
+    broken_by: Callable[[Page, Processes], Callable[[], None]],
+    page: Page,
+    rita: Processes,
+    service: Service,
+    own_redis: Redis,
+) -> None:
+    connection = page.person.connection()
+    opened = len(page.told("state"))
+
+    mend = broken_by(page, rita)
+    service.send(
+        a_sync_message(connection, "sync_started"), a_sync_message(connection, "sync_failed", error_message=LAST)
+    )
+    eventually(lambda: len(page.told("state")) > opened, within=PATIENCE)
+    first, *seen = page.told("event")
+    missed = len(seen) + 2
+    eventually(lambda: len(_published(own_redis, page, after=first["id"])) == missed, within=PATIENCE)
+    mend()
+    page.process.wait(timeout=PATIENCE)
+
+    _, *events = page.told("event")
+    assert {event["type"] for event in events} == {"data_source_update"}
+    assert [event["id"] for event in events] == _published(own_redis, page, after=first["id"])
+    assert shown(page) == truth(page)
+    assert len(page.told("left")) == 1
+    assert page.process.returncode == 0
+
+
+def _published(redis: Redis, page: Page, *, after: str) -> list[str]:
+    entries: list[Any] = redis.xrange(f"{channel_of(page.person.organization_id)}:events", min=f"({after}")
+    return [entry_id.decode() for entry_id, _ in entries]
