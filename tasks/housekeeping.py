@@ -16,7 +16,7 @@ from app.domain.cases import ended_verifications
 from app.jobs import Jobs
 from app.outbound import events
 from app.outbound.sealing import seals
-from app.services import operations, retention
+from app.services import deliveries, operations, retention
 from app.unit_of_work import unit_of_work
 from tasks import schedule
 from tasks.celery import app
@@ -28,13 +28,13 @@ log = structlog.get_logger()
 def dispatch(**_of_a_later_release: object) -> None:
     """Send a job for every operation that is due and has none; a lost job is found here."""
     with unit_of_work(system=True) as work:
-        due = operations.take_due(work.session, now=datetime.now(UTC))
+        due = deliveries.take_due(work.session, now=datetime.now(UTC))
     if not due:
         return
     unsent = cast(Jobs, current_app.extensions["jobs"]).deliver_webhooks(due)
     if unsent:
         with unit_of_work(system=True) as work:
-            operations.release(work.session, unsent)
+            deliveries.release(work.session, unsent)
     log.info("operations_dispatched", sent=len(due) - len(unsent), unsent=len(unsent))
 
 

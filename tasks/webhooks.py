@@ -18,7 +18,7 @@ from app.jobs import DELIVER_WEBHOOK
 from app.outbound import events, webhook
 from app.outbound.breaker import breaker
 from app.outbound.sealing import seals
-from app.services import operations
+from app.services import deliveries
 from app.unit_of_work import unit_of_work
 from tasks.celery import app
 
@@ -34,7 +34,7 @@ def deliver(operation_id: str, **_of_a_later_release: object) -> None:
         _park(UUID(operation_id), pause)
         return
     with unit_of_work(system=True) as work:
-        claim = operations.claim(work.session, UUID(operation_id), lease=target.total, now=datetime.now(UTC))
+        claim = deliveries.claim(work.session, UUID(operation_id), lease=target.total, now=datetime.now(UTC))
     if claim is None:
         log.debug("webhook_not_due")
         return
@@ -68,7 +68,7 @@ def _settle(operation: Operation, outcome: retry.Outcome) -> None:
 def _park(operation_id: UUID, pause: timedelta) -> None:
     now = datetime.now(UTC)
     with unit_of_work(system=True) as work:
-        changes = operations.park(work.session, operation_id, until=now + pause, now=now)
+        changes = deliveries.park(work.session, operation_id, until=now + pause, now=now)
         work.after_commit(lambda: events.publish(changes))
     figures.webhook_parked()
     log.info("webhook_parked", seconds=pause.total_seconds())
@@ -81,7 +81,7 @@ def _tell_breaker(outcome: retry.Outcome) -> None:
         breaker().found_up()
 
 
-def _attempt(claim: operations.Claim, target: webhook.Target) -> retry.Outcome:
+def _attempt(claim: deliveries.Claim, target: webhook.Target) -> retry.Outcome:
     operation = claim.operation
     sealed: dict[str, Any] | None = None
     if operation.kind == "verify":
@@ -103,7 +103,7 @@ def _record(operation: Operation, outcome: retry.Outcome) -> None:
     settings = extensions.settings()
     try:
         with unit_of_work(tenants=[operation.organization_id]) as work:
-            known, changes = operations.record_attempt(
+            known, changes = deliveries.record_attempt(
                 work.session,
                 operation,
                 outcome,

@@ -20,7 +20,7 @@ from app.domain.cases import ENDED, OPEN, Operation
 from app.jobs import Jobs
 from app.outbound import events
 from app.outbound.sealing import seals
-from app.services import history, operations
+from app.services import deliveries, history, operations
 from app.unit_of_work import unit_of_work
 
 group = AppGroup("operations", help="What is asked of the external service: list, show, retry, end.")
@@ -71,7 +71,7 @@ def show(operation_id: UUID, *, as_json: bool) -> None:
 def retry(operation_id: UUID) -> None:
     """Attempt a pending operation's delivery now, instead of when its next attempt is due."""
     with unit_of_work(system=True) as work:
-        _found(lambda: operations.hasten(work.session, operation_id, now=datetime.now(UTC)))
+        _found(lambda: deliveries.hasten(work.session, operation_id, now=datetime.now(UTC)))
     told = cast(Jobs, current_app.extensions["jobs"]).deliver_webhook(operation_id)
     click.echo(
         "A worker has been told" if told else "The broker is away; the dispatcher tells a worker when it is back"

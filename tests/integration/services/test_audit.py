@@ -13,7 +13,7 @@ from flask import Flask
 
 from app.domain.actors import Actor
 from app.domain.retry import Outcome, Verdict
-from app.services import connections, operations
+from app.services import connections, deliveries, operations
 from app.unit_of_work import unit_of_work
 from tests.factories import PATIENCE, Browser, a_sync_message, a_verification_message, apply_messages, rows
 
@@ -143,10 +143,10 @@ def test_what_the_system_ends_is_the_systems(web: Flask, ada: Browser, path: str
     now = datetime.now(UTC)
 
     with web.app_context(), unit_of_work(tenants=[ada.organization_id]) as work:
-        claim = operations.claim(work.session, UUID(operation_id), lease=timedelta(seconds=1), now=now)
+        claim = deliveries.claim(work.session, UUID(operation_id), lease=timedelta(seconds=1), now=now)
         assert claim is not None
         refused = Outcome(Verdict.FINAL, status_code=401, error="refused")
-        operations.record_attempt(work.session, claim.operation, refused, waits=(), patience=PATIENCE, now=now)
+        deliveries.record_attempt(work.session, claim.operation, refused, waits=(), patience=PATIENCE, now=now)
 
     row = trail(web)[-1]
     assert (row["action"], row["actor_type"], row["actor_id"]) == ("verify.undelivered", "system", None)

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from app import errors
 from app.domain.cases import Operation
 from app.domain.retry import Outcome, Verdict
-from app.services import operations, retention
+from app.services import deliveries, operations, retention
 from app.unit_of_work import unit_of_work
 from tests.factories import PATIENCE, Browser, a_sync_message, apply_messages, in_parallel, rows
 
@@ -57,11 +57,11 @@ class House:
         with self.work() as session:
             return what(session, *values, **{"now": self.now} | named)
 
-    def claim(self, **named: Any) -> operations.Claim | None:
-        return self.act(operations.claim, self.id, lease=LEASE, **named)
+    def claim(self, **named: Any) -> deliveries.Claim | None:
+        return self.act(deliveries.claim, self.id, lease=LEASE, **named)
 
     def record(self, operation: Operation, outcome: Outcome, **named: Any) -> None:
-        self.act(operations.record_attempt, operation, outcome, waits=WAITS, patience=PATIENCE, **named)
+        self.act(deliveries.record_attempt, operation, outcome, waits=WAITS, patience=PATIENCE, **named)
 
     def attempt(self, outcome: Outcome, *, at: datetime | None = None) -> dict[str, Any]:
         """Make one attempt, which ends so, and return the operation's row."""
@@ -98,7 +98,7 @@ def test_a_claim_that_was_never_recorded_is_free_again_after_its_time(house: Hou
 def test_what_is_not_due_past_its_deadline_or_unknown_is_not_claimed(house: House) -> None:
     assert house.claim(now=house.now - timedelta(minutes=1)) is None
     assert house.claim(now=house.row["deadline_at"]) is None
-    assert house.act(operations.claim, uuid4(), lease=LEASE) is None
+    assert house.act(deliveries.claim, uuid4(), lease=LEASE) is None
 
 
 def test_an_attempt_that_arrives_makes_it_delivered_and_starts_the_next_wait(house: House) -> None:
@@ -169,22 +169,22 @@ def test_the_record_for_a_deleted_connection_finds_nothing(web: Flask) -> None:
 
 
 def test_what_is_due_is_taken_once_until_its_mark_ends(house: House) -> None:
-    later = house.now + operations.PRESS_HINT
+    later = house.now + deliveries.PRESS_HINT
 
-    assert house.act(operations.take_due) == []
-    assert house.act(operations.take_due, now=later) == [house.id]
-    assert house.act(operations.take_due, now=later) == []
-    assert house.act(operations.take_due, now=later + operations.DISPATCH_HINT) == [house.id]
+    assert house.act(deliveries.take_due) == []
+    assert house.act(deliveries.take_due, now=later) == [house.id]
+    assert house.act(deliveries.take_due, now=later) == []
+    assert house.act(deliveries.take_due, now=later + deliveries.DISPATCH_HINT) == [house.id]
 
 
 def test_what_could_not_be_sent_is_due_again_at_once(house: House) -> None:
-    later = house.now + operations.PRESS_HINT
-    taken = house.act(operations.take_due, now=later)
+    later = house.now + deliveries.PRESS_HINT
+    taken = house.act(deliveries.take_due, now=later)
 
     with house.work() as session:
-        operations.release(session, taken)
+        deliveries.release(session, taken)
 
-    assert house.act(operations.take_due, now=later) == [house.id]
+    assert house.act(deliveries.take_due, now=later) == [house.id]
 
 
 def test_two_dispatchers_share_the_work_and_do_not_wait_for_each_other(web: Flask) -> None:
@@ -192,8 +192,8 @@ def test_two_dispatchers_share_the_work_and_do_not_wait_for_each_other(web: Flas
     later = first.now + timedelta(minutes=1)
 
     with first.work() as session:
-        taken = operations.take_due(session, now=later)
-        others = second.act(operations.take_due, now=later)
+        taken = deliveries.take_due(session, now=later)
+        others = second.act(deliveries.take_due, now=later)
 
     assert set(taken) == {first.id, second.id}
     assert others == []
@@ -202,7 +202,7 @@ def test_two_dispatchers_share_the_work_and_do_not_wait_for_each_other(web: Flas
 def test_a_claimed_operation_is_not_dispatched(house: House) -> None:
     house.claim()
 
-    assert house.act(operations.take_due, now=house.now + timedelta(seconds=5)) == []
+    assert house.act(deliveries.take_due, now=house.now + timedelta(seconds=5)) == []
 
 
 def test_what_waits_too_long_expires_and_says_so(house: House) -> None:

@@ -13,7 +13,7 @@ from redis import Redis
 
 from app.outbound.breaker import PREFIX, Breaker
 from app.outbound.events import channel_of
-from app.services.operations import PARKED
+from app.services.deliveries import PARKED
 from tests.integration.tasks.conftest import Desk
 from tests.receiver import Receiver, answer
 from tests.waiting import eventually

@@ -18,7 +18,7 @@ from sqlalchemy import make_url
 
 from app.config import Settings
 from app.outbound.sealing import PREFIX
-from app.services import operations
+from app.services import deliveries
 from app.unit_of_work import unit_of_work
 from tests.factories import a_sync_message, apply_messages, in_parallel
 from tests.integration.tasks.conftest import Desk, Job
@@ -43,7 +43,7 @@ def meanwhile(happens: Callable[[], object], then: Behaviour) -> Behaviour:
 def claim(web: Flask, operation_id: str) -> None:
     """Take an operation as a worker does that dies before its POST."""
     with web.app_context(), unit_of_work(system=True) as work:
-        assert operations.claim(work.session, UUID(operation_id), lease=LEASE, now=datetime.now(UTC))
+        assert deliveries.claim(work.session, UUID(operation_id), lease=LEASE, now=datetime.now(UTC))
 
 
 def busy_sessions(admin_url: str, settings: Settings) -> list[str]:
@@ -80,7 +80,7 @@ def test_an_open_transaction_would_be_seen_by_the_test_above(
     web: Flask, admin_database_url: str, settings: Settings
 ) -> None:
     with web.app_context(), unit_of_work(system=True) as work:
-        operations.take_due(work.session, now=datetime.now(UTC))
+        deliveries.take_due(work.session, now=datetime.now(UTC))
 
         assert busy_sessions(admin_database_url, settings) == ["idle in transaction Client"]
 
@@ -174,7 +174,7 @@ def test_a_report_that_is_applied_while_an_operation_is_claimed_does_not_undo_th
 
     with ThreadPoolExecutor(1) as thread:
         with web.app_context(), unit_of_work(system=True) as work:
-            operations.claim(work.session, UUID(operation_id), lease=LEASE, now=datetime.now(UTC))
+            deliveries.claim(work.session, UUID(operation_id), lease=LEASE, now=datetime.now(UTC))
             applied: Any = thread.submit(apply_messages, web, late_start)
             eventually(lambda: applied.done() or applying_waits_for_the_claim())
         applied.result(timeout=10)

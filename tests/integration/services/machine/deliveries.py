@@ -11,7 +11,7 @@ from hypothesis.stateful import precondition, rule
 
 from app.domain.retry import Verdict
 from app.errors import NotFound
-from app.services.operations import CLAIM_MARGIN
+from app.services.deliveries import CLAIM_MARGIN
 from tests.integration.services.machine.expected import Source
 from tests.integration.services.machine.ground import Ground, pick
 from tests.integration.services.machine.house import LEASE

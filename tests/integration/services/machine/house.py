@@ -23,7 +23,7 @@ from app.domain.lifecycle import Patience
 from app.domain.retry import Outcome, Verdict
 from app.outbound import events
 from app.outbound.broker import DeadLetter
-from app.services import connections, operations
+from app.services import connections, deliveries, operations
 from app.unit_of_work import unit_of_work
 from tests.factories import NOON
 
@@ -116,15 +116,15 @@ class House:
     def dispatch(self, *, lose: bool) -> list[str]:
         """Mark what is due, as beat does, and take the marks back if its jobs are to be lost; return the ids."""
         with self.work(system=True) as (session, _):
-            due = operations.take_due(session, now=self.now)
+            due = deliveries.take_due(session, now=self.now)
         if lose and due:
             with self.work(system=True) as (session, _):
-                operations.release(session, due)
+                deliveries.release(session, due)
         return [str(operation_id) for operation_id in due]
 
     def claim(self, operation_id: str) -> Operation | None:
         with self.work(system=True) as (session, _):
-            claim = operations.claim(session, UUID(operation_id), lease=LEASE, now=self.now)
+            claim = deliveries.claim(session, UUID(operation_id), lease=LEASE, now=self.now)
         return claim and claim.operation
 
     def record(self, claimed: Operation, verdict: Verdict, *, error: str | None) -> None:
@@ -132,7 +132,7 @@ class House:
         waits = self.settings.waits(claimed.kind)
         with self.work() as (session, push):
             push(
-                operations.record_attempt(session, claimed, outcome, waits=waits, patience=self.patience, now=self.now)[
+                deliveries.record_attempt(session, claimed, outcome, waits=waits, patience=self.patience, now=self.now)[
                     1
                 ]
             )
