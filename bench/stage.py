@@ -171,4 +171,6 @@ def _environment(started: Servers) -> dict[str, str]:
         "AUTOMATION_AUTH": "Bearer of-the-bench",
         "JWT_SECRET": JWT_SECRET,
         "SEAL_KEYS": Fernet.generate_key().decode(),
+        # Counted like any, and never reached.
+        "SYNC_RATE_LIMIT": "10000/second",
     }

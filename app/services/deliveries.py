@@ -23,8 +23,9 @@ from app.services.connections import COLUMNS
 
 OPERATIONS = ledger.OPERATIONS.c
 
-# The press sends its job itself; if that got lost, the dispatcher sends another after this.
-PRESS_HINT = timedelta(seconds=1)
+# The press sends its job itself; if that got lost, the dispatcher sends another after this. Any sooner, a queue that is
+# long for a moment would be made longer.
+PRESS_HINT = timedelta(seconds=3)
 # A job sent by the dispatcher may wait behind others; another one any sooner would only make the queue longer.
 DISPATCH_HINT = timedelta(seconds=10)
 # A claim outlives the POST by this much, for the look-up of a name has no limit of its own.

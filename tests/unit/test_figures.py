@@ -57,7 +57,8 @@ def reasons_in_use() -> set[str]:
 
 
 def test_every_reason_for_a_dead_letter_is_counted_and_explained() -> None:
-    runbook = (PROJECT / "docs/operations.md").read_text()
+    _, _, runbook = (PROJECT / "docs/operations.md").read_text().partition("\n## Dead letters grow\n")
+    runbook, _, _ = runbook.partition("\n## ")
     explained = re.findall(r"^\| (`.*?) \|", runbook, flags=re.MULTILINE)
 
     assert reasons_in_use() == set(REASONS)

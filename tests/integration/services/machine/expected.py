@@ -113,7 +113,7 @@ class Source:
     def press(self, kind: str, *, operation_id: str, now: datetime) -> None:
         self.abandon(now=now)
         patience = self.waits.verify if kind == "verify" else self.waits.sync_delivery
-        asked = Question(kind, operation_id, deadline=now + patience, due=now, queued=now + timedelta(seconds=1))
+        asked = Question(kind, operation_id, deadline=now + patience, due=now, queued=now + timedelta(seconds=3))
         self.questions.append(asked)
         if kind == "sync":
             self.last_sync_at = now
