@@ -98,8 +98,12 @@ def test_the_jobs_of_the_runbook_are_jobs_that_there_are() -> None:
         celery.commands["call"].make_context("call", [name, *options], resilient_parsing=True)
 
 
+# Of Flask, of the Procfile's lines and of OpenTelemetry.
+OTHERS = {"FLASK_SKIP_DOTENV", "FLOWER_BASIC_AUTH", "STATUS_CONCURRENCY", "OTEL_SERVICE_NAME"}
+
+
 def test_the_settings_of_the_runbook_are_settings_that_there_are() -> None:
-    named = set(re.findall(r"\b[A-Z]+(?:_[A-Z]+)+\b", DOCUMENT)) - {"FLASK_SKIP_DOTENV", "FLOWER_BASIC_AUTH"}
+    named = set(re.findall(r"\b[A-Z]+(?:_[A-Z]+)+\b", DOCUMENT)) - OTHERS
 
     assert named
     assert {name.lower() for name in named} <= set(Settings.model_fields)
