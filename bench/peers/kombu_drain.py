@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from typing import Any
 
@@ -30,3 +31,5 @@ def drain(url: str, *, count: int) -> float:
 
 if __name__ == "__main__":
     print(f"peer ready. {drain(os.environ['RABBITMQ_URL'], count=int(os.environ['BENCH_MESSAGES']))}")
+    # Until it is asked to end: one that has ended by itself looks like one that failed.
+    signal.pause()
