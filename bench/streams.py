@@ -95,11 +95,16 @@ def watching(stage: Stage, organizations: Iterable[object], got: Got, *, line: s
         request_bytes("GET", f"/api/sse?channel={channel}", token=stage.token(channel.rpartition(":")[2]))
         for channel in channels
     ]
-    # Stock flask-sse sends nothing at all before the first event; Redis knows how many it has subscribed.
+    # Stock flask-sse sends nothing at all before the first event; Redis knows how many it has subscribed. Until then it
+    # does not see, either, that a browser has left.
+    wanted = _subscribed(stage, channels) + len(channels)
     with Streams(stage.http, requests, got, opened=b": connected" if line == "web" else b""):
         if line != "web" and not wait_until(
-            lambda: sum(count for _, count in stage.redis.pubsub_numsub(*set(channels))) == len(channels),
-            within=timedelta(seconds=OPENED_WITHIN),
+            lambda: _subscribed(stage, channels) == wanted, within=timedelta(seconds=OPENED_WITHIN)
         ):
             raise StartError("not all streams were subscribed")
         yield
+
+
+def _subscribed(stage: Stage, channels: list[str]) -> int:
+    return sum(count for _, count in stage.redis.pubsub_numsub(*set(channels)))

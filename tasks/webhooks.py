@@ -51,7 +51,7 @@ def deliver(operation_id: str, **_of_a_later_release: object) -> None:
 
 def _settle(operation: Operation, outcome: retry.Outcome) -> None:
     """Tell the breaker, the figures, the log and the database what came of an attempt."""
-    _tell_breaker(outcome)
+    was_known_down = _tell_breaker(outcome)
     figures.webhook_attempted(operation.kind, outcome)
     log.info(
         "webhook_attempted",
@@ -62,7 +62,7 @@ def _settle(operation: Operation, outcome: retry.Outcome) -> None:
         error=outcome.error,
         duration_ms=round(outcome.duration.total_seconds() * 1000),
     )
-    _record(operation, outcome)
+    _record(operation, outcome, spends=not was_known_down)
 
 
 def _park(operation_id: UUID, pause: timedelta) -> None:
@@ -74,11 +74,13 @@ def _park(operation_id: UUID, pause: timedelta) -> None:
     log.info("webhook_parked", seconds=pause.total_seconds())
 
 
-def _tell_breaker(outcome: retry.Outcome) -> None:
+def _tell_breaker(outcome: retry.Outcome) -> bool:
+    """Tell the breaker; return whether it knew already that the receiver is down."""
     if outcome.receiver_down:
-        breaker().found_down()
-    elif outcome.status_code is not None:
+        return breaker().found_down()
+    if outcome.status_code is not None:
         breaker().found_up()
+    return False
 
 
 def _attempt(claim: deliveries.Claim, target: webhook.Target) -> retry.Outcome:
@@ -99,7 +101,7 @@ def _attempt(claim: deliveries.Claim, target: webhook.Target) -> retry.Outcome:
     return outcome
 
 
-def _record(operation: Operation, outcome: retry.Outcome) -> None:
+def _record(operation: Operation, outcome: retry.Outcome, *, spends: bool) -> None:
     settings = extensions.settings()
     try:
         with unit_of_work(tenants=[operation.organization_id]) as work:
@@ -109,6 +111,7 @@ def _record(operation: Operation, outcome: retry.Outcome) -> None:
                 outcome,
                 waits=settings.waits(operation.kind),
                 patience=settings.patience,
+                spends=spends,
                 now=datetime.now(UTC),
             )
             work.after_commit(lambda: events.publish(changes))

@@ -51,16 +51,17 @@ class Breaker:
             return None
         return timedelta(milliseconds=wait) if wait else None
 
-    def found_down(self) -> None:
-        """Count an attempt that found the receiver down."""
+    def found_down(self) -> bool:
+        """Count an attempt that found the receiver down; tell whether that was known, as it is of a probe."""
         try:
             count = self._redis.incr(self._keys[0])
             self._redis.pexpire(self._keys[0], FORGOTTEN_AFTER)
         except RedisError as problem:
             log.warning("breaker_unknown", error=type(problem).__name__)
-            return
+            return False
         if count == self._failures:
             log.error("receiver_down", failures=count, probe_seconds=self._probe.total_seconds())
+        return count > self._failures
 
     def found_up(self) -> None:
         """Close the circuit: the receiver has answered."""

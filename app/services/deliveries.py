@@ -96,10 +96,12 @@ def record_attempt(
     *,
     waits: Sequence[timedelta],
     patience: lifecycle.Patience,
+    spends: bool = True,
     now: datetime,
 ) -> tuple[Operation, list[Change]]:
     """Write down how the claimed attempt ended, and what follows from it.
 
+    One that only found again what was known, that the receiver is down, is logged and not counted (`spends`).
     An answer that has overtaken this record stays: the attempt is then only logged. Raises NotFound if the connection
     was deleted meanwhile.
     """
@@ -112,7 +114,10 @@ def record_attempt(
         lifecycle.delivered(found, known, patience=patience, now=now)
         return known, ledger.write(session, [found], actor=SYSTEM, now=now)
     wait = None
-    if outcome.verdict is retry.Verdict.RETRY:
+    if not spends:
+        # Due at once, which is to say when the breaker lets it. One attempt stays counted: the service may know of it.
+        wait, known.attempts = timedelta(0), max(1, known.attempts - 1)
+    elif outcome.verdict is retry.Verdict.RETRY:
         luck = random.random()  # noqa: S311 - it spreads load, it guards nothing
         wait = retry.wait_after(operation.attempts, waits=waits, luck=luck, retry_after=outcome.retry_after)
     if wait is not None and known.state == "pending":

@@ -11,6 +11,7 @@ import pytest
 from flask import Flask
 from redis import Redis
 
+from app.domain.retry import SYNC_WAITS
 from app.outbound.breaker import PREFIX, Breaker
 from app.outbound.events import channel_of
 from app.services.deliveries import PARKED
@@ -54,6 +55,24 @@ def test_what_is_due_waits_without_spending_an_attempt_and_says_why(desk: Desk, 
     assert operation["last_attempt_error"] == PARKED
     assert before < operation["next_attempt_at"] < before + 2 * PROBE
     assert operation["queued_until"] is None
+
+
+def test_a_probe_that_finds_the_receiver_still_down_spends_no_attempt(
+    desk: Desk, run: Run, receiver: Receiver, redis: Redis
+) -> None:
+    a_receiver_found_down(desk, run, receiver)
+    operation_id = desk.sync()
+    probes = 2 * (len(SYNC_WAITS) + 1)
+
+    for _ in range(probes):
+        redis.delete(f"{PREFIX}probe")
+        desk.turn(operation_id, next_attempt_at=datetime.now(UTC))
+        run(DELIVER, operation_id)
+
+    operation = desk.operation(operation_id)
+    assert len(receiver.received) == probes
+    assert (operation["state"], operation["attempts"]) == ("pending", 1)
+    assert [entry["status_code"] for entry in operation["attempt_log"]] == [503] * probes
 
 
 def test_who_waits_for_the_receiver_is_told_once(
