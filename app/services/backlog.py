@@ -38,7 +38,12 @@ def measure(session: Session, *, now: datetime) -> Backlog:
     due, never_attempted = session.execute(
         select(
             func.min(OPERATIONS.next_attempt_at).filter(OPERATIONS.next_attempt_at <= now),
-            func.count().filter(OPERATIONS.attempts == 0, OPERATIONS.created_at < now - OVERLOOKED_AFTER),
+            # What waits for a receiver that is down was looked at, and says so.
+            func.count().filter(
+                OPERATIONS.attempts == 0,
+                OPERATIONS.last_attempt_error.is_(None),
+                OPERATIONS.created_at < now - OVERLOOKED_AFTER,
+            ),
         ).where(pending)
     ).one()
     return Backlog(

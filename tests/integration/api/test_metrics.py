@@ -63,6 +63,15 @@ def test_what_was_accepted_and_never_attempted_is_counted_after_a_while(
     assert later["rita_operations_oldest_open_seconds[]"] == pytest.approx(60, abs=9)
 
 
+def test_what_waits_for_a_receiver_that_is_down_was_not_overlooked(web: Flask, measured: Callable[[], Figures]) -> None:
+    press(web)
+    change(
+        web, "UPDATE operations SET created_at = now() - interval '60 s', last_attempt_error = 'the service is down'"
+    )
+
+    assert measured()["rita_operations_never_attempted[]"] == 0
+
+
 def test_what_waits_for_an_answer_is_not_overlooked(web: Flask, measured: Callable[[], Figures]) -> None:
     press(web)
 
