@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+from tests.project import PROJECT
+
+DOCS = PROJECT / "docs"
 QUIET = ["--no-audit", "--no-fund", "--loglevel=error", "--prefer-offline"]
 
 # Two hundred packages from a registry, on a machine that does other things too; a test that needs them waits longer.

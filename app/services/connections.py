@@ -54,6 +54,7 @@ def find_all(
         where.append(COLUMNS.type == type_name)
     if enabled is not None:
         where.append(COLUMNS.enabled == enabled)
+    # As it is: with a condition, even none, it would be another statement, to be looked up anew.
     query = ledger.SHOWN_OF_ORGANIZATION.where(*where) if where else ledger.SHOWN_OF_ORGANIZATION
     return ledger.show(session, query, organization_id=organization_id)
 

@@ -17,11 +17,10 @@ import psutil
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from tests.project import PROJECT
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
-
-PROJECT = Path(__file__).resolve().parents[2]
 
 
 @dataclass

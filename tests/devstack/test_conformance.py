@@ -21,7 +21,6 @@ from tests.e2e.service import Service
 
 pytestmark = pytest.mark.rabbitmq
 
-PROJECT = Path(__file__).resolve().parents[2]
 IMPATIENT = Patience(verification=timedelta(seconds=1.5), sync=timedelta(seconds=1.5), quiet=timedelta(seconds=0.4))
 
 

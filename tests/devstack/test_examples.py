@@ -22,11 +22,11 @@ from tests.devstack.conftest import EXAMPLES
 from tests.devstack.standin import AUTHORIZATION, SECRET
 from tests.e2e.service import Service
 from tests.node import needs_node, run
+from tests.project import PROJECT
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.rabbitmq
 
-PROJECT = Path(__file__).resolve().parents[2]
 QUICK = ["--verification-within", "20", "--sync-within", "20", "--quiet", "0.5"]
 
 

@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,9 +22,10 @@ from devstack.conformance.trial import Material
 from tests.devstack.conftest import RunNode
 from tests.integration.outbound.sockets import a_target
 from tests.node import needs_node
+from tests.project import PROJECT
 from tests.receiver import Receiver
 
-DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "integration.md").read_text()
+DOCUMENT = (PROJECT / "docs" / "integration.md").read_text()
 
 # The document's words for what brought no answer. The other two failures are our own.
 WORDS = {

@@ -20,8 +20,8 @@ from devstack.reports import Kind, SyncRequested, VerifyCredentials
 from devstack.scenarios import NOT_KNOWN, Book, ScenarioError, load
 from devstack.status_queue import StatusQueue
 from tests.factories import NOON
+from tests.project import PROJECT
 
-PROJECT = Path(__file__).resolve().parents[2]
 ID = "0191e7f4-6c1e-7d2a-9f0b-3c5d7e9f1a2b"
 COMMON = {
     "operation_id": ID,

@@ -23,8 +23,8 @@ from devstack import asyncapi, schemas
 from tests.devstack.conftest import RunNode
 from tests.factories import NOON, a_connection, an_operation
 from tests.node import needs_node
+from tests.project import PROJECT
 
-PROJECT = Path(__file__).resolve().parents[2]
 ID = "0191e7f4-6c1e-7d2a-9f0b-3c5d7e9f1a2b"
 QUEUE = asyncapi.STATUS_QUEUE
 ADDRESS = {"connection_id": ID, "tenant_id": ID}

@@ -15,9 +15,9 @@ from cryptography.fernet import Fernet
 from honcho.environ import parse_procfile
 
 from devstack.child import LOOPBACK, Child, free_port, wait_until
+from tests.project import PROJECT
 from tests.waiting import eventually
 
-PROJECT = Path(__file__).resolve().parents[2]
 COMMANDS: dict[str, str] = dict(parse_procfile((PROJECT / "Procfile").read_text()).processes)
 # What a process needs to import all that it uses, on two cores that others use too.
 READY_WITHIN = 60.0

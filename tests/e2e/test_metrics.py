@@ -19,10 +19,11 @@ from tests.e2e.processes import Processes
 from tests.e2e.scrapes import AUTHORIZED, Page
 from tests.e2e.service import Service
 from tests.factories import a_sync_message
+from tests.project import PROJECT
 from tests.receiver import Receiver, answer
 from tests.waiting import eventually
 
-MONITORING = Path(__file__).resolve().parents[2] / "docker/monitoring"
+MONITORING = PROJECT / "docker/monitoring"
 # Fresh connections, of which a kernel gives each process some.
 ASKED = 12
 

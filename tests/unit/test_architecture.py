@@ -19,8 +19,8 @@ from sqlalchemy import inspect
 from app import errors, jobs, models
 from app.domain import cases
 from tasks import schedule
+from tests.project import PROJECT
 
-PROJECT = Path(__file__).resolve().parents[2]
 SOURCES = sorted([*PROJECT.glob("app/**/*.py"), *PROJECT.glob("tasks/**/*.py"), PROJECT / "gunicorn.conf.py"])
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +10,8 @@ import yaml
 from honcho.environ import parse_procfile
 
 from app.config import Settings
+from tests.project import PROJECT
 
-PROJECT = Path(__file__).resolve().parents[2]
 LINES: dict[str, str] = dict(parse_procfile((PROJECT / "Procfile").read_text()).processes)
 COMPOSE: dict[str, Any] = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())
 SERVICES: dict[str, Any] = COMPOSE["services"]

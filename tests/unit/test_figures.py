@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import ast
 import re
-from pathlib import Path
 
 import pytest
 
 from app import figures
 from app.domain import retry
 from app.domain.messages import REASONS
+from tests.project import PROJECT
 
-PROJECT = Path(__file__).resolve().parents[2]
 SOURCES = sorted([*PROJECT.glob("app/**/*.py"), *PROJECT.glob("tasks/**/*.py")])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
@@ -11,8 +10,8 @@ import yaml
 from honcho.environ import parse_procfile
 
 from app.config import Settings
+from tests.project import PROJECT
 
-PROJECT = Path(__file__).resolve().parents[2]
 MANIFESTS = list(yaml.safe_load_all((PROJECT / "docs/kubernetes/rita.yaml").read_text()))
 PROCFILE = parse_procfile((PROJECT / "Procfile").read_text()).processes
 NEWEST = kubernetes_validate.latest_version()

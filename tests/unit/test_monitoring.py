@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
-PROJECT = Path(__file__).resolve().parents[2]
+from tests.project import PROJECT
+
 FOLDER = PROJECT / "docker/monitoring"
 RULES: dict[str, Any] = {
     rule["alert"]: rule for rule in yaml.safe_load((FOLDER / "alerts.yml").read_text())["groups"][0]["rules"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 from uuid import UUID, uuid4
@@ -17,9 +16,10 @@ from app.outbound.broker import connected
 from app.outbound.events import channel_of
 from tests.factories import a_sync_message, a_verification_message
 from tests.integration.tasks.conftest import Desk
+from tests.project import PROJECT
 from tests.receiver import Receiver
 
-RECORDED = Path(__file__).resolve().parents[2] / "recorded"
+RECORDED = PROJECT / "tests" / "recorded"
 # What a process calls itself names the machine.
 ORIGIN = "somebody@somewhere"
 

@@ -43,6 +43,12 @@ def a_receiver_found_down(desk: Desk, run: Run, receiver: Receiver) -> None:
     receiver.received.clear()
 
 
+def run_again(desk: Desk, run: Run, operation_id: str) -> None:
+    """Let an operation's next attempt be due, and its task run."""
+    desk.turn(operation_id, next_attempt_at=datetime.now(UTC))
+    run(DELIVER, operation_id)
+
+
 def test_what_is_due_waits_without_spending_an_attempt_and_says_why(desk: Desk, run: Run, receiver: Receiver) -> None:
     a_receiver_found_down(desk, run, receiver)
     operation_id, before = desk.verify(), datetime.now(UTC)
@@ -66,8 +72,7 @@ def test_a_probe_that_finds_the_receiver_still_down_spends_no_attempt(
 
     for _ in range(probes):
         redis.delete(f"{PREFIX}probe")
-        desk.turn(operation_id, next_attempt_at=datetime.now(UTC))
-        run(DELIVER, operation_id)
+        run_again(desk, run, operation_id)
 
     operation = desk.operation(operation_id)
     assert len(receiver.received) == probes
@@ -82,8 +87,7 @@ def test_who_waits_for_the_receiver_is_told_once(
     operation_id = desk.sync()
 
     for _ in range(3):
-        desk.turn(operation_id, next_attempt_at=datetime.now(UTC))
-        run(DELIVER, operation_id)
+        run_again(desk, run, operation_id)
 
     told = pushed()
     assert (told["change"], told["operationId"], told["status"]) == ("sync.delayed", operation_id, "syncing")
@@ -102,8 +106,7 @@ def test_an_outage_longer_than_all_retries_ends_in_a_delivery_once_the_receiver_
     a_receiver_found_down(desk, run, receiver)
     operation_id = desk.sync()
     for _ in range(20):
-        desk.turn(operation_id, next_attempt_at=datetime.now(UTC))
-        run(DELIVER, operation_id)
+        run_again(desk, run, operation_id)
     spent = desk.operation(operation_id)["attempts"]
     receiver.otherwise = answer(200)
 
