@@ -12,7 +12,7 @@ from uuid import UUID
 from bench import tables
 from bench.results import Measure, Row, at_least, at_most, percentile
 from bench.stage import Stage, memory_of
-from bench.streams import watching
+from bench.streams import subscriptions, watching
 from devstack.child import StartError, wait_until
 
 PEER = "stock flask-sse"
@@ -91,8 +91,7 @@ def _load(stage: Stage, clients: int, *, line: str) -> Load:
             before = memory_of(children[line])
         with watching(stage, organizations, lambda *_: None, line=line):
             grown = memory_of(children[line]) - before
-            subscribed = sum(client["sub"] != "0" or client["psub"] != "0" for client in stage.redis.client_list())
-    return Load(clients, grown / 1024 / clients, subscribed)
+            return Load(clients, grown / 1024 / clients, subscriptions(stage))
 
 
 def _fan_out(stage: Stage, size: Size, *, line: str) -> list[float]:
