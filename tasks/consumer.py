@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
@@ -19,7 +20,16 @@ from celery.worker.request import Request
 
 from app import figures
 from app.domain.messages import Unacceptable, parse
-from app.outbound.broker import DEAD_LETTERS, DeadLetter, Message, bury, declare, receive_raw, task_message
+from app.outbound.broker import (
+    DEAD_LETTERS,
+    DeadLetter,
+    Message,
+    acknowledge_oldest,
+    bury,
+    declare,
+    receive_raw,
+    task_message,
+)
 
 log = structlog.get_logger()
 
@@ -40,6 +50,14 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 
 class LoopFault(ConnectionError):
     """A fault of this code in the worker's loop: it costs the connection, and what is not settled comes again."""
+
+
+@dataclass(eq=False)
+class Batch:
+    """Messages that a child applies together, in the order of their arrival; `applied` is None while it does."""
+
+    messages: list[Message]
+    applied: bool | None = None
 
 
 class BatchRequest(Request):
@@ -64,7 +82,8 @@ class StatusConsumer(Consumer):
         super().__init__(*args, **kwargs)
         self._most_in_flight = 1
         self._inbox: deque[Message] = deque()
-        self._in_flight = 0
+        # Handed over and not yet acknowledged or given back, oldest first.
+        self._batches: deque[Batch] = deque()
         self._generation = 0
         self._hand_over_soon = False
         self._pause: float = 0.0
@@ -84,7 +103,7 @@ class StatusConsumer(Consumer):
         """Return what takes each delivery. Called once for each connection: what the last one left is the broker's."""
         self._generation += 1
         self._inbox.clear()
-        self._in_flight = 0
+        self._batches.clear()
         self._paused = False
         # The loop forgot what it was to call when the connection broke.
         self._hand_over_soon = False
@@ -121,8 +140,11 @@ class StatusConsumer(Consumer):
         self._hand_over_soon = False
         # Not while stopping: what the pool has not got then goes back to the queue.
         may_submit = not self._paused and self.blueprint.state == RUN
-        while may_submit and self._inbox and self._in_flight < self._most_in_flight:
+        while may_submit and self._inbox and self._in_flight() < self._most_in_flight:
             self._submit(self._next_batch())
+
+    def _in_flight(self) -> int:
+        return sum(batch.applied is None for batch in self._batches)
 
     def _next_batch(self) -> list[Message]:
         """Take from the inbox what fits one request, and at least one message."""
@@ -154,27 +176,27 @@ class StatusConsumer(Consumer):
             messages.append(message)
         if not raw:
             return
-        self._in_flight += 1
+        submitted = Batch(messages)
+        self._batches.append(submitted)
         generation = self._generation
 
         def ack(*_: Any) -> None:
-            self._soon(self._settle, messages, generation, True)  # noqa: FBT003 - a callback takes no keywords
+            self._soon(self._settle, submitted, generation, True)  # noqa: FBT003 - a callback takes no keywords
 
         def reject(*_: Any) -> None:
-            self._soon(self._settle, messages, generation, False)  # noqa: FBT003
+            self._soon(self._settle, submitted, generation, False)  # noqa: FBT003
 
         request = task_message(APPLY_MESSAGES, str(uuid4()), argument=raw, origin=self.hostname)
         self.strategies[APPLY_MESSAGES](request, None, ack, reject, self.on_task_message)
 
-    def _settle(self, messages: Sequence[Message], generation: int, applied: bool) -> None:  # noqa: FBT001 - see ack
+    def _settle(self, batch: Batch, generation: int, applied: bool) -> None:  # noqa: FBT001 - see ack
         if generation != self._generation:
             # Their connection is gone, so they come again; what was applied is then a copy, which changes nothing.
-            log.info("batch_comes_again", messages=len(messages), applied=applied)
+            log.info("batch_comes_again", messages=len(batch.messages), applied=applied)
             return
-        self._in_flight -= 1
+        batch.applied = applied
         if applied:
-            for message in messages:
-                message.ack_log_error(log, self.connection_errors)
+            self._acknowledge()
             self._pause = 0.0
             # At once: this runs in the loop's turn, after which it waits for the network before it calls anything.
             self._hand_over()
@@ -182,9 +204,26 @@ class StatusConsumer(Consumer):
         figures.batch_given_back()
         # First stop, then give back, or the same messages come again at once.
         self._stop_for_a_while()
-        for message in (*messages, *self._inbox):
+        for message in (*batch.messages, *self._inbox):
             message.reject_log_error(log, self.connection_errors, requeue=True)
         self._inbox.clear()
+        self._batches.remove(batch)
+        self._acknowledge()
+
+    def _acknowledge(self) -> None:
+        """Acknowledge what is applied, batch by batch in one frame each as long as nothing older is open.
+
+        Those behind an open one wait for it, though not many: a child that is held up must not use the window up.
+        Should the connection break meanwhile, they come again as copies.
+        """
+        while self._batches and self._batches[0].applied:
+            acknowledge_oldest(self._batches.popleft().messages, errors=self.connection_errors)
+        waiting = [batch for batch in self._batches if batch.applied]
+        if len(waiting) > AHEAD:
+            for batch in waiting:
+                self._batches.remove(batch)
+                for message in batch.messages:
+                    message.ack_log_error(log, self.connection_errors)
 
     def _stop_for_a_while(self) -> None:
         if self._paused or self.blueprint.state != RUN:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import cast
 
 from flask import Blueprint, Flask, Response, current_app, request
@@ -13,9 +14,10 @@ from app import errors, extensions, figures
 from app.api import answers, auth, limits, parameters, pushed, views
 from app.api.description import Described
 from app.api.requests import answer
-from app.outbound import events, tickets
+from app.outbound import events, lines, tickets
 from app.outbound.events import Message
 from app.outbound.fanout import Client, Fanout
+from app.outbound.lines import Line
 from app.services import connections
 from app.unit_of_work import unit_of_work
 
@@ -70,10 +72,22 @@ def stream() -> Response:
     except (RedisError, TimeoutError):
         fanout.leave(client)
         raise errors.ServiceUnavailable("Events cannot be streamed right now; try again") from None
-    lines = _lines(
-        client, missed=missed, seen=seen, ends_at=who.expires_at, heartbeat=extensions.settings().sse_heartbeat_seconds
-    )
-    response = Response(lines, mimetype="text/event-stream")
+    opening = [f"retry: {RETRY_MS}\n: connected\n\n", *map(str, missed)]
+    heartbeat = extensions.settings().sse_heartbeat_seconds
+    of_server = lines.connection_of(request.environ)
+    if of_server is None:
+        told = _serve(client, opening, seen=seen, ends_at=who.expires_at, heartbeat=heartbeat)
+    else:
+        line = partial(
+            Line.take_over,
+            of_server,
+            chunked=request.environ["SERVER_PROTOCOL"] == "HTTP/1.1",
+            after=seen,
+            ends_at=who.expires_at,
+            heartbeat=heartbeat,
+        )
+        told = _hand_over(fanout, client, opening, line)
+    response = Response(told, mimetype="text/event-stream")
     response.headers["Cache-Control"] = "no-cache, no-transform"
     # Proxies of nginx's family buffer otherwise.
     response.headers["X-Accel-Buffering"] = "no"
@@ -118,19 +132,22 @@ def _catch_up(channel: str, who: auth.Identity) -> tuple[list[Message], str]:
     return [events.snapshot(shown, event_id=seen)], seen
 
 
-def _lines(
-    client: Client, *, missed: list[Message], seen: str, ends_at: datetime, heartbeat: timedelta
-) -> Iterator[str]:
+def _hand_over(fanout: Fanout, client: Client, opening: list[str], line: Callable[[], Line]) -> Iterator[str]:
+    """Yield the stream's beginning; the rest is told by the fan-out, without a thread of the server's."""
+    yield from opening
+    fanout.hand_over(client, line())
+    raise lines.LetGo
+
+
+def _serve(client: Client, opening: list[str], *, seen: str, ends_at: datetime, heartbeat: timedelta) -> Iterator[str]:
     """Yield the stream's text until the token expires or the client is dropped for reading too slowly."""
-    yield f"retry: {RETRY_MS}\n: connected\n\n"
-    for message in missed:
-        yield str(message)
+    yield from opening
     while (left := ends_at - datetime.now(UTC)) > timedelta(0):
-        message = client.next(timeout=min(heartbeat, left).total_seconds())
+        told = client.next(timeout=min(heartbeat, left).total_seconds())
         if client.dropped:
             return
-        if message is None:
-            yield ": heartbeat\n\n"
-        elif events.order(message.id) > events.order(seen):
-            yield str(message)
-    yield ": the token has expired\n\n"
+        if told is None:
+            yield lines.HEARTBEAT
+        elif told.order > events.order(seen):
+            yield told.text
+    yield lines.EXPIRED

@@ -12,10 +12,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pydantic_core
+import structlog
 from amqp.exceptions import AMQPError
 from kombu import Connection, Exchange, Message, Producer, Queue
 from kombu.exceptions import OperationalError
 from kombu.transport import pyamqp
+
+log = structlog.get_logger()
 
 DEAD_LETTERS = "data_source_status.dead"
 # The exchange of our own tasks.
@@ -54,6 +57,15 @@ def declare(channel: Any, names: Iterable[str]) -> None:
     """Declare queues with `durable` and no other argument, on the default exchange: exactly CONTRACT's section 5."""
     for name in names:
         channel.queue_declare(queue=name, durable=True, auto_delete=False, exclusive=False)
+
+
+def acknowledge_oldest(messages: Sequence[Message], *, errors: tuple[type[Exception], ...]) -> None:
+    """Acknowledge messages than which none on their channel is older and open: AMQP does it in one frame for all."""
+    if isinstance(messages[-1].channel, pyamqp.Channel):
+        messages[-1].ack_log_error(log, errors, multiple=True)
+        return
+    for message in messages:
+        message.ack_log_error(log, errors)
 
 
 class _RawMessage(pyamqp.Message):

@@ -1,13 +1,15 @@
 """One Redis subscription for all the browsers of a web process.
 
-A reader waits on the pattern of every organization's channel and hands each event to the clients of that organization.
-A client's queue is bounded: who reads too slowly is dropped, reconnects, and replays what it missed.
+A reader waits on the pattern of every organization's channel and hands each event to the clients of that organization:
+into the queue of one that a thread serves, straight to the connection of a line, which none does. Both are bounded: who
+reads too slowly is dropped, reconnects, and replays what it missed.
 """
 
 from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable
 
@@ -18,36 +20,37 @@ from redis.exceptions import RedisError
 
 from app import figures
 from app.outbound import events
-from app.outbound.events import Message
+from app.outbound.lines import Line, Told
 
 log = structlog.get_logger()
 
 # A page applies an event in milliseconds; who is this far behind is asleep.
 LONGEST_QUEUE = 100
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
+# How often each line is looked after, in seconds.
+TENDED_EVERY = 1.0
 # How long the reader waits for Redis before it looks whether the connection still lives.
 READ_TIMEOUT = 10.0
 
 
 class Client:
-    """One browser's place in the fan-out."""
+    """One browser's place in the fan-out while a thread serves it."""
 
-    def __init__(self, channel: str) -> None:
-        self.channel = channel
-        self._queue: queue.Queue[Message | None] = queue.Queue(LONGEST_QUEUE)
+    def __init__(self) -> None:
+        self._queue: queue.Queue[Told | None] = queue.Queue(LONGEST_QUEUE)
         self.dropped = False
 
-    def next(self, timeout: float) -> Message | None:
+    def next(self, timeout: float) -> Told | None:
         """Return the next event, or None after `timeout` seconds without one or once dropped."""
         try:
             return self._queue.get(timeout=timeout)
         except queue.Empty:
             return None
 
-    def offer(self, message: Message) -> bool:
+    def offer(self, told: Told) -> bool:
         """Queue an event; False if the client is too far behind."""
         try:
-            self._queue.put_nowait(message)
+            self._queue.put_nowait(told)
         except queue.Full:
             return False
         return True
@@ -55,37 +58,56 @@ class Client:
     def drop(self) -> None:
         """End this client's stream: it will reconnect, and replay."""
         self.dropped = True
+        self.drain()
+        self._queue.put_nowait(None)
+
+    def drain(self) -> list[Told]:
+        """Return what is queued, and queue it no more."""
+        drained: list[Told] = []
         while True:
             try:
-                self._queue.get_nowait()
+                told = self._queue.get_nowait()
             except queue.Empty:
-                break
-        self._queue.put_nowait(None)
+                return drained
+            if told is not None:
+                drained.append(told)
 
 
 class Fanout:
-    """The subscription and its clients; the reader starts with the first client, so never before a fork."""
+    """The subscription and its clients; its threads start with the first client, so never before a fork."""
 
     def __init__(self, connect: Callable[[], Redis]) -> None:
         self._connect = connect
-        self._clients: dict[str, set[Client]] = defaultdict(set)
+        self._clients: dict[str, set[Client | Line]] = defaultdict(set)
+        # Whose channel is whose, and in the order of their coming.
+        self._channels: dict[Client | Line, str] = {}
         self._lock = threading.Lock()
         self._subscribed = threading.Event()
         # While the subscription was lost, Redis may have been away, and what was published then is nowhere.
         self._lost = False
         self._resumed_at = "0-0"
-        self._reader: threading.Thread | None = None
+        self._threads: dict[str, threading.Thread] = {}
 
     def join(self, channel: str) -> Client:
         """Add a client: once subscribed, no event of its channel escapes it."""
-        client = Client(channel)
+        client = Client()
         with self._lock:
-            self._clients[channel].add(client)
+            self._add(client, channel)
             figures.clients_changed(1)
-            if self._reader is None or not self._reader.is_alive():
-                self._reader = threading.Thread(target=self._read_for_ever, name="sse-fanout", daemon=True)
-                self._reader.start()
+            self._start_threads()
         return client
+
+    def hand_over(self, client: Client, line: Line) -> None:
+        """Let a line take a client's place, with all that the client has not told yet."""
+        with self._lock:
+            channel = self._remove(client)
+            if channel is None:
+                line.drop()
+                return
+            self._add(line, channel)
+            is_slow = not all(line.offer(told) for told in client.drain())
+        if is_slow:
+            self._drop([line], reason="slow")
 
     def wait_until_subscribed(self, *, timeout: float = 3.0) -> None:
         """Return once the subscription stands. Raises TimeoutError."""
@@ -96,21 +118,45 @@ class Fanout:
         """Tell whether every event after this one can be had: no subscription was lost since it was published."""
         return events.order(event_id) >= events.order(self._resumed_at)
 
-    def leave(self, client: Client) -> None:
+    def leave(self, client: Client | Line) -> None:
         """Remove a client."""
         with self._lock:
-            clients = self._clients.get(client.channel, set())
             # One that was dropped leaves again when its response is closed.
-            if client not in clients:
-                return
-            clients.remove(client)
-            figures.clients_changed(-1)
-            if not clients:
-                del self._clients[client.channel]
+            if self._remove(client) is not None:
+                figures.clients_changed(-1)
 
     def __len__(self) -> int:
         with self._lock:
-            return sum(len(clients) for clients in self._clients.values())
+            return len(self._channels)
+
+    def _start_threads(self) -> None:
+        for name, run in (("sse-reader", self._read_for_ever), ("sse-tender", self._tend_for_ever)):
+            if name not in self._threads or not self._threads[name].is_alive():
+                self._threads[name] = threading.Thread(target=run, name=name, daemon=True)
+                self._threads[name].start()
+
+    def _add(self, client: Client | Line, channel: str) -> None:
+        self._channels[client] = channel
+        self._clients[channel].add(client)
+
+    def _remove(self, client: Client | Line) -> str | None:
+        """Remove a client and return its channel, or None if it is not there any more."""
+        channel = self._channels.pop(client, None)
+        if channel is not None:
+            self._clients[channel].remove(client)
+            if not self._clients[channel]:
+                del self._clients[channel]
+        return channel
+
+    def _tend_for_ever(self) -> None:
+        stop = threading.Event()
+        while not stop.wait(TENDED_EVERY):
+            with self._lock:
+                now = time.monotonic()
+                over = [line for line in self._channels if isinstance(line, Line) and not line.tend(now)]
+            for line in over:
+                self.leave(line)
+                line.drop()
 
     def _read_for_ever(self) -> None:
         pause = FIRST_PAUSE
@@ -143,24 +189,24 @@ class Fanout:
 
     def _hand_out(self, channel: str, data: bytes) -> None:
         with self._lock:
-            clients = list(self._clients.get(channel, ()))
-        if not clients:
-            return
-        try:
-            message = events.parse(data)
-        except ValueError:
-            log.warning("sse_event_unreadable", channel=channel)
-            return
-        slow = [client for client in clients if not client.offer(message)]
+            clients = self._clients.get(channel)
+            if not clients:
+                return
+            try:
+                told = Told(events.parse(data))
+            except ValueError:
+                log.warning("sse_event_unreadable", channel=channel)
+                return
+            slow = [client for client in clients if not client.offer(told)]
         if slow:
             log.info("sse_slow_clients_dropped", channel=channel, count=len(slow))
             self._drop(slow, reason="slow")
 
-    def _everyone(self) -> list[Client]:
+    def _everyone(self) -> list[Client | Line]:
         with self._lock:
-            return [client for clients in self._clients.values() for client in clients]
+            return list(self._channels)
 
-    def _drop(self, clients: list[Client], *, reason: str) -> None:
+    def _drop(self, clients: list[Client | Line], *, reason: str) -> None:
         figures.clients_dropped(len(clients), reason=reason)
         for client in clients:
             self.leave(client)
