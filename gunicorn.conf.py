@@ -1,4 +1,4 @@
-"""gunicorn's settings for the web process: greenlets, since most connections are open event streams that wait."""
+"""gunicorn's settings for the web process: greenlets, since requests wait for the database, Redis and the broker."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ workers = settings.web_processes
 worker_connections = 10_000
 # A greenlet that waits is no worker that hangs; gevent's own heartbeat tells a stuck process within this.
 timeout = 60
-# Streams never end by themselves: at a stop they are cut after this, and their browsers reconnect.
+# A stop waits this long for requests, and not for streams: their browsers reconnect.
 graceful_timeout = 5
 keepalive = 65
 # It would listen in the home directory, which a container may not write.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -12,13 +13,17 @@ import requests
 from redis import Redis
 
 from app.outbound.events import _PUBLISH, channel_of
+from devstack.child import LOOPBACK, free_port
 from tests.e2e.browser import Person, Stream
 from tests.e2e.processes import Processes
+from tests.e2e.scrapes import Page
 from tests.e2e.service import Service
 from tests.factories import a_sync_message
 from tests.waiting import eventually
 
 BROWSERS = 50
+# More than a pool of connections gives at once.
+BURST = 150
 
 
 def subscriptions(redis: Redis) -> int:
@@ -100,3 +105,59 @@ def test_a_stream_ends_when_its_token_does(rita: Processes) -> None:
 
     assert "heartbeat" in seen.comments
     assert seen.comments[-1] == "the token has expired"
+
+
+def test_all_browsers_that_come_at_once_to_a_new_process_get_their_stream(rita: Processes) -> None:
+    port = str(free_port())
+    rita.start("web", as_name="new web", PORT=port)
+    ada = Person(f"http://{LOOPBACK}:{port}")
+    ada.seeded()
+
+    with ExitStack() as opened:
+        # All are asked for before the first is read.
+        asked = [
+            opened.enter_context(socket.create_connection((LOOPBACK, int(port)), timeout=30)) for _ in range(BURST)
+        ]
+        for connection in asked:
+            connection.sendall(request_for(ada, version="1.1"))
+        answers = [received_until(connection, b"data_source_snapshot") for connection in asked]
+    rita.stop("new web")
+
+    assert [answer.split(b"\r\n", 1)[0] for answer in answers] == [b"HTTP/1.1 200 OK"] * BURST
+
+
+def test_a_browser_that_is_left_is_forgotten_though_nothing_happens(rita: Processes, ada: Person) -> None:
+    clients = Page(rita.environ["PORT"]).since("rita_sse_clients")
+    with ada.stream() as seen:
+        eventually(lambda: "heartbeat" in seen.comments)
+        assert clients() == 1
+
+    eventually(lambda: clients() == 0)
+
+
+def test_an_old_proxy_gets_the_same_text_without_chunks(ada: Person, own_redis: Redis) -> None:
+    ada.seeded()
+    with socket.create_connection((LOOPBACK, int(ada.base_url.rpartition(":")[2])), timeout=10) as proxy:
+        proxy.sendall(request_for(ada, version="1.0"))
+        received_until(proxy, b"data_source_snapshot")
+        publish(own_redis, ada, [1])
+        told = received_until(proxy, b": heartbeat\n\n")
+
+    assert b'"number": 1' in told
+    assert b"\r\n" not in told
+
+
+def request_for(person: Person, *, version: str) -> bytes:
+    """Return a request for the person's stream as it goes over the wire."""
+    lines = [f"GET /api/sse HTTP/{version}", "Host: rita", f"Authorization: {person.headers['Authorization']}", "", ""]
+    return "\r\n".join(lines).encode()
+
+
+def received_until(connection: socket.socket, wanted: bytes) -> bytes:
+    """Return what a connection gives, up to and with what is wanted."""
+    received = b""
+    while wanted not in received:
+        part = connection.recv(65536)
+        assert part, received
+        received += part
+    return received
