@@ -8,7 +8,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -28,6 +28,9 @@ PROJECT = Path(__file__).resolve().parent.parent
 LOCAL = PROJECT / ".local"
 RELEASE = "release"
 STAND_IN = "external_service"
+
+# What serves HTTP: the setting of its port, and the path that answers 200 once it does.
+SHOWN = {"web": ("PORT", "/readyz"), STAND_IN: ("EXTERNAL_SERVICE_PORT", "/healthz")}
 
 MIGRATED_WITHIN = timedelta(minutes=2)
 READY_WITHIN = timedelta(minutes=1)
@@ -84,12 +87,22 @@ def run(given: Mapping[str, str], *, directory: Path) -> NoReturn:
         release = children.pop(RELEASE)
         release.run(_shell(commands[RELEASE]), environ=environ, within=MIGRATED_WITHIN)
         say(f"The database is migrated. Starting {', '.join(children)}.")
-        with _running(children, commands=commands, environ=environ):
-            watched = [*children.values(), *(server.child for server in backing.private)]
-            _wait_for_answer(children["web"], port=environ["PORT"], path="/readyz", watched=watched)
-            if STAND_IN in children:
-                port = environ["EXTERNAL_SERVICE_PORT"]
-                _wait_for_answer(children[STAND_IN], port=port, path="/healthz", watched=watched)
+        with _stopping(children.values()):
+            watched = [server.child for server in backing.private]
+
+            def start(name: str) -> None:
+                children[name].start(_shell(commands[name]), environ=environ)
+                watched.append(children[name])
+
+            # What a person looks at comes first: all at once, each would take as long as all together.
+            shown = [name for name in SHOWN if name in children]
+            for name in shown:
+                start(name)
+            for name in shown:
+                setting, path = SHOWN[name]
+                _wait_for_answer(children[name], port=environ[setting], path=path, watched=watched)
+            for name in children.keys() - set(shown):
+                start(name)
             say(*_addresses(environ, directory=directory))
             wait_until(lambda: bool(_ended(watched)), within=timedelta.max)
             raise StartError(_ended(watched)[0].account())
@@ -143,16 +156,12 @@ def _shell(command: str) -> Sequence[str]:
 
 
 @contextmanager
-def _running(
-    children: Mapping[str, Child], *, commands: Mapping[str, str], environ: Mapping[str, str]
-) -> Iterator[None]:
+def _stopping(children: Collection[Child]) -> Iterator[None]:
     try:
-        for name, child in children.items():
-            child.start(_shell(commands[name]), environ=environ)
         yield
     finally:
         say("Stopping.")
-        stop_all(children.values(), within=STOPPED_WITHIN)
+        stop_all(children, within=STOPPED_WITHIN)
 
 
 def _ended(watched: Sequence[Child]) -> list[Child]:

@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,7 +36,7 @@ class Servers:
     rabbitmq_url: str
     # The superuser's address, where the PostgreSQL is a private one.
     admin_database_url: str | None
-    # The private ones, in the order of their start.
+    # The private ones.
     private: tuple[Server, ...]
     # One for each, that says what it is.
     sentences: tuple[str, ...]
@@ -65,16 +66,20 @@ def servers(directory: Path, *, environ: Mapping[str, str], keep: bool = True) -
         if not keep:
             running.callback(remove, directory)
         start = _Start(directory, environ=environ, keep=keep, running=running)
-        database_url, migration_database_url, admin_database_url = start.database()
         redis_url = start.redis()
+        # The others take seconds each. Whatever stops us meanwhile, each is up or has failed before it is stopped.
+        together = ThreadPoolExecutor(max_workers=2)
+        running.callback(together.shutdown)
+        database, broker = together.submit(start.database), together.submit(start.broker)
+        database_url, migration_database_url, admin_database_url = database.result()
         yield Servers(
             database_url=database_url,
             migration_database_url=migration_database_url,
             redis_url=redis_url,
-            rabbitmq_url=start.broker(),
+            rabbitmq_url=broker.result(),
             admin_database_url=admin_database_url,
             private=tuple(start.private),
-            sentences=tuple(start.sentences),
+            sentences=tuple(sorted(start.sentences)),
         )
 
 
