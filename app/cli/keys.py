@@ -17,11 +17,11 @@ seal_keys = AppGroup("seal-keys", help="The keys that seal credentials on their 
 
 @seal_keys.command()
 def rotate() -> None:
-    """Print SEAL_KEYS with a new key in front. Set it, restart web, then webhook_worker; nothing is changed here."""
+    """Print SEAL_KEYS with a new key in front. Set it, restart webhook_worker, then web; nothing is changed here."""
     kept = extensions.settings().seal_keys
     click.echo(",".join([Fernet.generate_key().decode(), *kept]))
     click.echo(
-        "Set this as SEAL_KEYS, restart web, then webhook_worker; drop the old keys two minutes later.", err=True
+        "Set this as SEAL_KEYS, restart webhook_worker, then web; drop the old keys two minutes later.", err=True
     )
 
 
