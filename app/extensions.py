@@ -74,7 +74,7 @@ def init_app(app: Flask, *, settings: Settings) -> None:
     migrate.init_app(app, db, directory="migrations")
     app.extensions["settings"] = settings
     app.extensions["redis"] = Redis(
-        # A plain pool refuses the 101st at once, and after a restart every browser of an organization comes back at once.
+        # A plain pool refuses the 101st, and after a restart every browser of an organization comes back at once.
         connection_pool=BlockingConnectionPool.from_url(
             settings.redis_url,
             max_connections=REDIS_POOL_SIZE,

@@ -107,5 +107,5 @@ def watching(stage: Stage, organizations: Iterable[object], got: Got, *, line: s
 
 
 def subscriptions(stage: Stage) -> int:
-    """Return how many of Redis's connections listen; PUBSUB NUMSUB says nonsense while Valkey's table of channels grows."""
+    """Return how many of Redis's connections listen; NUMSUB says nonsense while Valkey's table of channels grows."""
     return sum(client["sub"] != "0" or client["psub"] != "0" for client in stage.redis.client_list())
