@@ -8,11 +8,12 @@ from uuid import UUID, uuid4
 import click
 import jwt
 from cryptography.fernet import Fernet
-from flask.cli import AppGroup, with_appcontext
+from flask.cli import with_appcontext
 
 from app import extensions
+from app.cli.plainly import Command, Group
 
-seal_keys = AppGroup("seal-keys", help="The keys that seal credentials on their way.")
+seal_keys = Group("seal-keys", help="The keys that seal credentials on their way.")
 
 
 @seal_keys.command()
@@ -25,7 +26,7 @@ def rotate() -> None:
     )
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--organization", required=True, type=click.UUID, help="Whom it acts for.")
 @click.option("--email", required=True)
 @click.option("--role", type=click.Choice(["member", "admin", "owner"]), default="member", show_default=True)
