@@ -10,9 +10,7 @@ import structlog
 from flask import Flask, current_app
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
-from redis import BlockingConnectionPool, Redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
+from redis import Redis
 from sqlalchemy import event, text
 from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import InvalidatePoolError, OperationalError
@@ -21,13 +19,12 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from app import figures
 from app.config import Settings
+from app.redis_pool import pool_of
 
 log = structlog.get_logger()
 
 # What a process may open beyond DATABASE_POOL_SIZE for a moment.
 MAX_OVERFLOW = 2
-# One of them is the subscription's; commands take a fraction of a millisecond, so that few serve many browsers.
-REDIS_POOL_SIZE = 20
 # A lock or a query that takes longer than this is a fault, not a wait: the caller is a person or a queue.
 SESSION_OPTIONS = "-c statement_timeout=30000 -c lock_timeout=10000 -c idle_in_transaction_session_timeout=60000"
 
@@ -73,18 +70,7 @@ def init_app(app: Flask, *, settings: Settings) -> None:
     db.init_app(app)
     migrate.init_app(app, db, directory="migrations")
     app.extensions["settings"] = settings
-    app.extensions["redis"] = Redis(
-        # A plain pool refuses the 101st at once, and after a restart all browsers come back at once.
-        connection_pool=BlockingConnectionPool.from_url(
-            settings.redis_url,
-            max_connections=REDIS_POOL_SIZE,
-            timeout=5,
-            socket_connect_timeout=2,
-            socket_timeout=5,
-            retry=Retry(NoBackoff(), 1),
-            health_check_interval=30,
-        )
-    )
+    app.extensions["redis"] = Redis(connection_pool=pool_of(settings.redis_url))
     with app.app_context():
         event.listen(db.engine, "connect", _refuse_unsafe_role)
         event.listen(db.engine, "checkin", _note_use)

@@ -9,13 +9,17 @@ few values, all known beforehand and all shown from the start; never an organiza
 from __future__ import annotations
 
 import atexit
+import fcntl
 import os
 import shutil
 from collections import Counter as Tally
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import timedelta
 from functools import cache
-from tempfile import mkdtemp
+from pathlib import Path
+from tempfile import gettempdir, mkdtemp
+from typing import IO
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, values
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
@@ -34,6 +38,8 @@ _WEBHOOK_ENDS = (
     (Verdict.DONE, "2xx"), (Verdict.FINAL, "3xx"), (Verdict.FINAL, "4xx"), (Verdict.RETRY, "4xx"),
     (Verdict.RETRY, "5xx"), (Verdict.RETRY, "none"), (Verdict.FINAL, "none"),
 )  # fmt: skip
+
+PREFIX = "rita-figures-"
 
 # Half of the series, and only of a process that shares its figures with nobody.
 disable_created_metrics()
@@ -121,11 +127,16 @@ def of_process() -> Figures:
     return Figures()
 
 
+# In the directory of each group. Whoever of the group lives holds a lock on it, which ends with the last of them.
+_LIVING = "living"
+
+
 class _Group:
     """Where this process's group keeps its figures, and this process's place in it."""
 
     directory: str | None = None
     place: str = "main"
+    lock: IO[bytes] | None = None
 
 
 def share() -> None:
@@ -133,13 +144,34 @@ def share() -> None:
 
     To be called by the first process of a group before it forks and counts; what was counted before is forgotten.
     """
-    _Group.directory = mkdtemp(prefix="rita-figures-")
+    _forget_the_dead()
+    _Group.directory = mkdtemp(prefix=PREFIX)
+    _Group.lock = _locked(Path(_Group.directory))
     atexit.register(_forget, _Group.directory, of=os.getpid())
     # The only way in which the library takes it.
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = _Group.directory
     values.ValueClass = values.MultiProcessValue(lambda: _Group.place)
     of_process.cache_clear()
     of_process()
+
+
+def _locked(directory: Path) -> IO[bytes]:
+    """Make the lock of a group; it has its name only once it is held, so that nobody finds it free."""
+    unnamed = directory / f"{_LIVING}.new"
+    lock = unnamed.open("wb")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    unnamed.rename(directory / _LIVING)
+    return lock
+
+
+def _forget_the_dead() -> None:
+    """Remove what groups of this user's have left that were killed, to the last process."""
+    for lock in Path(gettempdir()).glob(f"{PREFIX}*/{_LIVING}"):
+        with suppress(OSError):
+            if lock.parent.lstat().st_uid == os.getuid():
+                with lock.open("rb") as found:
+                    fcntl.flock(found, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(lock.parent, ignore_errors=True)
 
 
 def _forget(directory: str, *, of: int) -> None:

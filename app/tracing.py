@@ -94,10 +94,14 @@ def _current(span: Span) -> Iterator[None]:
 
 
 def name_operation(operation_id: UUID) -> None:
-    """Say that the current request is about an operation, and lead from the one trace to the other."""
+    """Say that the current work is about one operation: what is started within it from now on carries the id, too."""
+    trace.get_current_span().set_attribute(OPERATION, str(operation_id))
+
+
+def lead_to(*operation_ids: UUID) -> None:
+    """Lead from the current work, a trace of its own, to those of operations."""
     span = trace.get_current_span()
-    if span.is_recording():
-        span.set_attribute(OPERATION, str(operation_id))
+    for operation_id in operation_ids if span.is_recording() else ():
         span.add_link(trace.get_current_span(_of(operation_id)).get_span_context())
 
 

@@ -6,6 +6,7 @@ from alembic import context
 from flask import current_app
 from sqlalchemy import create_engine, make_url, pool
 
+from app.cli.plainly import plainly
 from app.config import Settings
 from app.extensions import db
 
@@ -19,7 +20,9 @@ def run_migrations() -> None:
     limits = "-c lock_timeout=5s -c statement_timeout=10min"
     engine = create_engine(owner, poolclass=pool.NullPool, connect_args={"options": limits})
     application = make_url(settings.database_url).username or owner.username
-    with engine.connect() as connection:
+    with plainly(setting="MIGRATION_DATABASE_URL"):
+        opened = engine.connect()
+    with opened as connection:
         context.configure(
             connection=connection,
             target_metadata=db.metadata,

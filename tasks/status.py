@@ -91,8 +91,11 @@ def _apply(reports: Sequence[Report], origins: Sequence[tuple[str, str]], *, now
 
 def _apply_together(reports: Sequence[Report], *, now: datetime) -> status_updates.Applied:
     started = tracing.now()
+    if len(reports) == 1 and reports[0].operation_id is not None:
+        tracing.name_operation(reports[0].operation_id)
     with unit_of_work(tenants={report.tenant_id for report in reports}) as work:
         applied = status_updates.apply(work.session, reports, patience=extensions.settings().patience, now=now)
+        work.after_commit(lambda: tracing.lead_to(*{c.operation.id for c in applied.changes if c.operation}))
         work.after_commit(lambda: tracing.note(applied.changes, step="status message", since=started))
         work.after_commit(lambda: events.publish(applied.changes))
         work.after_commit(lambda: seals().discard(*ended_verifications(applied.changes)))

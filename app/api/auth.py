@@ -31,9 +31,11 @@ ELLIPTIC = ["ES256", "ES384", "ES512"]
 ASYMMETRIC = [*RSA, *ELLIPTIC, "EdDSA"]
 # Clocks of two machines differ a little.
 LEEWAY = timedelta(seconds=5)
-# A page asks many times with one token. A key that is taken off the JWKS counts for this much longer; when a token
-# expires is looked at each time.
+# A page asks many times with one token; when it expires is looked at each time.
 REMEMBERED, MOST_REMEMBERED = timedelta(seconds=60), 10_000
+# How long the keys that a JWKS URL lists are taken as they were: one that is taken off counts for as long, and for what
+# is remembered of its tokens. A token that names an unknown key has the list fetched anew, but no more often than this.
+LISTED, FETCHED_ANEW = timedelta(minutes=5), timedelta(seconds=5)
 
 
 class Identity(BaseModel):
@@ -68,7 +70,14 @@ class TokenVerifier:
 
     @cached_property
     def _jwks(self) -> jwt.PyJWKClient:
-        return jwt.PyJWKClient(self._settings.jwt_jwks_url or "", cache_keys=True, lifespan=300, timeout=3)
+        return jwt.PyJWKClient(
+            self._settings.jwt_jwks_url or "",
+            # It would keep each key for ever, also one that is listed no more.
+            cache_keys=False,
+            lifespan=LISTED.total_seconds(),
+            cooldown_duration=FETCHED_ANEW.total_seconds(),
+            timeout=3,
+        )
 
     @cachedmethod(
         attrgetter("_verified"), key=lambda _, token: sha256(token.encode()).digest(), lock=attrgetter("_lock")

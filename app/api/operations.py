@@ -42,11 +42,12 @@ blueprint.before_request(auth.authenticate)
 )
 def verify(connection_id: str) -> Response:
     """Ask the external service whether these credentials are good. Nothing of the body is stored."""
+    operation_id = uuid7()
+    tracing.name_operation(operation_id)
     limits.spend("verify", limit=extensions.settings().verify_rate_limit)
     wanted = connection_uuid(connection_id)
     sent = body(schemas.VerifyBody)
     who, patience = auth.current(), extensions.settings().patience
-    operation_id = uuid7()
     _bind(connection_id=wanted, operation_id=operation_id)
     _park(operation_id, sent, patience=patience)
     opened = None
@@ -88,6 +89,10 @@ def verify(connection_id: str) -> Response:
 )
 def sync(connection_id: str) -> Response:
     """Ask the external service to sync; `force` takes the place of what runs."""
+    operation_id = uuid7()
+    if "Idempotency-Key" not in request.headers:
+        # With a key it may turn out to be an earlier one.
+        tracing.name_operation(operation_id)
     limits.spend("sync", limit=extensions.settings().sync_rate_limit)
     wanted = connection_uuid(connection_id)
     sent, key = body(schemas.SyncBody, optional=True), _idempotency_key()
@@ -97,6 +102,7 @@ def sync(connection_id: str) -> Response:
         opened = operations.open_sync(
             work.session,
             wanted,
+            operation_id=operation_id,
             force=sent.force,
             idempotency_key=key,
             patience=extensions.settings().patience,
@@ -128,6 +134,7 @@ def _promise(work: UnitOfWork, opened: operations.Opened) -> None:
     """
     jobs = cast(Jobs, current_app.extensions["jobs"])
     tracing.name_operation(opened.operation.id)
+    tracing.lead_to(opened.operation.id)
     work.after_commit(lambda: events.publish(opened.changes))
     work.after_commit(lambda: seals().discard(*opened.replaced))
     work.after_commit(lambda: jobs.deliver_webhook(opened.operation.id))

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import click
-from flask.cli import AppGroup
 
 from app import extensions
+from app.cli.plainly import Group
 from app.outbound import broker
 
-group = AppGroup("dead-letters", help="Status messages that could not be applied: list, show, replay, drop.")
+group = Group("dead-letters", help="Status messages that could not be applied: list, show, replay, drop.")
 
 # What one command handles unless told otherwise.
 LIMIT = 1_000
@@ -22,11 +22,8 @@ _limit = click.option("--limit", default=LIMIT, show_default=True, type=click.In
 
 @contextmanager
 def _queue() -> Iterator[broker.DeadLetterQueue]:
-    try:
-        with broker.connected(extensions.settings().rabbitmq_url) as connection:
-            yield broker.DeadLetterQueue(connection)
-    except (*broker.BrokerError, OSError) as problem:
-        raise click.ClickException(f"The broker does not answer: {type(problem).__name__}") from None
+    with broker.connected(extensions.settings().rabbitmq_url) as connection:
+        yield broker.DeadLetterQueue(connection)
 
 
 @group.command("list")

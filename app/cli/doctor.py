@@ -9,9 +9,10 @@ import click
 from flask.cli import with_appcontext
 
 from app.cli.examinations import EXAMINATIONS, Finding
+from app.cli.plainly import Command
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @with_appcontext
 def doctor(*, as_json: bool) -> None:

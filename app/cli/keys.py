@@ -8,24 +8,25 @@ from uuid import UUID, uuid4
 import click
 import jwt
 from cryptography.fernet import Fernet
-from flask.cli import AppGroup, with_appcontext
+from flask.cli import with_appcontext
 
 from app import extensions
+from app.cli.plainly import Command, Group
 
-seal_keys = AppGroup("seal-keys", help="The keys that seal credentials on their way.")
+seal_keys = Group("seal-keys", help="The keys that seal credentials on their way.")
 
 
 @seal_keys.command()
 def rotate() -> None:
-    """Print SEAL_KEYS with a new key in front. Set it, restart web, then webhook_worker; nothing is changed here."""
+    """Print SEAL_KEYS with a new key in front. Set it, restart webhook_worker, then web; nothing is changed here."""
     kept = extensions.settings().seal_keys
     click.echo(",".join([Fernet.generate_key().decode(), *kept]))
     click.echo(
-        "Set this as SEAL_KEYS, restart web, then webhook_worker; drop the old keys two minutes later.", err=True
+        "Set this as SEAL_KEYS, restart webhook_worker, then web; drop the old keys two minutes later.", err=True
     )
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--organization", required=True, type=click.UUID, help="Whom it acts for.")
 @click.option("--email", required=True)
 @click.option("--role", type=click.Choice(["member", "admin", "owner"]), default="member", show_default=True)

@@ -6,15 +6,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import cast
 from uuid import UUID
 
 import click
 import pydantic_core
 from flask import current_app
-from flask.cli import AppGroup
 
-from app import errors
+from app.cli.plainly import Group
 from app.domain.actors import SYSTEM
 from app.domain.cases import ENDED, OPEN, Operation
 from app.jobs import Jobs
@@ -23,7 +22,7 @@ from app.outbound.sealing import seals
 from app.services import deliveries, history, operations
 from app.unit_of_work import unit_of_work
 
-group = AppGroup("operations", help="What is asked of the external service: list, show, retry, end.")
+group = Group("operations", help="What is asked of the external service: list, show, retry, end.")
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 _id = click.argument("operation_id", type=click.UUID)
@@ -58,7 +57,7 @@ def list_operations(*, organization: UUID | None, state: Sequence[str], limit: i
 def show(operation_id: UUID, *, as_json: bool) -> None:
     """Show all that is known of one operation."""
     with unit_of_work(system=True) as work:
-        found = _found(lambda: history.operation(work.session, operation_id))
+        found = history.operation(work.session, operation_id)
     if as_json:
         click.echo(_json(found))
         return
@@ -71,7 +70,7 @@ def show(operation_id: UUID, *, as_json: bool) -> None:
 def retry(operation_id: UUID) -> None:
     """Attempt a pending operation's delivery now, instead of when its next attempt is due."""
     with unit_of_work(system=True) as work:
-        _found(lambda: deliveries.hasten(work.session, operation_id, now=datetime.now(UTC)))
+        deliveries.hasten(work.session, operation_id, now=datetime.now(UTC))
     told = cast(Jobs, current_app.extensions["jobs"]).deliver_webhook(operation_id)
     click.echo(
         "A worker has been told" if told else "The broker is away; the dispatcher tells a worker when it is back"
@@ -86,17 +85,10 @@ def end(operation_id: UUID, *, yes: bool) -> None:
     if not yes:
         click.confirm(f"End operation {operation_id}?", abort=True)
     with unit_of_work(system=True) as work:
-        ended, changes = _found(lambda: operations.end(work.session, operation_id, actor=SYSTEM, now=datetime.now(UTC)))
+        ended, changes = operations.end(work.session, operation_id, actor=SYSTEM, now=datetime.now(UTC))
         work.after_commit(lambda: events.publish(changes))
         work.after_commit(lambda: seals().discard(ended.id))
     click.echo(f"Ended: {ended.error}")
-
-
-def _found(look: Any) -> Any:
-    try:
-        return look()
-    except errors.AppError as refusal:
-        raise click.ClickException(refusal.message) from None
 
 
 def _json(operation: Operation) -> str:

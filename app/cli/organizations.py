@@ -6,11 +6,12 @@ import click
 import pydantic_core
 from flask.cli import with_appcontext
 
+from app.cli.plainly import Command
 from app.services import organizations as service
 from app.unit_of_work import unit_of_work
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most so many.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @with_appcontext

@@ -11,7 +11,6 @@ from sqlalchemy import any_, literal, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 from sqlalchemy.types import Uuid
-from uuid6 import uuid7
 
 from app import errors
 from app.domain import lifecycle, sources
@@ -62,6 +61,7 @@ def open_sync(
     session: Session,
     connection_id: UUID,
     *,
+    operation_id: UUID,
     force: bool,
     idempotency_key: str | None = None,
     patience: lifecycle.Patience,
@@ -83,7 +83,7 @@ def open_sync(
         raise errors.NotConfigured("Verify this data source's credentials with success first")
     if not force:
         _refuse_while_running(found)
-    operation = _new(found, "sync", uuid7(), deadline=now + patience.sync_delivery, actor=actor, now=now)
+    operation = _new(found, "sync", operation_id, deadline=now + patience.sync_delivery, actor=actor, now=now)
     operation.idempotency_key = idempotency_key
     operation.request = {"connection_name": connection.name, "config": connection.config}
     return _open(session, found, operation, actor=actor, now=now)

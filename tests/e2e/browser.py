@@ -160,8 +160,11 @@ class Person:
         }
         self.headers = {"Authorization": f"Bearer {jwt.encode(claims, secret)}"}
 
+    def ask(self, method: str, path: str, body: Any = None) -> requests.Response:
+        return requests.request(method, self.base_url + path, json=body, headers=self.headers, timeout=30)
+
     def call(self, method: str, path: str, body: Any = None) -> Any:
-        answer = requests.request(method, self.base_url + path, json=body, headers=self.headers, timeout=30)
+        answer = self.ask(method, path, body)
         assert answer.ok, (answer.status_code, answer.text)
         return answer.json()
 

@@ -50,6 +50,11 @@ class Spans:
         is_whole = all(names.count(name) >= count for name, count in expected.items())
         return trace if is_whole and {span.parent_span_id for span in trace} <= ids else []
 
+    def pressed(self, kind: str, operation_id: str) -> list[Span]:
+        """Return the request that opened an operation."""
+        found = self.named(f"POST /api/data-sources/<connection_id>/{kind}")
+        return [span for span in found if attributes(span).get("rita.operation_id") == operation_id]
+
     def named(self, name: str) -> list[Span]:
         return [span for span in self.all() if span.name == name]
 
@@ -125,18 +130,39 @@ def test_an_operation_is_one_trace_from_the_press_to_the_event(
 def test_what_several_operations_share_is_linked_to_each(answered: Callable[..., str], spans: Spans) -> None:
     operation_id = answered("servicenow")
 
-    def pressed() -> list[Span]:
-        name = "POST /api/data-sources/<connection_id>/verify"
-        return [span for span in spans.named(name) if attributes(span).get("rita.operation_id") == operation_id]
-
-    (request,) = eventually(pressed)
+    (request,) = eventually(lambda: spans.pressed("verify", operation_id))
     assert [link.trace_id for link in request.links] == [UUID(operation_id).bytes]
     message = eventually(lambda: [span for span in spans.of(operation_id) if span.name == "status message"])[0]
     batch = eventually(
         lambda: [b for b in spans.named("apply status messages") if b.span_id == message.links[0].span_id]
     )
     assert attributes(batch[0])["messaging.batch.message_count"] == 1
-    assert [span for span in spans.all() if span.parent_span_id == batch[0].span_id], "its queries are part of it"
+    assert UUID(operation_id).bytes in [link.trace_id for link in batch[0].links]
+
+
+@pytest.mark.parametrize("kind", ["verify", "sync"])
+def test_every_query_of_a_press_and_of_its_answer_carries_the_operations_id(
+    kind: str, traced: Person, service: Service, spans: Spans
+) -> None:
+    traced.seeded("websearch")
+    connection = traced.call("PUT", "/api/data-sources/websearch", {"enabled": True})["data"]
+    if kind == "verify":
+        operation_id = str(traced.verify(connection)["operation_id"])
+        service.send(a_verification_message(connection, operation_id=operation_id))
+    else:
+        operation_id = str(traced.sync(connection)["data"]["operation_id"])
+        service.send(a_sync_message(connection, "sync_completed", operation_id=operation_id))
+    eventually(lambda: traced.connection("websearch")["status"] == "idle")
+
+    (press,) = eventually(lambda: spans.pressed(kind, operation_id))
+    message = eventually(lambda: [span for span in spans.of(operation_id) if span.name == "status message"])[0]
+    batch = message.links[0].span_id
+    # What is done within is sent before the whole.
+    eventually(lambda: [span for span in spans.named("apply status messages") if span.span_id == batch])
+    for work in (press.span_id, batch):
+        queries = [span for span in spans.all() if span.parent_span_id == work]
+        assert len(queries) > 3
+        assert {attributes(span).get("rita.operation_id") for span in queries} == {operation_id}
 
 
 def test_an_attempt_that_fails_is_a_step_of_its_own(

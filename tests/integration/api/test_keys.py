@@ -9,6 +9,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
@@ -46,6 +47,12 @@ def ask(app: Flask, token: str) -> Any:
     return app.test_client().get(PATH, headers={"Authorization": f"Bearer {token}"})
 
 
+def listing(**keys: Any) -> bytes:
+    """Return a JWKS' list of public keys, each under its name."""
+    listed = [RSAAlgorithm.to_jwk(key.public_key(), as_dict=True) | {"kid": kid} for kid, key in keys.items()]
+    return json.dumps({"keys": [key | {"use": "sig"} for key in listed]}).encode()
+
+
 def part(content: dict[str, Any]) -> str:
     return base64.urlsafe_b64encode(json.dumps(content).encode()).decode().rstrip("=")
 
@@ -66,9 +73,7 @@ def claims(web: Flask) -> dict[str, Any]:
 class KeyServer:
     """A real HTTP server that lists keys, and counts how often it is asked."""
 
-    content: bytes = json.dumps(
-        {"keys": [RSAAlgorithm.to_jwk(RSA.public_key(), as_dict=True) | {"kid": "one", "use": "sig"}]}
-    ).encode()
+    content: bytes = listing(one=RSA)
     status: int = 200
     asked: int = 0
     _server: ThreadingHTTPServer = field(init=False)
@@ -170,6 +175,23 @@ def test_a_key_that_is_known_verifies_while_the_list_is_away(
     key_server.status = 503
 
     assert ask(app, token).status_code == 200
+
+
+def test_a_key_that_is_listed_no_more_verifies_no_more(
+    another_app: Callable[..., Flask],
+    key_server: KeyServer,
+    claims: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("app.api.auth.LISTED", timedelta(microseconds=1))
+    app = another_app(jwt_secret=None, jwt_jwks_url=key_server.url)
+    # Two tokens of one key, since what was found of a token is remembered for a minute.
+    tokens = [jwt.encode(claims | {"number": number}, RSA, "RS256", headers={"kid": "one"}) for number in range(2)]
+    assert ask(app, tokens[0]).status_code == 200
+
+    key_server.content = listing(two=OTHER_KEYS["RS256"])
+
+    assert ask(app, tokens[1]).json["code"] == "invalid_token"
 
 
 @pytest.mark.parametrize("headers", [{"kid": "two"}, {}, {"kid": ""}], ids=str)

@@ -104,10 +104,10 @@ class House:
 
     def press(self, kind: str, connection_id: str, **how: Any) -> str:
         """Press verify or sync; return the operation's id."""
-        common = {"patience": self.patience, "actor": self.actor, "now": self.now}
+        common = {"operation_id": uuid7(), "patience": self.patience, "actor": self.actor, "now": self.now}
         with self.work() as (session, push):
             if kind == "verify":
-                opened = operations.open_verify(session, UUID(connection_id), operation_id=uuid7(), **common, **how)
+                opened = operations.open_verify(session, UUID(connection_id), **common, **how)
             else:
                 opened = operations.open_sync(session, UUID(connection_id), **common, **how)
             push(opened.changes)
