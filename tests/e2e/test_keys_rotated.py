@@ -43,9 +43,9 @@ def settings(rita: Processes) -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture
-def _no_other_worker(rita: Processes, settings: dict[str, str]) -> Iterator[None]:
+def _no_other_worker(rita: Processes) -> Iterator[None]:
+    """Set up before this test's own and back after it has ended, since both serve their figures on one port."""
     rita.stop("webhook_worker")
-    assert settings
     yield
     rita.start("webhook_worker")
 
