@@ -11,6 +11,7 @@ from sqlalchemy import any_, literal, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 from sqlalchemy.types import Uuid
+from uuid6 import uuid7
 
 from app import errors
 from app.domain import lifecycle, sources
@@ -83,6 +84,9 @@ def open_sync(
         raise errors.NotConfigured("Verify this data source's credentials with success first")
     if not force:
         _refuse_while_running(found)
+    if any(known > operation_id for known in found.operations):
+        # It was made before the wait for the row, where another came first; ids are in the order of operations.
+        operation_id = uuid7()
     operation = _new(found, "sync", operation_id, deadline=now + patience.sync_delivery, actor=actor, now=now)
     operation.idempotency_key = idempotency_key
     operation.request = {"connection_name": connection.name, "config": connection.config}

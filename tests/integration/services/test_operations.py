@@ -9,8 +9,10 @@ from uuid import UUID, uuid4
 import pytest
 from flask import Flask
 from sqlalchemy.orm import Session
+from uuid6 import uuid7
 
 from app import errors
+from app.domain.actors import SYSTEM
 from app.domain.cases import Operation
 from app.domain.retry import Outcome, Verdict
 from app.services import deliveries, operations, retention
@@ -249,3 +251,14 @@ def test_the_trail_is_purged_by_its_age(house: House) -> None:
         assert retention.purge_audit(session, before=house.now + timedelta(minutes=1)) == count
 
     assert rows(house.app, "SELECT id FROM audit_logs") == []
+
+
+def test_a_press_that_waited_for_the_row_while_another_came_first_is_the_later_one(house: House) -> None:
+    made_before_the_wait = uuid7()
+    came_first = UUID(house.press())
+    press = {"operation_id": made_before_the_wait, "force": True, "patience": PATIENCE, "actor": SYSTEM}
+
+    opened = house.act(operations.open_sync, UUID(house.connection["id"]), **press)
+
+    assert opened.replaced == [came_first]
+    assert opened.operation.id > came_first
