@@ -146,6 +146,8 @@ def share() -> None:
     """
     _forget_the_dead()
     _Group.directory = mkdtemp(prefix=PREFIX)
+    if _Group.lock is not None:
+        _Group.lock.close()
     _Group.lock = _locked(Path(_Group.directory))
     atexit.register(_forget, _Group.directory, of=os.getpid())
     # The only way in which the library takes it.

@@ -73,6 +73,7 @@ class Line:
     ends_at: datetime
     heartbeat: float
     said_at: float = 0.0
+    is_left: bool = False
 
     @classmethod
     def take_over(
@@ -93,6 +94,8 @@ class Line:
 
     def tend(self, now: float) -> bool:
         """Say that the line lives when nothing else was said for long; False if it does not, or its token ends it."""
+        if self.is_left:
+            return False
         if datetime.now(UTC) >= self.ends_at:
             self._say(EXPIRED)
             if self.chunked:
@@ -116,7 +119,10 @@ class Line:
         # Never waits. What does not fit the kernel's buffer is too much, and half an event ends the line anyway.
         try:
             sent = self.opened.send(framed)
-        except OSError:
+        except BlockingIOError:
             return False
+        except OSError:
+            self.is_left = True
+            return True
         self.said_at = time.monotonic()
         return sent == len(framed)
