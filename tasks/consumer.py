@@ -24,6 +24,7 @@ from app.outbound.broker import (
     DEAD_LETTERS,
     DeadLetter,
     Message,
+    acknowledge,
     acknowledge_oldest,
     bury,
     declare,
@@ -222,8 +223,7 @@ class StatusConsumer(Consumer):
         if len(waiting) > AHEAD:
             for batch in waiting:
                 self._batches.remove(batch)
-                for message in batch.messages:
-                    message.ack_log_error(log, self.connection_errors)
+                acknowledge(batch.messages, errors=self.connection_errors)
 
     def _stop_for_a_while(self) -> None:
         if self._paused or self.blueprint.state != RUN:

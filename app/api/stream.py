@@ -81,6 +81,7 @@ def stream() -> Response:
         line = partial(
             Line.take_over,
             of_server,
+            channel=channel,
             chunked=request.environ["SERVER_PROTOCOL"] == "HTTP/1.1",
             after=seen,
             ends_at=who.expires_at,

@@ -59,13 +59,18 @@ def declare(channel: Any, names: Iterable[str]) -> None:
         channel.queue_declare(queue=name, durable=True, auto_delete=False, exclusive=False)
 
 
+def acknowledge(messages: Sequence[Message], *, errors: tuple[type[Exception], ...]) -> None:
+    """Acknowledge messages one by one; a connection that has broken is logged."""
+    for message in messages:
+        message.ack_log_error(log, errors)
+
+
 def acknowledge_oldest(messages: Sequence[Message], *, errors: tuple[type[Exception], ...]) -> None:
     """Acknowledge messages than which none on their channel is older and open: AMQP does it in one frame for all."""
     if isinstance(messages[-1].channel, pyamqp.Channel):
         messages[-1].ack_log_error(log, errors, multiple=True)
-        return
-    for message in messages:
-        message.ack_log_error(log, errors)
+    else:
+        acknowledge(messages, errors=errors)
 
 
 class _RawMessage(pyamqp.Message):

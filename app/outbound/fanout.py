@@ -12,6 +12,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from itertools import chain
 
 import structlog
 from redis import Redis
@@ -36,7 +37,8 @@ READ_TIMEOUT = 10.0
 class Client:
     """One browser's place in the fan-out while a thread serves it."""
 
-    def __init__(self) -> None:
+    def __init__(self, channel: str) -> None:
+        self.channel = channel
         self._queue: queue.Queue[Told | None] = queue.Queue(LONGEST_QUEUE)
         self.dropped = False
 
@@ -79,8 +81,6 @@ class Fanout:
     def __init__(self, connect: Callable[[], Redis]) -> None:
         self._connect = connect
         self._clients: dict[str, set[Client | Line]] = defaultdict(set)
-        # Whose channel is whose, and in the order of their coming.
-        self._channels: dict[Client | Line, str] = {}
         self._lock = threading.Lock()
         self._subscribed = threading.Event()
         # While the subscription was lost, Redis may have been away, and what was published then is nowhere.
@@ -90,9 +90,9 @@ class Fanout:
 
     def join(self, channel: str) -> Client:
         """Add a client: once subscribed, no event of its channel escapes it."""
-        client = Client()
+        client = Client(channel)
         with self._lock:
-            self._add(client, channel)
+            self._clients[channel].add(client)
             figures.clients_changed(1)
             self._start_threads()
         return client
@@ -100,11 +100,10 @@ class Fanout:
     def hand_over(self, client: Client, line: Line) -> None:
         """Let a line take a client's place, with all that the client has not told yet."""
         with self._lock:
-            channel = self._remove(client)
-            if channel is None:
+            if not self._remove(client):
                 line.drop()
                 return
-            self._add(line, channel)
+            self._clients[line.channel].add(line)
             is_slow = not all(line.offer(told) for told in client.drain())
         if is_slow:
             self._drop([line], reason="slow")
@@ -122,12 +121,12 @@ class Fanout:
         """Remove a client."""
         with self._lock:
             # One that was dropped leaves again when its response is closed.
-            if self._remove(client) is not None:
+            if self._remove(client):
                 figures.clients_changed(-1)
 
     def __len__(self) -> int:
         with self._lock:
-            return len(self._channels)
+            return sum(map(len, self._clients.values()))
 
     def _start_threads(self) -> None:
         for name, run in (("sse-reader", self._read_for_ever), ("sse-tender", self._tend_for_ever)):
@@ -135,25 +134,23 @@ class Fanout:
                 self._threads[name] = threading.Thread(target=run, name=name, daemon=True)
                 self._threads[name].start()
 
-    def _add(self, client: Client | Line, channel: str) -> None:
-        self._channels[client] = channel
-        self._clients[channel].add(client)
-
-    def _remove(self, client: Client | Line) -> str | None:
-        """Remove a client and return its channel, or None if it is not there any more."""
-        channel = self._channels.pop(client, None)
-        if channel is not None:
-            self._clients[channel].remove(client)
-            if not self._clients[channel]:
-                del self._clients[channel]
-        return channel
+    def _remove(self, client: Client | Line) -> bool:
+        """Remove a client; tell whether it was still there."""
+        clients = self._clients.get(client.channel, set())
+        if client not in clients:
+            return False
+        clients.remove(client)
+        if not clients:
+            del self._clients[client.channel]
+        return True
 
     def _tend_for_ever(self) -> None:
         stop = threading.Event()
         while not stop.wait(TENDED_EVERY):
+            now = time.monotonic()
             with self._lock:
-                now = time.monotonic()
-                over = [line for line in self._channels if isinstance(line, Line) and not line.tend(now)]
+                everyone = chain.from_iterable(self._clients.values())
+                over = [line for line in everyone if isinstance(line, Line) and not line.tend(now)]
             for line in over:
                 self.leave(line)
                 line.drop()
@@ -204,7 +201,7 @@ class Fanout:
 
     def _everyone(self) -> list[Client | Line]:
         with self._lock:
-            return list(self._channels)
+            return list(chain.from_iterable(self._clients.values()))
 
     def _drop(self, clients: list[Client | Line], *, reason: str) -> None:
         figures.clients_dropped(len(clients), reason=reason)

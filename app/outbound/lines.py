@@ -20,8 +20,8 @@ from typing import Any
 from app.outbound import events
 from app.outbound.events import Message
 
-# What the kernel keeps of a line whose browser reads slowly, in bytes: this is the line's queue.
-KEPT = 256 * 1024
+# What the kernel may keep of a line whose browser reads slowly, in bytes: the line's queue, which costs nothing empty.
+KEPT = 4 * 1024 * 1024
 
 HEARTBEAT, EXPIRED = ": heartbeat\n\n", ": the token has expired\n\n"
 _LAST_CHUNK = b"0\r\n\r\n"
@@ -67,6 +67,7 @@ def connection_of(environ: Mapping[str, Any]) -> socket.socket | None:
 class Line:
     """An open stream. `after` is the order of what it was told before; it ends with the token that opened it."""
 
+    channel: str
     opened: socket.socket
     chunked: bool
     after: tuple[int, int]
@@ -77,13 +78,20 @@ class Line:
 
     @classmethod
     def take_over(
-        cls, of_server: socket.socket, *, chunked: bool, after: str, ends_at: datetime, heartbeat: timedelta
+        cls,
+        of_server: socket.socket,
+        *,
+        channel: str,
+        chunked: bool,
+        after: str,
+        ends_at: datetime,
+        heartbeat: timedelta,
     ) -> Line:
         """Take a connection over from the server, whose own descriptor it may close."""
         opened = of_server.dup()
         opened.settimeout(0)
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KEPT)
-        return cls(opened, chunked, events.order(after), ends_at, heartbeat.total_seconds(), time.monotonic())
+        return cls(channel, opened, chunked, events.order(after), ends_at, heartbeat.total_seconds(), time.monotonic())
 
     def offer(self, told: Told) -> bool:
         """Tell an event, unless it was told before; False if the browser is too far behind."""
