@@ -7,6 +7,7 @@ from gevent import monkey
 
 monkey.patch_all()
 
+import gc
 from itertools import count
 from typing import Any
 
@@ -52,6 +53,11 @@ def post_fork(_server: Any, worker: Any) -> None:
     patch_psycopg()
     figures.take_place(worker.place)
     tracing.start(settings)
+
+
+def post_worker_init(_worker: Any) -> None:
+    """Keep the garbage collector from walking through every module again and again."""
+    gc.freeze()
 
 
 def child_exit(_server: Any, worker: Any) -> None:

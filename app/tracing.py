@@ -83,6 +83,14 @@ def step(operation_id: UUID, name: str, **attributes: str | int) -> Iterator[Spa
 
 
 @contextmanager
+def apart(name: str, *operation_ids: UUID) -> Iterator[None]:
+    """Do what several operations share: a trace of its own, which leads to theirs."""
+    with _current(tracer().start_span(name, context=Context())):
+        lead_to(*operation_ids)
+        yield
+
+
+@contextmanager
 def _current(span: Span) -> Iterator[None]:
     with trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
         try:

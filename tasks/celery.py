@@ -52,7 +52,7 @@ def _common(settings: Settings) -> dict[str, Any]:
         "worker_send_task_events": True,
         "worker_cancel_long_running_tasks_on_connection_loss": True,
         "worker_enable_prefetch_count_reduction": False,
-        "worker_prefetch_multiplier": 1,
+        "worker_prefetch_multiplier": 2,
         "worker_soft_shutdown_timeout": 20,
         "worker_enable_soft_shutdown_on_idle": True,
         "worker_hijack_root_logger": False,

@@ -59,7 +59,7 @@ def connect(flask_app: Flask) -> None:
         sender.app.conf.broker_transport_options = broker.reliable_options(settings.rabbitmq_url)
 
     def spare_what_was_imported(**_: Any) -> None:
-        """Keep the garbage collector from walking through every module at each batch: a tenth of a child's time."""
+        """Keep the garbage collector from walking through every module again and again: a tenth of a child's time."""
         gc.freeze()
 
     def bind_task(task_id: str, task: Any, **_: Any) -> None:
@@ -73,6 +73,8 @@ def connect(flask_app: Flask) -> None:
     signals.worker_process_init.connect(forget_parents_connections, weak=False)
     signals.beat_init.connect(publish_reliably, weak=False)
     signals.worker_process_init.connect(spare_what_was_imported, weak=False)
+    # A pool of threads has no processes of its own.
+    signals.worker_ready.connect(spare_what_was_imported, weak=False)
     signals.task_prerun.connect(bind_task, weak=False)
     _connect_figures(settings)
     _connect_traces(settings)

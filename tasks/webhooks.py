@@ -1,7 +1,12 @@
-"""Deliver one operation's webhook: claim, post, record. The schedule of attempts lives in PostgreSQL, not here."""
+"""Deliver one operation's webhook: claim, post, record. The schedule of attempts lives in PostgreSQL, not here.
+
+Claims and records of the threads of one worker that fall together are made together: see `tasks/together.py`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
@@ -11,7 +16,7 @@ from flask import current_app
 from opentelemetry.trace import SpanKind
 from redis.exceptions import RedisError
 
-from app import errors, extensions, figures, tracing
+from app import extensions, figures, tracing
 from app.domain import retry
 from app.domain.cases import Operation
 from app.jobs import DELIVER_WEBHOOK
@@ -21,6 +26,7 @@ from app.outbound.sealing import seals
 from app.services import deliveries
 from app.unit_of_work import unit_of_work
 from tasks.celery import app
+from tasks.together import Together
 
 log = structlog.get_logger()
 
@@ -29,12 +35,10 @@ log = structlog.get_logger()
 def deliver(operation_id: str, **_of_a_later_release: object) -> None:
     """Make the attempt that is due, if it still is; any number of these tasks for one operation do no harm."""
     structlog.contextvars.bind_contextvars(operation_id=operation_id)
-    target = cast(webhook.Target, current_app.extensions["webhook_target"])
     if (pause := breaker().pause()) is not None:
         _park(UUID(operation_id), pause)
         return
-    with unit_of_work(system=True) as work:
-        claim = deliveries.claim(work.session, UUID(operation_id), lease=target.total, now=datetime.now(UTC))
+    claim = _claim(UUID(operation_id))
     if claim is None:
         log.debug("webhook_not_due")
         return
@@ -45,13 +49,13 @@ def deliver(operation_id: str, **_of_a_later_release: object) -> None:
         connection_id=str(operation.connection_id),
     )
     with tracing.step(operation.id, "deliver webhook", **{"rita.attempt": operation.attempts}):
-        outcome = _attempt(claim, target)
-        _settle(operation, outcome)
+        _settle(operation, _attempt(claim))
 
 
 def _settle(operation: Operation, outcome: retry.Outcome) -> None:
     """Tell the breaker, the figures, the log and the database what came of an attempt."""
-    was_known_down = _tell_breaker(outcome)
+    # A probe that finds what was known takes nothing from the operation.
+    spends = not (outcome.receiver_down and breaker().found_down())
     figures.webhook_attempted(operation.kind, outcome)
     log.info(
         "webhook_attempted",
@@ -62,7 +66,11 @@ def _settle(operation: Operation, outcome: retry.Outcome) -> None:
         error=outcome.error,
         duration_ms=round(outcome.duration.total_seconds() * 1000),
     )
-    _record(operation, outcome, spends=not was_known_down)
+    known = _record(deliveries.Attempted(operation, outcome, spends))
+    if known is None:
+        log.info("webhook_outcome_moot")
+    if operation.kind == "verify" and (known is None or known.state != "pending"):
+        seals().discard(operation.id)
 
 
 def _park(operation_id: UUID, pause: timedelta) -> None:
@@ -74,16 +82,7 @@ def _park(operation_id: UUID, pause: timedelta) -> None:
     log.info("webhook_parked", seconds=pause.total_seconds())
 
 
-def _tell_breaker(outcome: retry.Outcome) -> bool:
-    """Tell the breaker; return whether it knew already that the receiver is down."""
-    if outcome.receiver_down:
-        return breaker().found_down()
-    if outcome.status_code is not None:
-        breaker().found_up()
-    return False
-
-
-def _attempt(claim: deliveries.Claim, target: webhook.Target) -> retry.Outcome:
+def _attempt(claim: deliveries.Claim) -> retry.Outcome:
     operation = claim.operation
     sealed: dict[str, Any] | None = None
     if operation.kind == "verify":
@@ -95,29 +94,52 @@ def _attempt(claim: deliveries.Claim, target: webhook.Target) -> retry.Outcome:
             return retry.from_failure(retry.Failure.CREDENTIALS_GONE)
     body = webhook.body_of(operation, connection_type=claim.connection_type, sealed=sealed)
     with tracing.work("POST", kind=SpanKind.CLIENT) as span:
-        outcome = webhook.post(body, webhook_id=str(operation.id), request_id=operation.request_id, target=target)
+        outcome = webhook.post(body, webhook_id=str(operation.id), request_id=operation.request_id, target=_target())
         # Never the address: it may be a secret.
         span.set_attributes({"rita.verdict": outcome.verdict, "http.response.status_code": outcome.status_code or 0})
     return outcome
 
 
-def _record(operation: Operation, outcome: retry.Outcome, *, spends: bool) -> None:
+def _target() -> webhook.Target:
+    return cast(webhook.Target, current_app.extensions["webhook_target"])
+
+
+def _claim_all(operation_ids: Sequence[UUID]) -> list[deliveries.Claim | None]:
+    """Return for each operation the claim on it, or None where there is nothing to do."""
+    with _shared_by(operation_ids, "claim webhooks"), unit_of_work(system=True) as work:
+        claims = deliveries.claim(work.session, operation_ids, lease=_target().total, now=datetime.now(UTC))
+    # Of two jobs for one operation, one has it.
+    return [claims.pop(operation_id, None) for operation_id in operation_ids]
+
+
+def _record_all(attempts: Sequence[deliveries.Attempted]) -> list[Operation | None]:
+    """Write down what came of attempts; return each operation as it is then, or None if its connection is gone."""
     settings = extensions.settings()
-    try:
-        with unit_of_work(tenants=[operation.organization_id]) as work:
-            known, changes = deliveries.record_attempt(
-                work.session,
-                operation,
-                outcome,
-                waits=settings.waits(operation.kind),
-                patience=settings.patience,
-                spends=spends,
-                now=datetime.now(UTC),
+    with _shared_by([attempt.operation.id for attempt in attempts], "record webhooks"):
+        if any(attempt.outcome.status_code and not attempt.outcome.receiver_down for attempt in attempts):
+            breaker().found_up()
+        with unit_of_work(tenants={attempt.operation.organization_id for attempt in attempts}) as work:
+            known, changes = deliveries.record(
+                work.session, attempts, waits=settings.waits, patience=settings.patience, now=datetime.now(UTC)
             )
             work.after_commit(lambda: events.publish(changes))
-    except errors.NotFound:
-        log.info("webhook_outcome_moot")
-        seals().discard(operation.id)
+    return [known.get(attempt.operation.id) for attempt in attempts]
+
+
+_claim = Together(_claim_all)
+_record = Together(_record_all)
+
+
+@contextmanager
+def _shared_by(operation_ids: Sequence[UUID], name: str) -> Iterator[None]:
+    """Let neither a log line nor a span of what is done for several operations name the one whose thread does it."""
+    if len(operation_ids) == 1:
+        yield
         return
-    if operation.kind == "verify" and known.state != "pending":
-        seals().discard(operation.id)
+    own = structlog.contextvars.get_contextvars()
+    structlog.contextvars.clear_contextvars()
+    try:
+        with tracing.apart(name, *operation_ids):
+            yield
+    finally:
+        structlog.contextvars.bind_contextvars(**own)

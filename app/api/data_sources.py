@@ -128,7 +128,7 @@ def configure(connection_id: str) -> Response:
         else:
             case, changes = connections.configure(
                 work.session,
-                connections.COLUMNS.id == wanted,
+                connection_uuid(connection_id),
                 fields=fields,
                 expected=_expected(),
                 actor=who.actor,
@@ -156,7 +156,7 @@ def change(connection_id: str) -> Response:
         _require_admin_to_disable(work, fields, connection_id=wanted)
         case, changes = connections.configure(
             work.session,
-            connections.COLUMNS.id == wanted,
+            wanted,
             fields=fields,
             expected=_expected(),
             actor=who.actor,

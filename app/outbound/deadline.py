@@ -1,6 +1,6 @@
 """A limit on the whole of an HTTP exchange, which neither requests nor urllib3 has.
 
-Their timeouts are for each read, so a peer that sends a byte a second holds a thread for ever. Here a timer shuts the
+Their timeouts are for each read, so a peer that sends a byte a second holds a thread for ever. Here a clock shuts the
 exchange's sockets down, which ends whatever read or write is blocked on them. See
 `docs/decisions/0005-total-deadline.md`.
 """
@@ -8,10 +8,13 @@ exchange's sockets down, which ends whatever read or write is blocked on them. S
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from requests.adapters import HTTPAdapter
@@ -24,10 +27,10 @@ class Deadline:
 
     def __init__(self, limit: timedelta) -> None:
         self.passed = False
+        self.ends_at = math.inf
+        self._limit = limit
         self._sockets: list[socket.socket] = []
         self._lock = threading.Lock()
-        self._timer = threading.Timer(limit.total_seconds(), self._cut)
-        self._timer.daemon = True
 
     def watch(self, opened: socket.socket) -> None:
         """Put a socket under this deadline; one opened too late is cut at once.
@@ -39,7 +42,8 @@ class Deadline:
             if self.passed:
                 _shut_down(self._sockets[-1])
 
-    def _cut(self) -> None:
+    def cut(self) -> None:
+        """End the exchange."""
         with self._lock:
             self.passed = True
             for opened in self._sockets:
@@ -48,15 +52,55 @@ class Deadline:
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         """Run the clock."""
-        self._timer.start()
+        self.ends_at = time.monotonic() + self._limit.total_seconds()
+        _clock.watch(self)
         try:
             yield
         finally:
-            self._timer.cancel()
+            _clock.forget(self)
             with self._lock:
                 for opened in self._sockets:
                     opened.close()
                 self._sockets.clear()
+
+
+class _Clock:
+    """The thread that cuts what runs out: one for all, for to start one for each exchange takes longer than to post."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._running: set[Deadline] = set()
+        self._wakes_at = math.inf
+        self._thread: threading.Thread | None = None
+
+    def watch(self, deadline: Deadline) -> None:
+        with self._changed:
+            self._running.add(deadline)
+            if self._thread is None or not self._thread.is_alive():
+                # The first one, or the first since this process was forked.
+                self._thread = threading.Thread(target=self._run, name="deadlines", daemon=True)
+                self._thread.start()
+            elif deadline.ends_at < self._wakes_at:
+                self._changed.notify()
+
+    def forget(self, deadline: Deadline) -> None:
+        with self._changed:
+            self._running.discard(deadline)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                now = time.monotonic()
+                over = [deadline for deadline in self._running if deadline.ends_at <= now]
+                self._running.difference_update(over)
+                if not over:
+                    self._wakes_at = min((deadline.ends_at for deadline in self._running), default=math.inf)
+                    self._changed.wait(None if self._wakes_at == math.inf else self._wakes_at - now)
+            for deadline in over:
+                deadline.cut()
+
+
+_clock = _Clock()
 
 
 def _shut_down(opened: socket.socket) -> None:
@@ -75,24 +119,37 @@ class DeadlineAdapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Make the pools' connections watched ones."""
         super().init_poolmanager(*args, **kwargs)
-        deadline = self._deadline
+        self.poolmanager.pool_classes_by_scheme = {
+            "http": partial(_Pool, deadline=self._deadline),
+            "https": partial(_TlsPool, deadline=self._deadline),
+        }
 
-        class Watched(HTTPConnection):
-            def _new_conn(self) -> socket.socket:
-                opened = super()._new_conn()
-                deadline.watch(opened)
-                return opened
 
-        class WatchedTls(HTTPSConnection):
-            def _new_conn(self) -> socket.socket:
-                opened = super()._new_conn()
-                deadline.watch(opened)
-                return opened
+class _Watched:
+    """What a connection, of either kind, does when it opens its socket."""
 
-        class Pool(HTTPConnectionPool):
-            ConnectionCls = Watched
+    def __init__(self, *args: Any, deadline: Deadline, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._deadline = deadline
 
-        class TlsPool(HTTPSConnectionPool):
-            ConnectionCls = WatchedTls
+    def _new_conn(self) -> socket.socket:
+        opened: socket.socket = super()._new_conn()  # type: ignore[misc]
+        self._deadline.watch(opened)
+        return opened
 
-        self.poolmanager.pool_classes_by_scheme = {"http": Pool, "https": TlsPool}
+
+class _Connection(_Watched, HTTPConnection):
+    pass
+
+
+class _TlsConnection(_Watched, HTTPSConnection):
+    pass
+
+
+class _Pool(HTTPConnectionPool):
+    # Whatever a pool is given that it does not know goes to its connections.
+    ConnectionCls = _Connection
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection

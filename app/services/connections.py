@@ -33,11 +33,6 @@ STATUS_FILTERS: dict[str, ColumnElement[bool]] = {
 }
 
 
-def of_organization(organization_id: UUID) -> ColumnElement[bool]:
-    """Return the condition that row-level security enforces anyway; said again, it lets PostgreSQL use the index."""
-    return COLUMNS.organization_id == organization_id
-
-
 def find_all(
     session: Session,
     organization_id: UUID,
@@ -73,7 +68,7 @@ def seed(session: Session, organization_id: UUID, *, actor: Actor, now: datetime
 
 def configure(
     session: Session,
-    where: ColumnElement[bool],
+    connection_id: UUID,
     *,
     fields: Mapping[str, Any],
     expected: Expected = None,
@@ -81,7 +76,7 @@ def configure(
     now: datetime,
 ) -> tuple[Case, list[Change]]:
     """Set any of `name`, `description`, `config` and `enabled`. Raises NotFound, ChangedMeanwhile."""
-    case = ledger.one(session, where)
+    case = ledger.one(session, connection_id)
     return case, _configure(session, case, fields=fields, expected=expected, actor=actor, now=now)
 
 
@@ -99,15 +94,15 @@ def configure_type(
 
     Raises ChangedMeanwhile.
     """
-    where = of_organization(organization_id) & (COLUMNS.type == entry.name)
-    case = next(iter(ledger.read(session, where).values()), None)
     created: list[Change] = []
-    if case is None:
+    try:
+        case = ledger.one_of_type(session, organization_id, entry.name)
+    except errors.NotFound:
         try:
             case, created = create(session, organization_id, entry, fields={}, actor=actor, now=now)
         except errors.AlreadyExists:
             # Another request made it between the look and the insert.
-            case = ledger.one(session, where)
+            case = ledger.one_of_type(session, organization_id, entry.name)
     return case, created + _configure(session, case, fields=fields, expected=expected, actor=actor, now=now)
 
 
@@ -144,7 +139,7 @@ def delete(
 
     Raises NotFound, CannotDelete.
     """
-    case = ledger.one(session, COLUMNS.id == connection_id)
+    case = ledger.one(session, connection_id)
     if case.connection.type in sources.SEEDED:
         raise errors.CannotDelete("This data source cannot be deleted; disable it instead (enabled: false)")
     abandoned = lifecycle.abandon(case, now=now)
@@ -203,7 +198,7 @@ def _deleted(session: Session, organization_id: UUID, type_name: str) -> Case | 
     """Return the deleted connection of a type, which nothing else can see."""
     row = session.execute(
         select(*ledger.CONNECTION_COLUMNS)
-        .where(of_organization(organization_id), COLUMNS.type == type_name, COLUMNS.deleted_at.is_not(None))
+        .where(COLUMNS.organization_id == organization_id, COLUMNS.type == type_name, COLUMNS.deleted_at.is_not(None))
         .with_for_update(key_share=True)
     ).one_or_none()
     if row is None:

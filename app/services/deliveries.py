@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,7 +17,7 @@ from sqlalchemy.types import Uuid
 from app import errors
 from app.domain import lifecycle, retry
 from app.domain.actors import SYSTEM
-from app.domain.cases import Change, Operation
+from app.domain.cases import Case, Change, Operation
 from app.services import history, ledger
 from app.services.connections import COLUMNS
 
@@ -43,10 +43,18 @@ def _due(now: datetime | BindParameter[datetime]) -> tuple[ColumnElement[bool], 
 
 
 _NOW = bindparam("now", type_=DateTime(timezone=True))
+# Locked in the order of their ids, as everywhere, so that two workers with the same jobs never wait for each other.
+_CLAIMABLE = (
+    select(OPERATIONS.id)
+    .where(OPERATIONS.id == any_(bindparam("operation_ids", type_=ARRAY(Uuid))))
+    .where(OPERATIONS.deadline_at > _NOW, *_due(_NOW))
+    .order_by(OPERATIONS.id)
+    .with_for_update(key_share=True)
+    .cte("claimable")
+)
 _CLAIM = (
     update(ledger.OPERATIONS)
-    .where(OPERATIONS.id == bindparam("operation_id"), OPERATIONS.deadline_at > _NOW, *_due(_NOW))
-    .where(COLUMNS.id == OPERATIONS.connection_id)
+    .where(OPERATIONS.id == _CLAIMABLE.c.id, COLUMNS.id == OPERATIONS.connection_id)
     .values(attempts=OPERATIONS.attempts + 1, claimed_until=bindparam("until"))
     .returning(*ledger.OPERATION_COLUMNS, COLUMNS.type)
 )
@@ -60,14 +68,26 @@ class Claim:
     connection_type: str
 
 
-def claim(session: Session, operation_id: UUID, *, lease: timedelta, now: datetime) -> Claim | None:
-    """Take an operation whose attempt is due, for as long as its POST may last; None if it is not to be had.
+@dataclass(frozen=True, slots=True)
+class Attempted:
+    """How a claimed attempt ended.
+
+    One that only found again what was known, that the receiver is down, is logged and not counted (`spends`).
+    """
+
+    operation: Operation
+    outcome: retry.Outcome
+    spends: bool = True
+
+
+def claim(session: Session, operation_ids: Sequence[UUID], *, lease: timedelta, now: datetime) -> dict[UUID, Claim]:
+    """Take those operations whose attempt is due, for as long as a POST may last, by id.
 
     The compare-and-set makes every extra job harmless: of any number, one finds the row claimable.
     """
     times = {"now": now, "until": now + lease + CLAIM_MARGIN}
-    row = session.execute(_CLAIM, {"operation_id": operation_id, **times}).one_or_none()
-    return None if row is None else Claim(Operation(*row[:-1]), connection_type=row[-1])
+    rows = session.execute(_CLAIM, {"operation_ids": list(operation_ids), **times})
+    return {row[0]: Claim(Operation(*row[:-1]), connection_type=row[-1]) for row in rows}
 
 
 def park(session: Session, operation_id: UUID, *, until: datetime, now: datetime) -> list[Change]:
@@ -79,7 +99,7 @@ def park(session: Session, operation_id: UUID, *, until: datetime, now: datetime
     connection_id = session.scalar(select(OPERATIONS.connection_id).where(*due))
     if connection_id is None:
         return []
-    found = ledger.read(session, COLUMNS.id == connection_id, named=[operation_id]).get(connection_id)
+    found = ledger.read(session, [connection_id], named=[operation_id]).get(connection_id)
     # Looked at once more, now that nobody else can take it.
     if found is None or not session.scalar(select(OPERATIONS.id).where(*due)):
         return []
@@ -89,42 +109,57 @@ def park(session: Session, operation_id: UUID, *, until: datetime, now: datetime
     return ledger.write(session, [found], actor=SYSTEM, now=now)
 
 
-def record_attempt(
+def record(
     session: Session,
-    operation: Operation,
-    outcome: retry.Outcome,
+    attempts: Sequence[Attempted],
+    *,
+    waits: Callable[[str], Sequence[timedelta]],
+    patience: lifecycle.Patience,
+    now: datetime,
+) -> tuple[dict[UUID, Operation], list[Change]]:
+    """Write down how claimed attempts ended, and what follows; return the operations as they are then, by id.
+
+    `waits` gives the pauses between the attempts of a kind. An answer that has overtaken this record stays: the attempt
+    is then only logged. An operation whose connection was deleted meanwhile is left out.
+    """
+    connection_ids = sorted({attempt.operation.connection_id for attempt in attempts})
+    cases = ledger.read(session, connection_ids, named=[attempt.operation.id for attempt in attempts])
+    known: dict[UUID, Operation] = {}
+    for attempt in attempts:
+        found = cases.get(attempt.operation.connection_id)
+        if found is not None:
+            operation = known[attempt.operation.id] = found.operations[attempt.operation.id]
+            _note(found, operation, attempt, waits=waits(operation.kind), patience=patience, now=now)
+    return known, ledger.write(session, cases.values(), actor=SYSTEM, now=now)
+
+
+def _note(
+    found: Case,
+    known: Operation,
+    attempt: Attempted,
     *,
     waits: Sequence[timedelta],
     patience: lifecycle.Patience,
-    spends: bool = True,
     now: datetime,
-) -> tuple[Operation, list[Change]]:
-    """Write down how the claimed attempt ended, and what follows from it.
-
-    One that only found again what was known, that the receiver is down, is logged and not counted (`spends`).
-    An answer that has overtaken this record stays: the attempt is then only logged. Raises NotFound if the connection
-    was deleted meanwhile.
-    """
-    found = ledger.one(session, COLUMNS.id == operation.connection_id, named=[operation.id])
-    known = found.operations[operation.id]
+) -> None:
+    outcome, number = attempt.outcome, attempt.operation.attempts
     known.claimed_until = known.queued_until = None
     known.last_status_code, known.last_attempt_error = outcome.status_code, outcome.error
-    known.attempt_log = [*known.attempt_log, _log_entry(operation.attempts, outcome, now=now)]
+    known.attempt_log = [*known.attempt_log, _log_entry(number, outcome, now=now)]
     if outcome.verdict is retry.Verdict.DONE:
         lifecycle.delivered(found, known, patience=patience, now=now)
-        return known, ledger.write(session, [found], actor=SYSTEM, now=now)
+        return
     wait = None
-    if not spends:
+    if not attempt.spends:
         # Due at once, which is to say when the breaker lets it. One attempt stays counted: the service may know of it.
         wait, known.attempts = timedelta(0), max(1, known.attempts - 1)
     elif outcome.verdict is retry.Verdict.RETRY:
         luck = random.random()  # noqa: S311 - it spreads load, it guards nothing
-        wait = retry.wait_after(operation.attempts, waits=waits, luck=luck, retry_after=outcome.retry_after)
+        wait = retry.wait_after(number, waits=waits, luck=luck, retry_after=outcome.retry_after)
     if wait is not None and known.state == "pending":
         lifecycle.delayed(found, known, until=now + wait)
     elif wait is None:
-        lifecycle.gave_up(found, known, error=_told(outcome, attempts=operation.attempts), now=now)
-    return known, ledger.write(session, [found], actor=SYSTEM, now=now)
+        lifecycle.gave_up(found, known, error=_told(outcome, attempts=number), now=now)
 
 
 def take_due(session: Session, *, now: datetime) -> list[UUID]:

@@ -6,43 +6,23 @@ One statement serves one row or five hundred alike, so a press and a flood of me
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from datetime import datetime
-from functools import cache, lru_cache
-from operator import attrgetter
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import (
-    ColumnElement,
-    CursorResult,
-    Select,
-    Table,
-    and_,
-    any_,
-    bindparam,
-    column,
-    func,
-    literal,
-    or_,
-    select,
-    true,
-    update,
-)
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB, Insert
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy import Select, and_, any_, bindparam, column, func, literal, or_, select, true
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
-from sqlalchemy.sql.selectable import TableValuedAlias
 from sqlalchemy.types import Text, Uuid
 from uuid6 import uuid7
 
-from app import errors, models
+from app import errors
 from app.domain.actors import Actor
-from app.domain.cases import NAMES, OPEN, Case, Change, Connection, Operation, values_of
+from app.domain.cases import NAMES, OPEN, Case, Change, Connection, Operation
+from app.services import rows
 
-CONNECTIONS = cast(Table, models.DataSourceConnection.__table__)
-OPERATIONS = cast(Table, models.Operation.__table__)
-AUDIT = cast(Table, models.AuditLog.__table__)
+CONNECTIONS, OPERATIONS, AUDIT = rows.CONNECTIONS, rows.OPERATIONS, rows.AUDIT
 
 # A function of one parameter, so that the statement is compiled once: `VALUES` would be compiled anew each time.
 KINDS = (
@@ -58,10 +38,22 @@ OPERATION_COLUMNS = [OPERATIONS.c[name] for name in NAMES[Operation]]
 # Statements are put together once: building and compiling one of thirty columns takes longer than running it.
 _IDS, _NAMED = bindparam("ids", type_=ARRAY(Uuid)), bindparam("named", type_=ARRAY(Uuid))
 _THEIRS = OPERATIONS.c.connection_id == any_(_IDS)
-_CONNECTIONS = select(*CONNECTION_COLUMNS).where(CONNECTIONS.c.deleted_at.is_(None))
+# In the order of their ids, so that two batches never wait for each other.
+_LOCKED = (
+    select(*CONNECTION_COLUMNS)
+    .where(CONNECTIONS.c.deleted_at.is_(None))
+    .order_by(CONNECTIONS.c.id)
+    .with_for_update(key_share=True)
+)
+_LOCKED_BY_ID = _LOCKED.where(CONNECTIONS.c.id == any_(_IDS))
+_LOCKED_BY_TYPE = _LOCKED.where(
+    CONNECTIONS.c.organization_id == bindparam("organization_id"), CONNECTIONS.c.type == bindparam("type")
+)
 # The open ones are few however long the history. An array leaves the statement as it is; `IN` would be put in anew.
 _IS_OPEN = OPERATIONS.c.state == any_(literal(sorted(OPEN), ARRAY(Text)))
-_OPEN = select(*OPERATION_COLUMNS).where(_THEIRS, _IS_OPEN)
+# A worker that claims attempts locks operations alone, in the same order; it must not slip in before we write.
+_OPERATIONS = select(*OPERATION_COLUMNS).order_by(OPERATIONS.c.id).with_for_update(key_share=True)
+_OPEN = _OPERATIONS.where(_THEIRS, _IS_OPEN)
 _SHOWN = (
     select(*CONNECTION_COLUMNS, *OPERATION_COLUMNS)
     .select_from(CONNECTIONS.outerjoin(OPERATIONS, and_(OPERATIONS.c.connection_id == CONNECTIONS.c.id, _IS_OPEN)))
@@ -71,9 +63,7 @@ _SHOWN = (
 SHOWN_OF_ORGANIZATION = _SHOWN.where(CONNECTIONS.c.organization_id == bindparam("organization_id"))
 _SHOWN_ONE = _SHOWN.where(CONNECTIONS.c.id == bindparam("id"))
 # "Theirs" is said for each half, so that each has an index.
-_OPEN_OR_NAMED = select(*OPERATION_COLUMNS).where(
-    or_(and_(_THEIRS, _IS_OPEN), and_(_THEIRS, OPERATIONS.c.id == any_(_NAMED)))
-)
+_OPEN_OR_NAMED = _OPERATIONS.where(or_(and_(_THEIRS, _IS_OPEN), and_(_THEIRS, OPERATIONS.c.id == any_(_NAMED))))
 
 
 def _last_finished() -> Select[Any]:
@@ -112,26 +102,25 @@ def show_one(session: Session, connection_id: UUID) -> Case:
 
 
 def read(
-    session: Session, *where: ColumnElement[bool], history: bool = False, named: Collection[UUID] = ()
+    session: Session, connection_ids: Collection[UUID], *, history: bool = False, named: Collection[UUID] = ()
 ) -> dict[UUID, Case]:
-    """Return the cases of the visible, undeleted connections that satisfy `where`, locked for writing, by id.
+    """Return the cases of those connections that are visible and undeleted, locked for writing, by id.
 
-    They are locked in the order of their ids, so that two batches never wait for each other; `history` adds the last
-    finished operation of each kind to the open ones, and `named` adds operations by id.
+    `history` adds the last finished operation of each kind to the open ones, and `named` adds operations by id.
     """
-    query = _CONNECTIONS.where(*where).order_by(CONNECTIONS.c.id).with_for_update(key_share=True)
-    cases = {row.id: Case(Connection(*row)) for row in session.execute(query)}
-    if cases:
-        for operation in _operations(session, list(cases), history=history, named=named):
-            cases[operation.connection_id].operations[operation.id] = operation
-    for case in cases.values():
-        case.mark_stored()
-    return cases
+    found = session.execute(_LOCKED_BY_ID, {"ids": list(connection_ids)})
+    return _with_operations(session, found, history=history, named=named)
 
 
-def one(session: Session, *where: ColumnElement[bool], named: Collection[UUID] = ()) -> Case:
-    """Return the one case that satisfies `where`, locked. Raises NotFound."""
-    return _the_one(list(read(session, *where, named=named).values()))
+def one(session: Session, connection_id: UUID, *, named: Collection[UUID] = ()) -> Case:
+    """Return the case of one connection, locked. Raises NotFound."""
+    return _the_one(list(read(session, [connection_id], named=named).values()))
+
+
+def one_of_type(session: Session, organization_id: UUID, type_name: str) -> Case:
+    """Return the case of an organization's connection of a type, locked. Raises NotFound."""
+    found = session.execute(_LOCKED_BY_TYPE, {"organization_id": organization_id, "type": type_name})
+    return _the_one(list(_with_operations(session, found).values()))
 
 
 def _the_one(cases: list[Case]) -> Case:
@@ -140,16 +129,27 @@ def _the_one(cases: list[Case]) -> Case:
     return cases[0]
 
 
+def _with_operations(
+    session: Session, found: Iterable[Any], *, history: bool = False, named: Collection[UUID] = ()
+) -> dict[UUID, Case]:
+    cases = {row[0]: Case(Connection(*row)) for row in found}
+    if cases:
+        for operation in _operations(session, list(cases), history=history, named=named):
+            cases[operation.connection_id].operations[operation.id] = operation
+    for case in cases.values():
+        case.mark_stored()
+    return cases
+
+
 def _operations(
     session: Session, connection_ids: list[UUID], *, history: bool, named: Collection[UUID]
 ) -> Iterable[Operation]:
     ids = {"ids": connection_ids}
     query, wanted = (_OPEN_OR_NAMED, ids | {"named": list(named)}) if named else (_OPEN, ids)
-    # A worker that claims an attempt locks the operation alone; it must not slip in before we write.
-    rows = list(session.execute(query.with_for_update(key_share=True), wanted))
+    found = list(session.execute(query, wanted))
     if history:
-        rows += session.execute(_LAST_FINISHED, ids)
-    return {row.id: Operation(*row) for row in rows}.values()
+        found += session.execute(_LAST_FINISHED, ids)
+    return {row[0]: Operation(*row) for row in found}.values()
 
 
 def write(session: Session, cases: Iterable[Case], *, actor: Actor, now: datetime) -> list[Change]:
@@ -159,20 +159,26 @@ def write(session: Session, cases: Iterable[Case], *, actor: Actor, now: datetim
     out, with its changes. Raises OperationInProgress if another transaction opened an operation of the same kind.
     """
     cases = list(cases)
-    inserted = _insert_new(session, CONNECTIONS, [case.connection for case in cases if case.is_new])
+    inserted = rows.insert_new(session, [case.connection for case in cases if case.is_new])
     cases = [case for case in cases if not case.is_new or case.connection.id in inserted]
     changes = [change for case in cases for change in case.changes]
     stale = [case for case in cases if not case.is_new and case.connection_changed]
-    updated_at = _update(session, CONNECTIONS, [(case.connection, case.stored) for case in stale])
+    changed = [pair for case in cases for pair in case.changed_operations()]
+    opened = [rows.record_of(operation) for case in cases for operation in case.new_operations()]
+    if changed and opened:
+        # On their own, ended ones first: the guard allows one open operation of a kind at any moment.
+        rows.write(session, changed=changed)
+        changed = []
+    updated_at = rows.write(
+        session,
+        stale=[(case.connection, case.stored) for case in stale],
+        changed=changed,
+        opened=opened,
+        audited=[_audit_row(change, actor=actor, now=now) for change in changes if _is_audited(change)],
+    )
     for case in stale:
         for connection in (case.connection, *[change.connection for change in case.changes]):
             connection.updated_at = updated_at
-    # Ended ones first: the guard allows one open operation of a kind at any moment.
-    _update(session, OPERATIONS, [pair for case in cases for pair in case.changed_operations()])
-    opened = [operation for case in cases for operation in case.new_operations()]
-    if _insert(session, OPERATIONS, [_record(operation) for operation in opened]) < len(opened):
-        raise errors.OperationInProgress("Another request for this data source came first")
-    _insert(session, AUDIT, [_audit_row(change, actor=actor, now=now) for change in changes if _is_audited(change)])
     for case in cases:
         case.mark_stored()
     return changes
@@ -200,69 +206,3 @@ def _audit_row(change: Change, *, actor: Actor, now: datetime) -> dict[str, Any]
         "request_id": actor.request_id or (change.operation and change.operation.request_id),
         "created_at": now,
     }
-
-
-def _record(row: Connection | Operation) -> dict[str, Any]:
-    return dict(zip(NAMES[type(row)], values_of(row), strict=True))
-
-
-@cache
-def _rows_of(table: Table, names: tuple[str, ...]) -> TableValuedAlias:
-    """Return the parameter `rows`, a JSON array of records, as a table with the types of `table`'s columns."""
-    rows = func.jsonb_to_recordset(bindparam("rows", type_=JSONB))
-    return rows.table_valued(*[column(name, table.c[name].type) for name in names], name="r").render_derived(
-        with_types=True
-    )
-
-
-@cache
-def _insert_statement(table: Table, names: tuple[str, ...]) -> Insert:
-    return postgresql_insert(table).from_select(list(names), select(_rows_of(table, names))).on_conflict_do_nothing()
-
-
-@lru_cache(maxsize=500)
-def _update_statement(table: Table, names: tuple[str, ...]) -> Any:
-    rows = _rows_of(table, ("id", *names))
-    return update(table).where(table.c.id == rows.c.id).values({name: rows.c[name] for name in names})
-
-
-# A row keeps its identity, and the trigger keeps `updated_at`.
-_FIXED = frozenset({"id", "organization_id", "connection_id", "type", "created_at", "created_by", "updated_at"})
-
-
-def _insert(session: Session, table: Table, records: Sequence[dict[str, Any]]) -> int:
-    """Insert records that are not there yet; return how many were not."""
-    if not records:
-        return 0
-    statement = _insert_statement(table, tuple(records[0]))
-    return cast(CursorResult[Any], session.execute(statement, {"rows": records})).rowcount
-
-
-def _insert_new(session: Session, table: Table, rows: Sequence[Connection]) -> set[UUID]:
-    """Insert rows that are not there yet; return the ids of those that were not."""
-    if not rows:
-        return set()
-    records = [_record(row) for row in rows]
-    statement = _insert_statement(table, tuple(records[0])).returning(table.c.id)
-    return set(session.scalars(statement, {"rows": records}))
-
-
-def _update(session: Session, table: Table, rows: Sequence[tuple[Any, Any]]) -> Any:
-    """Write what differs between rows and what is stored of them, by id; return the `updated_at` of all.
-
-    Each row gets every column that differs in any of them: few as a rule, which is a third of the work of writing all.
-    """
-    if not rows:
-        return None
-    names = NAMES[type(rows[0][0])]
-    pairs = [(values_of(row), values_of(stored)) for row, stored in rows]
-    differing = {name for new, old in pairs for name, a, b in zip(names, new, old, strict=True) if a != b}
-    columns = tuple(name for name in names if name in differing and name not in _FIXED)
-    values = attrgetter("id", *columns)
-    records = [dict(zip(("id", *columns), values(row), strict=True)) for row, _ in rows]
-    statement = _update_statement(table, columns)
-    if "updated_at" not in table.c:
-        session.execute(statement, {"rows": records})
-        return None
-    # The trigger gives every row the moment at which the transaction began.
-    return session.execute(statement.returning(table.c.updated_at), {"rows": records}).scalars().first()

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import any_, literal, select
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import select
 from sqlalchemy.orm import Session
-from sqlalchemy.types import Uuid
 from uuid6 import uuid7
 
 from app import errors
@@ -18,7 +16,6 @@ from app.domain import lifecycle, sources
 from app.domain.actors import SYSTEM, Actor
 from app.domain.cases import OPEN, Case, Change, Connection, Operation
 from app.services import history, ledger
-from app.services.connections import COLUMNS
 from app.services.deliveries import PRESS_HINT, SWEEP
 
 OPERATIONS = ledger.OPERATIONS.c
@@ -49,7 +46,7 @@ def open_verify(
     Nothing of the request's body comes here: it travels sealed, see `outbound/sealing.py`. Raises NotFound, Invalid
     (no credentials for a type that needs them), VerificationInProgress, SyncInProgress.
     """
-    found = ledger.one(session, COLUMNS.id == connection_id)
+    found = ledger.one(session, connection_id)
     if sources.needs_credentials(found.connection.type) and not with_credentials:
         problem = {"field": "credentials", "message": "this type needs credentials"}
         raise errors.Invalid("Send the credentials to verify", errors=[problem])
@@ -73,7 +70,7 @@ def open_sync(
 
     Raises NotFound, ConnectionDisabled, NotConfigured, VerificationInProgress, SyncInProgress.
     """
-    found = ledger.one(session, COLUMNS.id == connection_id)
+    found = ledger.one(session, connection_id)
     connection = found.connection
     # Looked for under the connection's lock, so that of two alike the second finds what the first has made.
     if idempotency_key and (known := history.by_key(session, connection_id, idempotency_key)):
@@ -109,8 +106,7 @@ def expire(session: Session, connection_ids: Sequence[UUID], *, now: datetime) -
 
     An operation that a worker holds right now is left for the next sweep: it may just be arriving.
     """
-    of_these = COLUMNS.id == any_(literal(list(connection_ids), ARRAY(Uuid)))
-    cases = ledger.read(session, of_these)
+    cases = ledger.read(session, connection_ids)
     for found in cases.values():
         for operation in list(found.operations.values()):
             held = operation.claimed_until is not None and operation.claimed_until > now
@@ -122,7 +118,7 @@ def expire(session: Session, connection_ids: Sequence[UUID], *, now: datetime) -
 def end(session: Session, operation_id: UUID, *, actor: Actor, now: datetime) -> tuple[Operation, list[Change]]:
     """End an open operation for a person who has given up on it. Raises NotFound, OperationEnded."""
     connection_id = history.operation(session, operation_id).connection_id
-    found = ledger.one(session, COLUMNS.id == connection_id, named=[operation_id])
+    found = ledger.one(session, connection_id, named=[operation_id])
     operation = found.operations[operation_id]
     if not lifecycle.end(found, operation, by=actor.email or "an operator", now=now):
         raise errors.OperationEnded(

@@ -38,8 +38,7 @@ def apply(session: Session, reports: Sequence[Report], *, patience: lifecycle.Pa
     """
     wanted = sorted({report.connection_id for report in reports})
     named = {report.operation_id for report in reports if report.operation_id is not None}
-    of_these = COLUMNS.id == any_(literal(wanted, ARRAY(Uuid)))
-    cases = ledger.read(session, of_these, history=True, named=named)
+    cases = ledger.read(session, wanted, history=True, named=named)
     applied = Applied()
     for position, report in enumerate(reports):
         case = cases.get(report.connection_id)

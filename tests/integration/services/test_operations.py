@@ -11,9 +11,8 @@ from flask import Flask
 from sqlalchemy.orm import Session
 from uuid6 import uuid7
 
-from app import errors
 from app.domain.actors import SYSTEM
-from app.domain.cases import Operation
+from app.domain.cases import Change, Operation
 from app.domain.retry import Outcome, Verdict
 from app.services import deliveries, operations, retention
 from app.unit_of_work import unit_of_work
@@ -60,10 +59,13 @@ class House:
             return what(session, *values, **{"now": self.now} | named)
 
     def claim(self, **named: Any) -> deliveries.Claim | None:
-        return self.act(deliveries.claim, self.id, lease=LEASE, **named)
+        return self.act(deliveries.claim, [self.id], lease=LEASE, **named).get(self.id)
 
-    def record(self, operation: Operation, outcome: Outcome, **named: Any) -> None:
-        self.act(deliveries.record_attempt, operation, outcome, waits=WAITS, patience=PATIENCE, **named)
+    def record(
+        self, operation: Operation, outcome: Outcome, **named: Any
+    ) -> tuple[dict[UUID, Operation], list[Change]]:
+        attempt = deliveries.Attempted(operation, outcome)
+        return self.act(deliveries.record, [attempt], waits=lambda _: WAITS, patience=PATIENCE, **named)
 
     def attempt(self, outcome: Outcome, *, at: datetime | None = None) -> dict[str, Any]:
         """Make one attempt, which ends so, and return the operation's row."""
@@ -100,7 +102,7 @@ def test_a_claim_that_was_never_recorded_is_free_again_after_its_time(house: Hou
 def test_what_is_not_due_past_its_deadline_or_unknown_is_not_claimed(house: House) -> None:
     assert house.claim(now=house.now - timedelta(minutes=1)) is None
     assert house.claim(now=house.row["deadline_at"]) is None
-    assert house.act(deliveries.claim, uuid4(), lease=LEASE) is None
+    assert house.act(deliveries.claim, [uuid4()], lease=LEASE) == {}
 
 
 def test_an_attempt_that_arrives_makes_it_delivered_and_starts_the_next_wait(house: House) -> None:
@@ -166,8 +168,7 @@ def test_the_record_for_a_deleted_connection_finds_nothing(web: Flask) -> None:
     with house.work() as session:
         session.execute(operations.ledger.CONNECTIONS.update().values(deleted_at=house.now))
 
-    with pytest.raises(errors.NotFound):
-        house.record(claim.operation, DONE)
+    assert house.record(claim.operation, DONE) == ({}, [])
 
 
 def test_what_is_due_is_taken_once_until_its_mark_ends(house: House) -> None:

@@ -43,7 +43,7 @@ def meanwhile(happens: Callable[[], object], then: Behaviour) -> Behaviour:
 def claim(web: Flask, operation_id: str) -> None:
     """Take an operation as a worker does that dies before its POST."""
     with web.app_context(), unit_of_work(system=True) as work:
-        assert deliveries.claim(work.session, UUID(operation_id), lease=LEASE, now=datetime.now(UTC))
+        assert deliveries.claim(work.session, [UUID(operation_id)], lease=LEASE, now=datetime.now(UTC))
 
 
 def busy_sessions(admin_url: str, settings: Settings) -> list[str]:
@@ -174,7 +174,7 @@ def test_a_report_that_is_applied_while_an_operation_is_claimed_does_not_undo_th
 
     with ThreadPoolExecutor(1) as thread:
         with web.app_context(), unit_of_work(system=True) as work:
-            deliveries.claim(work.session, UUID(operation_id), lease=LEASE, now=datetime.now(UTC))
+            deliveries.claim(work.session, [UUID(operation_id)], lease=LEASE, now=datetime.now(UTC))
             applied: Any = thread.submit(apply_messages, web, late_start)
             eventually(lambda: applied.done() or applying_waits_for_the_claim())
         applied.result(timeout=10)

@@ -78,9 +78,9 @@ class House:
         return len(changes)
 
     def configure(self, connection_id: str, fields: Mapping[str, Any]) -> None:
-        where = connections.COLUMNS.id == UUID(connection_id)
+        wanted = UUID(connection_id)
         with self.work() as (session, push):
-            push(connections.configure(session, where, fields=fields, actor=self.actor, now=self.now)[1])
+            push(connections.configure(session, wanted, fields=fields, actor=self.actor, now=self.now)[1])
 
     def configure_type(self, type_name: str, fields: Mapping[str, Any]) -> str:
         entry = (sources.SEEDED | sources.OPTIONAL)[type_name]
@@ -124,18 +124,16 @@ class House:
 
     def claim(self, operation_id: str) -> Operation | None:
         with self.work(system=True) as (session, _):
-            claim = deliveries.claim(session, UUID(operation_id), lease=LEASE, now=self.now)
-        return claim and claim.operation
+            claims = deliveries.claim(session, [UUID(operation_id)], lease=LEASE, now=self.now)
+        return next((claim.operation for claim in claims.values()), None)
 
     def record(self, claimed: Operation, verdict: Verdict, *, error: str | None) -> None:
-        outcome = Outcome(verdict, status_code=None, error=error)
-        waits = self.settings.waits(claimed.kind)
+        attempt = deliveries.Attempted(claimed, Outcome(verdict, status_code=None, error=error))
         with self.work() as (session, push):
-            push(
-                deliveries.record_attempt(session, claimed, outcome, waits=waits, patience=self.patience, now=self.now)[
-                    1
-                ]
+            _, changes = deliveries.record(
+                session, [attempt], waits=self.settings.waits, patience=self.patience, now=self.now
             )
+            push(changes)
 
     def end(self, operation_id: str) -> None:
         """End an operation for the person who has given up on it."""
