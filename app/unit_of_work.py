@@ -7,13 +7,17 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import event, text
-from sqlalchemy.engine import Connection
+from sqlalchemy import event
+from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import ConnectionPoolEntry, Pool
 
 from app.extensions import db
 
-_SCOPE = text("SELECT set_config('app.organization_ids', :tenants, true), set_config('app.system', :system, true)")
+_SCOPE = (
+    "SELECT set_config('app.organization_ids', %(scope_tenants)s, true),"
+    " set_config('app.system', %(scope_system)s, true)"
+)
 
 
 class UnitOfWork:
@@ -44,8 +48,8 @@ def unit_of_work(*, tenants: Iterable[UUID] = (), system: bool = False) -> Itera
     if session.in_transaction():
         raise RuntimeError("a unit of work is open already")
     session.info["scope"] = {
-        "tenants": "{" + ",".join(sorted({str(tenant) for tenant in tenants})) + "}",
-        "system": "on" if system else "off",
+        "scope_tenants": "{" + ",".join(sorted({str(tenant) for tenant in tenants})) + "}",
+        "scope_system": "on" if system else "off",
     }
     work = UnitOfWork(session)
     try:
@@ -59,7 +63,29 @@ def unit_of_work(*, tenants: Iterable[UUID] = (), system: bool = False) -> Itera
 
 @event.listens_for(Session, "after_begin")
 def _scope_transaction(session: Session, _transaction: Any, connection: Connection) -> None:
-    """Tell PostgreSQL's policies whom this transaction is for; the setting ends with it."""
+    """Leave for the transaction's first statement what PostgreSQL's policies are to know: whom this is for."""
     scope = session.info.get("scope")
     if scope is not None:
-        connection.execute(_SCOPE, scope)
+        connection.info["scope"] = scope
+
+
+@event.listens_for(Engine, "before_cursor_execute", retval=True)
+def _say_scope(connection: Connection, cursor: Any, statement: str, parameters: Any, *_: Any) -> tuple[str, Any]:
+    """Tell PostgreSQL the scope, which ends with the transaction, right before its first statement.
+
+    Both in one message, as psycopg2 sends whatever it is given (the protocol's simple query): a round trip less.
+    """
+    scope = connection.info.pop("scope", None)
+    if scope is None:
+        return statement, parameters
+    if not isinstance(parameters, dict):
+        # Many sets of values, or none by name.
+        cursor.execute(_SCOPE, scope)
+        return statement, parameters
+    return f"{_SCOPE}; {statement}", parameters | scope
+
+
+@event.listens_for(Pool, "checkin")
+def _forget_scope(_connection: Any, record: ConnectionPoolEntry) -> None:
+    """Leave nothing for whoever has the connection next, should there have been no statement at all."""
+    record.info.pop("scope", None)

@@ -222,3 +222,42 @@ def test_a_session_outside_any_unit_sees_nothing() -> None:
     assert db.session.scalar(COUNT) == 0
     assert db.session.execute(SCOPE).one()[1] in (None, "", "off")
     db.session.remove()
+
+
+@pytest.mark.parametrize("scope", [{"tenants": [UUID(int=1)]}, {"system": True}], ids=str)
+def test_the_scope_of_a_unit_that_asked_nothing_is_nobody_elses(
+    another_app: Callable[..., Flask], scope: dict[str, Any]
+) -> None:
+    with another_app(database_pool_size=1).app_context():
+        with unit_of_work(**scope) as work:
+            # It takes a connection, and begins.
+            taken = work.session.connection().connection.dbapi_connection
+
+        with db.engine.connect() as connection:
+            assert connection.connection.dbapi_connection is taken
+            tenants, system, _ = connection.execute(SCOPE).one()
+
+    assert not tenants
+    assert system in (None, "", "off")
+
+
+def test_many_sets_of_values_are_in_scope(house: Flask) -> None:
+    tenants = {uuid4(), uuid4()}
+
+    with unit_of_work(tenants=tenants) as work:
+        work.session.execute(ADD, [{"id": tenant} for tenant in tenants])
+
+    assert stored(house) == tenants
+
+
+@pytest.mark.usefixtures("house")
+def test_a_savepoint_that_is_given_up_does_not_take_the_scope_with_it() -> None:
+    tenant = uuid4()
+
+    with unit_of_work(tenants=[tenant]) as work:
+        with suppress(ValueError), work.session.begin_nested():
+            work.session.execute(ADD, {"id": tenant})
+            raise ValueError
+        work.session.execute(ADD, {"id": tenant})
+
+        assert work.session.scalar(COUNT) == 1
