@@ -15,7 +15,6 @@ from uuid import uuid4
 
 import structlog
 from celery.bootsteps import RUN
-from celery.worker.consumer import Consumer
 from celery.worker.request import Request
 
 from app import figures
@@ -31,6 +30,7 @@ from app.outbound.broker import (
     receive_raw,
     task_message,
 )
+from tasks.monitored import MonitoredConsumer
 
 log = structlog.get_logger()
 
@@ -76,7 +76,7 @@ class BatchRequest(Request):
             self.reject(requeue=True)
 
 
-class StatusConsumer(Consumer):
+class StatusConsumer(MonitoredConsumer):
     """Consumes the external service's queues. Headers and a `task` key in a raw message are never looked at."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

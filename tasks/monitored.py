@@ -10,7 +10,7 @@ from celery.worker.consumer import Consumer
 EVENTS_EVERY = 0.2
 
 
-class WebhookConsumer(Consumer):
+class MonitoredConsumer(Consumer):
     """Celery's consumer, but that a task's events wait for those of others."""
 
     def on_send_event_buffered(self) -> None:
