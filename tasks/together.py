@@ -37,6 +37,11 @@ class Together(Generic[Asked, Given]):
             leads = False
         return outcome.result()
 
+    @property
+    def waiting(self) -> int:
+        """How many wait for what is under way."""
+        return len(self._waiting)
+
     def _lead(self) -> None:
         """Act for all who wait, and wake one of those who have come meanwhile to act for them."""
         with self._lock:

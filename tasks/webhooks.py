@@ -38,7 +38,7 @@ def deliver(operation_id: str, **_of_a_later_release: object) -> None:
     if (pause := breaker().pause()) is not None:
         _park(UUID(operation_id), pause)
         return
-    claim = _claim(UUID(operation_id))
+    claim = take(UUID(operation_id))
     if claim is None:
         log.debug("webhook_not_due")
         return
@@ -66,7 +66,7 @@ def _settle(operation: Operation, outcome: retry.Outcome) -> None:
         error=outcome.error,
         duration_ms=round(outcome.duration.total_seconds() * 1000),
     )
-    known = _record(deliveries.Attempted(operation, outcome, spends))
+    known = record(deliveries.Attempted(operation, outcome, spends))
     if known is None:
         log.info("webhook_outcome_moot")
     if operation.kind == "verify" and (known is None or known.state != "pending"):
@@ -104,18 +104,18 @@ def _target() -> webhook.Target:
     return cast(webhook.Target, current_app.extensions["webhook_target"])
 
 
-def _claim_all(operation_ids: Sequence[UUID]) -> list[deliveries.Claim | None]:
+def claim_all(operation_ids: Sequence[UUID]) -> list[deliveries.Claim | None]:
     """Return for each operation the claim on it, or None where there is nothing to do."""
-    with _shared_by(operation_ids, "claim webhooks"), unit_of_work(system=True) as work:
+    with shared_by(operation_ids, "claim webhooks"), unit_of_work(system=True) as work:
         claims = deliveries.claim(work.session, operation_ids, lease=_target().total, now=datetime.now(UTC))
     # Of two jobs for one operation, one has it.
     return [claims.pop(operation_id, None) for operation_id in operation_ids]
 
 
-def _record_all(attempts: Sequence[deliveries.Attempted]) -> list[Operation | None]:
+def record_all(attempts: Sequence[deliveries.Attempted]) -> list[Operation | None]:
     """Write down what came of attempts; return each operation as it is then, or None if its connection is gone."""
     settings = extensions.settings()
-    with _shared_by([attempt.operation.id for attempt in attempts], "record webhooks"):
+    with shared_by([attempt.operation.id for attempt in attempts], "record webhooks"):
         if any(attempt.outcome.status_code and not attempt.outcome.receiver_down for attempt in attempts):
             breaker().found_up()
         with unit_of_work(tenants={attempt.operation.organization_id for attempt in attempts}) as work:
@@ -126,12 +126,12 @@ def _record_all(attempts: Sequence[deliveries.Attempted]) -> list[Operation | No
     return [known.get(attempt.operation.id) for attempt in attempts]
 
 
-_claim = Together(_claim_all)
-_record = Together(_record_all)
+take = Together(claim_all)
+record = Together(record_all)
 
 
 @contextmanager
-def _shared_by(operation_ids: Sequence[UUID], name: str) -> Iterator[None]:
+def shared_by(operation_ids: Sequence[UUID], name: str) -> Iterator[None]:
     """Let neither a log line nor a span of what is done for several operations name the one whose thread does it."""
     if len(operation_ids) == 1:
         yield

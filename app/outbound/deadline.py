@@ -65,7 +65,7 @@ class Deadline:
 
 
 class _Clock:
-    """The thread that cuts what runs out: one for all, for to start one for each exchange takes longer than to post."""
+    """The thread that cuts what runs out: one for all, for an exchange would wait for the start of its own."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()

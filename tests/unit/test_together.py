@@ -35,7 +35,7 @@ class Desk:
         eventually(lambda: self.calls == [[first]])
         for place, number in enumerate(others, start=1):
             asked.append(threads.submit(self.ask, number))
-            eventually(lambda place=place: len(self.ask._waiting) == place)  # type: ignore[misc]  # noqa: SLF001
+            eventually(lambda place=place: self.ask.waiting == place)  # type: ignore[misc]
         return asked
 
 
