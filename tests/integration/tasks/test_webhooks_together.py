@@ -68,6 +68,10 @@ def crowd(run: Callable[..., None], webhooks: ModuleType, receiver: Receiver, se
     return Crowd(run, webhooks, receiver, settings)
 
 
+def states(desk: Desk, *operation_ids: str) -> list[str]:
+    return [desk.operation(operation_id)["state"] for operation_id in operation_ids]
+
+
 def writers(sql: Sql, *operation_ids: str) -> list[str]:
     """Return the number of the transaction that wrote each operation's row last."""
     found = sql("SELECT id, xmin::text FROM operations")
@@ -80,7 +84,7 @@ def test_what_waits_for_a_record_is_recorded_in_one_transaction(crowd: Crowd, de
     with crowd.delivering(first, *others):
         pass
 
-    assert [desk.operation(operation_id)["state"] for operation_id in (first, *others)] == ["delivered"] * 4
+    assert states(desk, first, *others) == ["delivered"] * 4
     assert [desk.operation(operation_id)["attempts"] for operation_id in (first, *others)] == [1] * 4
     (alone,), together = writers(sql, first), writers(sql, *others)
     assert len(set(together)) == 1
@@ -96,11 +100,7 @@ def test_of_those_together_one_whose_connection_is_gone_is_nobody_elses_matter(
     with crowd.delivering(first, gone, other):
         sql("UPDATE data_source_connections SET deleted_at = now() WHERE id = %(id)s", id=connection_id)
 
-    assert [desk.operation(operation_id)["state"] for operation_id in (first, gone, other)] == [
-        "delivered",
-        "pending",
-        "delivered",
-    ]
+    assert states(desk, first, gone, other) == ["delivered", "pending", "delivered"]
 
 
 def test_of_those_together_one_that_cannot_be_written_is_nobody_elses_matter(
@@ -117,11 +117,7 @@ def test_of_those_together_one_that_cannot_be_written_is_nobody_elses_matter(
     sql("DROP TRIGGER refuse ON operations; DROP FUNCTION refuse()")
 
     assert desk.operation(broken)["claimed_until"] is not None
-    assert [desk.operation(operation_id)["state"] for operation_id in (first, broken, other)] == [
-        "delivered",
-        "pending",
-        "delivered",
-    ]
+    assert states(desk, first, broken, other) == ["delivered", "pending", "delivered"]
 
 
 def test_of_two_jobs_for_one_operation_that_are_claimed_together_one_has_it(
