@@ -164,7 +164,7 @@ def write(session: Session, cases: Iterable[Case], *, actor: Actor, now: datetim
     changes = [change for case in cases for change in case.changes]
     stale = [case for case in cases if not case.is_new and case.connection_changed]
     changed = [pair for case in cases for pair in case.changed_operations()]
-    opened = [rows.record_of(operation) for case in cases for operation in case.new_operations()]
+    opened = [operation for case in cases for operation in case.new_operations()]
     if changed and opened:
         # On their own, ended ones first: the guard allows one open operation of a kind at any moment.
         rows.write(session, changed=changed)

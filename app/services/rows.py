@@ -26,8 +26,7 @@ OPERATIONS = cast(Table, models.Operation.__table__)
 AUDIT = cast(Table, models.AuditLog.__table__)
 
 
-def record_of(row: Connection | Operation) -> dict[str, Any]:
-    """Return a row's values by the names of its columns."""
+def _record(row: Connection | Operation) -> dict[str, Any]:
     return dict(zip(NAMES[type(row)], values_of(row), strict=True))
 
 
@@ -36,7 +35,7 @@ def write(
     *,
     stale: Sequence[tuple[Any, Any]] = (),
     changed: Sequence[tuple[Any, Any]] = (),
-    opened: Sequence[dict[str, Any]] = (),
+    opened: Sequence[Operation] = (),
     audited: Sequence[dict[str, Any]] = (),
 ) -> Any:
     """Write connections and operations that changed, each with what is stored of it; add operations and audit rows.
@@ -48,7 +47,8 @@ def write(
         return None
     (stale_columns, stale_rows), (changed_columns, changed_rows) = _differing(stale), _differing(changed)
     statement = _write_statement(stale_columns, changed_columns, bool(opened), bool(audited))
-    values = {"stale": stale_rows, "changed": changed_rows, "opened": opened, "audited": audited}
+    opened_rows = [_record(operation) for operation in opened]
+    values = {"stale": stale_rows, "changed": changed_rows, "opened": opened_rows, "audited": audited}
     updated_at, count = session.execute(statement, {name: rows for name, rows in values.items() if rows}).one()
     if count < len(opened):
         raise errors.OperationInProgress("Another request for this data source came first")
@@ -122,4 +122,4 @@ def insert_new(session: Session, rows: Sequence[Connection]) -> set[UUID]:
     """Insert connections that are not there yet; return the ids of those that were not."""
     if not rows:
         return set()
-    return set(session.scalars(_INSERT_CONNECTIONS, {"new": [record_of(row) for row in rows]}))
+    return set(session.scalars(_INSERT_CONNECTIONS, {"new": [_record(row) for row in rows]}))
