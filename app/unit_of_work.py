@@ -9,9 +9,11 @@ from uuid import UUID
 
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine.interfaces import ExecutionContext
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry, Pool
 
+from app import prepared
 from app.extensions import db
 
 _SCOPE = (
@@ -70,11 +72,14 @@ def _scope_transaction(session: Session, _transaction: Any, connection: Connecti
 
 
 @event.listens_for(Engine, "before_cursor_execute", retval=True)
-def _say_scope(connection: Connection, cursor: Any, statement: str, parameters: Any, *_: Any) -> tuple[str, Any]:
+def _say_scope(
+    connection: Connection, cursor: Any, statement: str, parameters: Any, context: ExecutionContext, *_: Any
+) -> tuple[str, Any]:
     """Tell PostgreSQL the scope, which ends with the transaction, right before its first statement.
 
     Both in one message, as psycopg2 sends whatever it is given (the protocol's simple query): a round trip less.
     """
+    statement = prepared.as_sent(connection, statement, parameters, context)
     scope = connection.info.pop("scope", None)
     if scope is None:
         return statement, parameters

@@ -18,6 +18,7 @@ from app import errors
 from app.domain import lifecycle, retry
 from app.domain.actors import SYSTEM
 from app.domain.cases import Case, Change, Operation
+from app.prepared import prepared
 from app.services import history, ledger
 from app.services.connections import COLUMNS
 
@@ -52,7 +53,7 @@ _CLAIMABLE = (
     .with_for_update(key_share=True)
     .cte("claimable")
 )
-_CLAIM = (
+_CLAIM = prepared(
     update(ledger.OPERATIONS)
     .where(OPERATIONS.id == _CLAIMABLE.c.id, COLUMNS.id == OPERATIONS.connection_id)
     .values(attempts=OPERATIONS.attempts + 1, claimed_until=bindparam("until"))

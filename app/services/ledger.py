@@ -20,6 +20,7 @@ from uuid6 import uuid7
 from app import errors
 from app.domain.actors import Actor
 from app.domain.cases import NAMES, OPEN, Case, Change, Connection, Operation
+from app.prepared import prepared
 from app.services import rows
 
 CONNECTIONS, OPERATIONS, AUDIT = rows.CONNECTIONS, rows.OPERATIONS, rows.AUDIT
@@ -45,25 +46,29 @@ _LOCKED = (
     .order_by(CONNECTIONS.c.id)
     .with_for_update(key_share=True)
 )
-_LOCKED_BY_ID = _LOCKED.where(CONNECTIONS.c.id == any_(_IDS))
-_LOCKED_BY_TYPE = _LOCKED.where(
-    CONNECTIONS.c.organization_id == bindparam("organization_id"), CONNECTIONS.c.type == bindparam("type")
+_LOCKED_BY_ID = prepared(_LOCKED.where(CONNECTIONS.c.id == any_(_IDS)))
+_LOCKED_BY_TYPE = prepared(
+    _LOCKED.where(
+        CONNECTIONS.c.organization_id == bindparam("organization_id"), CONNECTIONS.c.type == bindparam("type")
+    )
 )
 # The open ones are few however long the history. An array leaves the statement as it is; `IN` would be put in anew.
 _IS_OPEN = OPERATIONS.c.state == any_(literal(sorted(OPEN), ARRAY(Text)))
 # A worker that claims attempts locks operations alone, in the same order; it must not slip in before we write.
 _OPERATIONS = select(*OPERATION_COLUMNS).order_by(OPERATIONS.c.id).with_for_update(key_share=True)
-_OPEN = _OPERATIONS.where(_THEIRS, _IS_OPEN)
+_OPEN = prepared(_OPERATIONS.where(_THEIRS, _IS_OPEN))
 _SHOWN = (
     select(*CONNECTION_COLUMNS, *OPERATION_COLUMNS)
     .select_from(CONNECTIONS.outerjoin(OPERATIONS, and_(OPERATIONS.c.connection_id == CONNECTIONS.c.id, _IS_OPEN)))
     .where(CONNECTIONS.c.deleted_at.is_(None))
     .order_by(CONNECTIONS.c.created_at, CONNECTIONS.c.type)
 )
-SHOWN_OF_ORGANIZATION = _SHOWN.where(CONNECTIONS.c.organization_id == bindparam("organization_id"))
-_SHOWN_ONE = _SHOWN.where(CONNECTIONS.c.id == bindparam("id"))
+SHOWN_OF_ORGANIZATION = prepared(_SHOWN.where(CONNECTIONS.c.organization_id == bindparam("organization_id")))
+_SHOWN_ONE = prepared(_SHOWN.where(CONNECTIONS.c.id == bindparam("id")))
 # "Theirs" is said for each half, so that each has an index.
-_OPEN_OR_NAMED = _OPERATIONS.where(or_(and_(_THEIRS, _IS_OPEN), and_(_THEIRS, OPERATIONS.c.id == any_(_NAMED))))
+_OPEN_OR_NAMED = prepared(
+    _OPERATIONS.where(or_(and_(_THEIRS, _IS_OPEN), and_(_THEIRS, OPERATIONS.c.id == any_(_NAMED))))
+)
 
 
 def _last_finished() -> Select[Any]:
@@ -80,7 +85,7 @@ def _last_finished() -> Select[Any]:
     return select(last).select_from(ids.join(KINDS, true()).join(last, true()))
 
 
-_LAST_FINISHED = _last_finished()
+_LAST_FINISHED = prepared(_last_finished())
 
 
 def show(session: Session, query: Select[Any], **values: Any) -> list[Case]:

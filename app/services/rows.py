@@ -20,6 +20,7 @@ from sqlalchemy.sql.selectable import TableValuedAlias
 
 from app import errors, models
 from app.domain.cases import NAMES, Connection, Operation, values_of
+from app.prepared import prepared
 
 CONNECTIONS = cast(Table, models.DataSourceConnection.__table__)
 OPERATIONS = cast(Table, models.Operation.__table__)
@@ -90,7 +91,7 @@ def _write_statement(stale: Columns, changed: Columns, opens: bool, audits: bool
         parts.append(_update(OPERATIONS, changed, rows="changed").cte("kept"))
     if audits:
         parts.append(_insert(AUDIT, tuple(AUDIT.c.keys()), rows="audited").cte("told"))
-    return select(updated_at, count).add_cte(*parts)
+    return prepared(select(updated_at, count).add_cte(*parts))
 
 
 def _rows_of(table: Table, names: Columns, *, rows: str) -> TableValuedAlias:
@@ -115,7 +116,7 @@ def _update(table: Table, names: Columns, *, rows: str) -> Any:
     return update(table).where(table.c.id == given.c.id).values({name: given.c[name] for name in names})
 
 
-_INSERT_CONNECTIONS = _insert(CONNECTIONS, NAMES[Connection], rows="new").returning(CONNECTIONS.c.id)
+_INSERT_CONNECTIONS = prepared(_insert(CONNECTIONS, NAMES[Connection], rows="new").returning(CONNECTIONS.c.id))
 
 
 def insert_new(session: Session, rows: Sequence[Connection]) -> set[UUID]:

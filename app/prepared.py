@@ -1,0 +1,110 @@
+"""Statements that PostgreSQL parses and plans once a second on a connection, instead of at each use.
+
+psycopg2 sends each statement as text, and for a few rows found by an index PostgreSQL plans longer than it works.
+Those marked `prepared` go as SQL's PREPARE and EXECUTE: https://www.postgresql.org/docs/current/sql-prepare.html.
+See `docs/decisions/0018-prepared-for-a-second.md`.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from sqlalchemy import Executable, event
+from sqlalchemy.engine import Connection, Engine, ExceptionContext
+from sqlalchemy.engine.interfaces import ExecutionContext
+from sqlalchemy.sql.compiler import SQLCompiler
+
+Statement = TypeVar("Statement", bound=Executable)
+
+# A plan says how to find rows when it is made: among ten, by reading all. A second later there may be thousands.
+KEPT_FOR = 1.0
+OPTION = "prepared"
+PLANS = "plans"
+
+
+def prepared(statement: Statement) -> Statement:
+    """Mark a statement that is put together once: its parameters have names and types, and no `IN` of many."""
+    return statement.execution_options(**{OPTION: True})
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Form:
+    """A statement as PREPARE takes it, the arguments of EXECUTE, and the values that are part of the statement."""
+
+    definition: str
+    arguments: str
+    constants: tuple[str, ...]
+
+
+@lru_cache(maxsize=500)
+def _form_of(compiled: SQLCompiler) -> _Form:
+    names = dict.fromkeys(re.findall(r"%\((\w+)\)s", compiled.string))
+    # Those of a literal stay in the text: an index on some rows only is used for a state that is known.
+    types = {
+        name: compiled.binds[name].type.compile(compiled.dialect) for name in names if compiled.binds[name].required
+    }
+    text = compiled.string
+    for number, name in enumerate(types, start=1):
+        text = text.replace(f"%({name})s", f"${number}")
+    return _Form(
+        definition=f"{_in_brackets(list(types.values()))} AS {text}",
+        arguments=_in_brackets([f"%({name})s::{type_}" for name, type_ in types.items()]),
+        constants=tuple(name for name in names if name not in types),
+    )
+
+
+def _in_brackets(parts: list[str]) -> str:
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+class Plans:
+    """What one connection has prepared."""
+
+    def __init__(self) -> None:
+        self._names: dict[tuple[Any, ...], str] = {}
+        self._until = 0.0
+
+    def forget(self) -> None:
+        """Begin anew: nobody knows what the server made of the last message."""
+        self._until = 0.0
+
+    def execute(self, form: _Form, parameters: Any) -> str:
+        """Return the message that runs a statement, and prepares it first if need be."""
+        first = ""
+        if self._until < time.monotonic():
+            self._names.clear()
+            self._until = time.monotonic() + KEPT_FOR
+            first = "DEALLOCATE ALL; "
+        key = (form, *[repr(parameters[name]) for name in form.constants])
+        name = self._names.get(key)
+        if name is None:
+            name = self._names[key] = f"rita_{len(self._names)}"
+            first += f"PREPARE {name}{form.definition}; "
+        return f"{first}EXECUTE {name}{form.arguments}"
+
+
+def allow(info: MutableMapping[Any, Any]) -> None:
+    """Let a connection, by its pool entry's `info`, prepare; without this, each statement goes as it is."""
+    info[PLANS] = Plans()
+
+
+def as_sent(connection: Connection, statement: str, parameters: Any, context: ExecutionContext) -> str:
+    """Return the text to send for a statement: itself, unless it is a marked one on a connection that may prepare."""
+    plans: Plans | None = connection.info.get(PLANS)
+    if plans is None or not context.execution_options.get(OPTION):
+        return statement
+    return plans.execute(_form_of(context.compiled), parameters)
+
+
+@event.listens_for(Engine, "handle_error")
+def _forget(context: ExceptionContext) -> None:
+    connection = context.connection
+    if connection is not None and not connection.closed and not connection.invalidated:
+        plans = connection.info.get(PLANS)
+        if plans is not None:
+            plans.forget()

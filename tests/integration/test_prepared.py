@@ -1,0 +1,220 @@
+"""Marked statements go as PREPARE and EXECUTE, whose plans live for a second, and behind a pooler as they are."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg2
+import pytest
+from flask import Flask
+from sqlalchemy import Text, bindparam, func, literal, select, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DataError, OperationalError
+from sqlalchemy.orm import Session
+
+from app import prepared
+from app.config import Settings
+from app.domain.actors import Actor
+from app.services import connections, deliveries, ledger
+from app.unit_of_work import unit_of_work
+from devstack.child import LOOPBACK, Child, free_port
+from devstack.postgres import UNPRIVILEGED_USER
+from tests.factories import a_token, forget_organizations, in_parallel
+
+PLANS = text("SELECT statement, generic_plans, custom_plans FROM pg_prepared_statements ORDER BY prepare_time, name")
+PROCESS = text("SELECT pg_backend_pid()")
+
+
+def of_value(value: str) -> Any:
+    """A statement with a literal, which is a part of it, and a parameter."""
+    given = func.concat(literal(value, Text), bindparam("given", type_=Text))
+    return prepared.prepared(select(given.label("answer")))
+
+
+def ask(session: Session, value: str, given: str) -> Any:
+    return session.scalar(of_value(value), {"given": given})
+
+
+def plans(session: Session) -> list[tuple[str, int, int]]:
+    return [tuple(row) for row in session.execute(PLANS)]
+
+
+@pytest.fixture(autouse=True)
+def _a_long_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepared, "KEPT_FOR", 600)
+
+
+@pytest.fixture
+def house(another_app: Callable[..., Flask]) -> Iterator[Flask]:
+    """An application of one connection, so that each unit of work has the one before's."""
+    app = another_app(database_pool_size=1)
+    with app.app_context():
+        yield app
+
+
+@pytest.mark.usefixtures("house")
+def test_a_marked_statement_is_planned_once_for_all_its_uses() -> None:
+    with unit_of_work(system=True) as work:
+        first = [ask(work.session, "a", "1"), ask(work.session, "a", "2")]
+    with unit_of_work(system=True) as work:
+        second = ask(work.session, "a", "3")
+        found = plans(work.session)
+
+    assert (first, second) == (["a1", "a2"], "a3")
+    ((statement, generic, custom),) = found
+    assert "$1" in statement
+    assert (generic, custom) == (3, 0)
+
+
+@pytest.mark.usefixtures("house")
+def test_what_is_not_marked_goes_as_it_is() -> None:
+    with unit_of_work(system=True) as work:
+        work.session.scalar(select(bindparam("given", type_=Text)), {"given": "1"})
+
+        assert plans(work.session) == []
+
+
+@pytest.mark.usefixtures("house")
+def test_plans_are_made_anew_when_their_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepared, "KEPT_FOR", -1)
+    with unit_of_work(system=True) as work:
+        answers = [ask(work.session, value, "1") for value in ("a", "b", "b")]
+
+        assert answers == ["a1", "b1", "b1"]
+        # All of them go at once: the server keeps nothing that has no use.
+        assert [uses for _, uses, _ in plans(work.session)] == [1]
+
+
+@pytest.mark.usefixtures("house")
+def test_a_literal_is_a_part_of_the_statement() -> None:
+    with unit_of_work(system=True) as work:
+        answers = [ask(work.session, value, "1") for value in ("a", "b", "a")]
+        found = plans(work.session)
+
+    assert answers == ["a1", "b1", "a1"]
+    assert [uses for _, uses, _ in found] == [2, 1]
+    assert "'a'" in found[0][0]
+    assert "'b'" in found[1][0]
+
+
+@pytest.mark.usefixtures("house")
+def test_states_stay_in_the_text_for_indexes_on_some_rows_only() -> None:
+    with unit_of_work(system=True) as work:
+        deliveries.claim(work.session, [uuid4()], lease=timedelta(0), now=work.session.scalar(func.now()))
+        ledger.read(work.session, [uuid4()])
+        claim, _ = [statement for statement, _, _ in plans(work.session)]
+
+    assert "operations.state = 'pending'" in claim
+
+
+@pytest.mark.usefixtures("house")
+def test_after_an_error_it_begins_anew() -> None:
+    with unit_of_work(system=True) as work:
+        ask(work.session, "a", "1")
+        # Behind our back: the server has nothing of what we think that it has.
+        work.session.execute(text("DEALLOCATE ALL"))
+        with pytest.raises(OperationalError, match="does not exist"):
+            ask(work.session, "a", "2")
+        work.session.rollback()
+
+    with unit_of_work(system=True) as work:
+        assert ask(work.session, "a", "3") == "a3"
+
+
+@pytest.mark.usefixtures("house")
+def test_a_statement_that_fails_when_it_first_runs_is_prepared_again() -> None:
+    halved = prepared.prepared(select(100 / bindparam("by", type_=connections.COLUMNS.sync_reported_rank.type)))
+    for _ in range(2):
+        with suppress(DataError), unit_of_work(system=True) as work:
+            work.session.scalar(halved, {"by": 0})
+            pytest.fail("it was divided by nothing")
+
+    with unit_of_work(system=True) as work:
+        assert work.session.scalar(halved, {"by": 50}) == 2
+
+
+def test_what_one_tenant_has_prepared_shows_another_its_own_rows_only(house: Flask) -> None:
+    mine, theirs = uuid4(), uuid4()
+    ids: dict[UUID, set[UUID]] = {}
+    for tenant in (mine, theirs):
+        with unit_of_work(tenants=[tenant]) as work:
+            made = connections.seed(work.session, tenant, actor=Actor("user", id=uuid4()), now=datetime.now(UTC))
+            ids[tenant] = {change.connection.id for change in made}
+
+    def seen(tenant: UUID) -> set[UUID]:
+        with unit_of_work(tenants=[tenant]) as work:
+            return set(ledger.read(work.session, ids[mine] | ids[theirs]))
+
+    assert [seen(mine), seen(theirs), seen(mine)] == [ids[mine], ids[theirs], ids[mine]]
+    forget_organizations(house)
+
+
+@pytest.fixture(scope="module")
+def pgbouncer(settings: Settings) -> Iterator[str]:
+    """A PgBouncer in transaction mode before the tests' PostgreSQL: two servers' connections for whoever comes."""
+    program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
+    if program is None:
+        if os.environ.get("REQUIRE_SERVICES"):
+            pytest.fail("no pgbouncer on the PATH")
+        pytest.skip("no pgbouncer on the PATH")
+    url, port = make_url(settings.database_url), free_port()
+    # Where the unprivileged user may look, too: PgBouncer refuses to be root.
+    directory = Path(tempfile.mkdtemp(prefix="rita-tests-pgbouncer-"))
+    directory.chmod(0o755)
+    config = directory / "pgbouncer.ini"
+    config.write_text(
+        f"""[databases]
+rita = host={url.host} port={url.port} dbname={url.database} user={url.username} password={url.password}
+[pgbouncer]
+listen_addr = {LOOPBACK}
+listen_port = {port}
+unix_socket_dir =
+auth_type = any
+pool_mode = transaction
+default_pool_size = 2
+ignore_startup_parameters = options
+"""
+    )
+    child = Child(
+        "pgbouncer",
+        directory=directory,
+        log=directory / "log",
+        record=directory / "record.json",
+        user=UNPRIVILEGED_USER if os.geteuid() == 0 else None,
+    )
+
+    def answers() -> bool:
+        with suppress(OSError), socket.create_connection((LOOPBACK, port), timeout=1):
+            return True
+        return False
+
+    try:
+        child.start([program, str(config)], environ={"PATH": os.environ["PATH"]})
+        child.wait_until(answers, within=timedelta(seconds=20))
+        yield url.set(host=LOOPBACK, port=port, database="rita").render_as_string(hide_password=False)
+    finally:
+        child.stop()
+        shutil.rmtree(directory)
+
+
+def test_behind_pgbouncer_nothing_is_prepared(pgbouncer: str, another_app: Callable[..., Flask]) -> None:
+    app = another_app(database_url=pgbouncer, database_pool_size=8)
+
+    def listed(number: int) -> int:
+        headers = {"Authorization": f"Bearer {a_token(app, organization_id=str(UUID(int=number % 3 + 1)))}"}
+        return app.test_client().get("/api/data-sources", headers=headers).status_code
+
+    assert in_parallel(40, listed) == [200] * 40
+    with psycopg2.connect(pgbouncer) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_prepared_statements")
+        assert cursor.fetchone() == (0,)
+    connection.close()
