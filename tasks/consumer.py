@@ -7,6 +7,7 @@ A fault in here costs the connection, never the worker: see `StatusConsumer._gua
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from uuid import uuid4
 import structlog
 from celery.bootsteps import RUN
 from celery.worker.request import Request
+from celery.worker.state import active_requests
 
 from app import figures
 from app.domain.messages import Unacceptable, parse
@@ -45,6 +47,10 @@ LARGEST_REQUEST = 40 * 1024
 AHEAD = 2
 # What a fault of our code at one message's content raises: the others must not wait for that to be mended.
 FAULTS_OF_ONE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+# A child that is free takes up a batch at once. After this long, in seconds, it hangs or the pool lost the batch, as
+# Celery's was seen to do when it had just ended a child; longer than what a child waits for a lock (`lock_timeout`).
+TAKEN_UP_WITHIN = 15.0
+LOOK_EVERY = 5.0
 # After a batch that could not be applied (the database is away), in seconds.
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 
@@ -58,6 +64,8 @@ class Batch:
     """Messages that a child applies together, in the order of their arrival; `applied` is None while it does."""
 
     messages: list[Message]
+    task_id: str
+    handed_over: float
     applied: bool | None = None
 
 
@@ -68,6 +76,12 @@ class BatchRequest(Request):
         super().__init__(*args, **kwargs)
         # The body holds the messages already; here they would go through the pipe a second time.
         self._request_dict["args"] = ()
+
+    def _announce_revoked(self, *args: Any, **kwargs: Any) -> None:
+        # Celery acknowledges what is revoked, and takes for revoked what a child has begun that was told to end before.
+        self.reject(requeue=True)
+        log.warning("status_batch_revoked", task_id=self.id)
+        super()._announce_revoked(*args, **kwargs)
 
     def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> None:
         """Give back what Celery leaves open."""
@@ -99,6 +113,11 @@ class StatusConsumer(MonitoredConsumer):
         declare(connection.default_channel, [*self.app.amqp.queues.consume_from, DEAD_LETTERS])
         receive_raw(connection.default_channel)
         return connection
+
+    def register_with_event_loop(self, hub: Any) -> None:
+        """Look after batches as long as this connection lasts."""
+        super().register_with_event_loop(hub)
+        hub.call_repeatedly(LOOK_EVERY, self._guarded, self._look_after_batches)
 
     def create_task_handler(self, promise: Any = None) -> Callable[[Message], None]:  # noqa: ARG002 - Celery's signature
         """Return what takes each delivery. Called once for each connection: what the last one left is the broker's."""
@@ -177,7 +196,7 @@ class StatusConsumer(MonitoredConsumer):
             messages.append(message)
         if not raw:
             return
-        submitted = Batch(messages)
+        submitted = Batch(messages, task_id=str(uuid4()), handed_over=time.monotonic())
         self._batches.append(submitted)
         generation = self._generation
 
@@ -187,8 +206,16 @@ class StatusConsumer(MonitoredConsumer):
         def reject(*_: Any) -> None:
             self._soon(self._settle, submitted, generation, False)  # noqa: FBT003
 
-        request = task_message(APPLY_MESSAGES, str(uuid4()), argument=raw, origin=self.hostname)
+        request = task_message(APPLY_MESSAGES, submitted.task_id, argument=raw, origin=self.hostname)
         self.strategies[APPLY_MESSAGES](request, None, ack, reject, self.on_task_message)
+
+    def _look_after_batches(self) -> None:
+        """Give up the connection if no child has taken up a batch in time: what is in it comes again."""
+        taken_up = {request.id for request in active_requests}
+        latest = time.monotonic() - TAKEN_UP_WITHIN
+        waiting = [batch for batch in self._batches if batch.applied is None and batch.task_id not in taken_up]
+        if any(batch.handed_over < latest for batch in waiting):
+            raise RuntimeError("no child has taken up a batch of status messages")
 
     def _settle(self, batch: Batch, generation: int, applied: bool) -> None:  # noqa: FBT001 - see ack
         if generation != self._generation:

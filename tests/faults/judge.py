@@ -54,7 +54,7 @@ def judge(seen: Evidence) -> Verdict:
         opened=len(seen.operations),
         ended=sum(row["state"] not in OPEN for row in seen.operations),
         duplicates=[*_acted_twice(seen), *_told_twice(seen), *_asked_differently(seen), *seen.changed_by_copies],
-        lost=[*_lost_presses(seen), *_lost_messages(seen)],
+        lost=[*_lost_presses(seen), *lost_messages(seen)],
         stuck=[*_still_open(seen), *_shown_wrongly(seen)],
         wrong=[*seen.wrong, *_broken_answers(seen)],
         recovered_after=seen.recovered_after,
@@ -130,7 +130,7 @@ def _newest_ended(seen: Evidence) -> Iterator[tuple[Row, str, Row]]:
                 yield connection, kind, max(rows, key=lambda row: str(row["id"]))
 
 
-def _lost_messages(seen: Evidence) -> Iterator[str]:
+def lost_messages(seen: Evidence) -> Iterator[str]:
     """A confirmed message that left neither its effect, nor a dead letter, nor a note that it came late."""
     operations = {str(row["id"]): row for row in seen.operations}
     buried = Counter(seen.dead_letters)

@@ -13,7 +13,8 @@ import psycopg2
 from redis import Redis
 
 from devstack.child import StartError, wait_until
-from tests.faults.judge import OPEN, Verdict, judge
+from tasks.consumer import LOOK_EVERY, TAKEN_UP_WITHIN
+from tests.faults.judge import OPEN, Verdict, judge, lost_messages
 from tests.faults.ledger import Evidence, Expect, Row
 from tests.faults.load import Load, Member
 from tests.faults.service import ExternalService, Sending
@@ -30,6 +31,8 @@ PROBE = 6.0
 SETTLED = 75.0
 # A POST's total limit and its record: see world.SETTINGS.
 LONGEST_POST = 5.0
+# Until messages that lie in a worker come again, over a new connection.
+GIVEN_BACK = TAKEN_UP_WITHIN + LOOK_EVERY + 5.0
 # Of the messages that were sent, so many come a second time at the end.
 COPIES = 150
 PAUSE = 0.1
@@ -135,7 +138,7 @@ def run(world: World, found: Fault) -> Verdict:
         recovered_after = time.monotonic() - ended if recovered else None
         probe.close()
         _settle(scene)
-        evidence = _collect(scene)
+        evidence = _collect_all(scene)
         evidence.recovered_after = recovered_after
         evidence.changed_by_copies = _copy(scene, evidence)
         evidence.wrong = wrong + [f"{line} ended by itself" for line in world.deaths]
@@ -232,6 +235,12 @@ def _shown(scene: Scene) -> dict[str, str]:
 def _rows(scene: Scene, table: str) -> list[Row]:
     query = f"SELECT * FROM {table} WHERE organization_id = ANY(%s::uuid[]) ORDER BY id"  # noqa: S608 - names of our own
     return list(scene.world.rows(query, scene.load.organization_ids))
+
+
+def _collect_all(scene: Scene) -> Evidence:
+    """Copy everything, once what no child of the worker took up has come again."""
+    wait_until(lambda: not list(lost_messages(_collect(scene))), within=_seconds(GIVEN_BACK))
+    return _collect(scene)
 
 
 def _collect(scene: Scene) -> Evidence:

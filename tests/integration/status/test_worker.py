@@ -11,6 +11,7 @@ from typing import Any
 
 import psycopg2
 import pytest
+from celery import Celery
 
 from tests.e2e.processes import Processes
 from tests.e2e.service import DEAD, Service
@@ -70,6 +71,51 @@ def test_a_child_killed_in_the_middle_of_its_batch_loses_nothing(
     assert leader.is_running()
     assert worker_queue.waiting(DEAD) == 0
     assert database_rows("SELECT count(*) AS n FROM operations")[0]["n"] == len(connections)
+
+
+def test_a_batch_that_no_child_takes_up_goes_to_another(
+    processes: Processes, worker: Processes, worker_queue: Service, database_rows: Database
+) -> None:
+    assert worker
+    connections = database_rows.connections(500)
+    # One of its own, for what hangs here is left to hang.
+    processes.stop("worker")
+    processes.start("worker")
+    _, hanging, *others = processes.children["worker"].family()
+    assert others
+
+    hanging.suspend()
+    worker_queue.flood(completions(connections))
+    eventually(lambda: database_rows.completed() == len(connections), within=60)
+    log = processes.log("worker")
+    hanging.kill()
+    processes.stop("worker")
+    processes.start("worker")
+
+    assert "no child has taken up a batch" in log
+    eventually(lambda: worker_queue.waiting() == 0)
+    assert worker_queue.waiting(DEAD) == 0
+    assert database_rows("SELECT count(*) AS n FROM operations")[0]["n"] == len(connections)
+
+
+def test_batches_that_are_revoked_in_the_middle_lose_nothing(
+    worker: Processes, worker_queue: Service, database_rows: Database, rabbitmq_url: str
+) -> None:
+    assert worker.children
+    connections = database_rows.connections(10)
+    with Celery(broker=rabbitmq_url, set_as_current=False) as operator:
+        with held(database_rows, connections[0]["id"]):
+            worker_queue.send(*completions(connections))
+            eventually(lambda: batches_that_wait(database_rows))
+            active = operator.control.inspect().active()
+            tasks = [task["id"] for tasks in active.values() for task in tasks]
+            assert tasks
+            operator.control.revoke(tasks, terminate=True)
+            eventually(lambda: "Terminating" in worker.log("worker"))
+
+        eventually(lambda: database_rows.completed() == len(connections), within=30)
+    eventually(lambda: worker_queue.waiting() == 0)
+    assert worker_queue.waiting(DEAD) == 0
 
 
 def test_a_stop_in_the_middle_of_a_flood_loses_nothing(
