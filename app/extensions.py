@@ -138,13 +138,13 @@ def _look_at(connection: Any, record: ConnectionPoolEntry) -> None:
         cursor.execute(_WHO)
         role, bypasses, process_id = cursor.fetchone()
     connection.rollback()
-    if process_id == connection.get_backend_pid():
-        prepared.allow(record.info)
     if bypasses:
         raise UnsafeDatabaseRole(
             f"DATABASE_URL: the role {role!r} is a superuser or has BYPASSRLS, so organizations would not be kept "
             "apart. Name an ordinary role there, and the owner of the tables in MIGRATION_DATABASE_URL."
         )
+    if process_id == connection.get_backend_pid():
+        prepared.allow(record.info)
 
 
 def _note_use(_connection: Any, record: ConnectionPoolEntry) -> None:

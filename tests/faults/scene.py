@@ -119,6 +119,7 @@ def run(world: World, found: Fault) -> Verdict:
     """Run one fault."""
     world.receiver.reset()
     world.deaths.clear()
+    world.forget_dead_letters()
     service = ExternalService(world.receiver, world.rabbitmq.url)
     service.start()
     with _closing(service, Load(world, service)) as load:
@@ -239,20 +240,8 @@ def _rows(scene: Scene, table: str) -> list[Row]:
 
 def _collect_all(scene: Scene) -> Evidence:
     """Copy everything, once what no child of the worker took up has come again."""
-    evidence = _collect(scene)
-
-    def is_complete() -> bool:
-        nonlocal evidence
-        if not list(lost_messages(evidence)):
-            return True
-        # To read the dead letters is to take them.
-        letters = evidence.dead_letters
-        evidence = _collect(scene)
-        evidence.dead_letters = [*letters, *evidence.dead_letters]
-        return False
-
-    wait_until(is_complete, within=_seconds(GIVEN_BACK))
-    return evidence
+    wait_until(lambda: not list(lost_messages(_collect(scene))), within=_seconds(GIVEN_BACK))
+    return _collect(scene)
 
 
 def _collect(scene: Scene) -> Evidence:

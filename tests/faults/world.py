@@ -135,10 +135,11 @@ class World:
         return "\n".join(self.processes.log(line) for line in LINES)
 
     def dead_letters(self) -> list[bytes]:
-        """Take every dead letter's body out of its queue."""
-        bodies = [_bytes(message.body) for message in self.queues.look(DEAD)]
+        """Return every dead letter's body; they stay in their queue."""
+        return [_bytes(message.body) for message in self.queues.look(DEAD)]
+
+    def forget_dead_letters(self) -> None:
         self.queues.purge(DEAD)
-        return bodies
 
     def status_messages(self) -> int:
         """Return how many status messages wait."""

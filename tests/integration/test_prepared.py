@@ -31,7 +31,6 @@ from devstack.postgres import UNPRIVILEGED_USER
 from tests.factories import a_token, forget_organizations, in_parallel
 
 PLANS = text("SELECT statement, generic_plans, custom_plans FROM pg_prepared_statements ORDER BY prepare_time, name")
-PROCESS = text("SELECT pg_backend_pid()")
 
 
 def of_value(value: str) -> Any:
