@@ -74,7 +74,7 @@ def make_app(settings: Settings, *, flask_app: Flask) -> Celery:
         task_time_limit=150,
         beat_schedule=schedule.schedule(settings),
         # The schedule is in the code and what is due is in PostgreSQL: beat has nothing to remember on a disk.
-        beat_scheduler="celery.beat:Scheduler",
+        beat_scheduler="tasks.schedule:Scheduler",
         beat_max_loop_interval=1,
     )
     return made

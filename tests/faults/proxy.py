@@ -20,6 +20,8 @@ class _Link:
         self.server = server
         self.gate = threading.Event()
         self.abandoned = False
+        # How many of the server's next bytes pass before the gate closes.
+        self.torn_after = 0
         if flows:
             self.gate.set()
         for source, sink in ((client, server), (server, client)):
@@ -29,6 +31,11 @@ class _Link:
         try:
             while data := source.recv(CHUNK):
                 self.gate.wait()
+                if source is self.server and (passing := self.torn_after):
+                    sink.sendall(data[:passing])
+                    data, self.torn_after = data[passing:], 0
+                    self.gate.clear()
+                    self.gate.wait()
                 sink.sendall(data)
             self.gate.wait()
             sink.shutdown(socket.SHUT_WR)
@@ -94,6 +101,17 @@ class Proxy:
             self._flows = True
             for link in self._links:
                 link.gate.set()
+
+    def tear(self, *, after: int) -> None:
+        """Close each connection's gate within the server's next answer: behind that many of its bytes, until `thaw`."""
+        with self._lock:
+            for link in self._links:
+                link.torn_after = after
+
+    @property
+    def is_torn(self) -> bool:
+        """Tell whether an answer has been torn on every connection."""
+        return all(not link.gate.is_set() for link in self._links)
 
     def cut(self) -> None:
         """End every connection on both sides; let go of what was abandoned, too."""

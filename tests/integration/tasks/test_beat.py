@@ -1,0 +1,73 @@
+"""Beat as a process: it ends when it is asked to, whatever it was doing."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from app.config import Settings
+from app.jobs import HOUSEKEEPING
+from devstack.child import LOOPBACK
+from tests.e2e.processes import Processes, environment
+from tests.e2e.service import Service
+from tests.faults.proxy import Proxy
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.rabbitmq
+# The frame of a confirm follows its head: type, channel and size.
+FRAME_HEAD = 7
+# Less than beat's patience with a broker that says nothing.
+AT_ONCE = 5.0
+
+
+@pytest.fixture
+def broker(rabbitmq_url: str) -> Iterator[Proxy]:
+    with Proxy(urlsplit(rabbitmq_url).port or 5672) as made:
+        yield made
+
+
+@pytest.fixture
+def beat(broker: Proxy, rabbitmq_url: str, settings: Settings, tmp_path: Path) -> Iterator[Processes]:
+    """Beat alone, which has sent a task: its connection to the broker stands."""
+    environ = environment(
+        database_urls=(settings.owner_database_url, settings.database_url),
+        redis_url=settings.redis_url,
+        rabbitmq_url=urlsplit(rabbitmq_url)._replace(netloc=f"guest:guest@{LOOPBACK}:{broker.port}").geturl(),
+        webhook_url=settings.automation_webhook_url,
+    )
+    queues = Service(rabbitmq_url)
+    queues.delete(HOUSEKEEPING)
+    with Processes(environ, directory=tmp_path) as processes:
+        processes.start("beat")
+        eventually(lambda: queues.waiting(HOUSEKEEPING))
+        yield processes
+    queues.delete(HOUSEKEEPING)
+
+
+def has_taken_in(process: Any, number: signal.Signals) -> bool:
+    """Tell whether a signal has reached a process that waits for something again."""
+    lines = dict(line.split(":\t", 1) for line in Path(f"/proc/{process.pid}/status").read_text().splitlines())
+    pending = int(lines["SigPnd"], 16) | int(lines["ShdPnd"], 16)
+    return not pending & 1 << (number - 1) and process.status() == "sleeping"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_beat_ends_when_it_is_asked_to_with_half_of_the_brokers_word_for_a_task_read(
+    beat: Processes, broker: Proxy, number: signal.Signals
+) -> None:
+    broker.tear(after=FRAME_HEAD)
+    eventually(lambda: broker.is_torn)
+    child = beat.children["beat"]
+    (process,) = child.family()
+    process.send_signal(number)
+    eventually(lambda: has_taken_in(process, number))
+
+    broker.thaw()
+
+    eventually(lambda: not child.is_running, within=AT_ONCE)
+    assert child.exit_code == 0, child.last_lines()
