@@ -21,8 +21,9 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 Statement = TypeVar("Statement", bound=Executable)
 
-# A plan says how to find rows when it is made: among ten, by reading all. A second later there may be thousands.
-KEPT_FOR = 1.0
+# A plan says how to find rows when it is made: among ten, by reading all. A moment later there may be thousands. So the
+# first plans after a pause are kept for a moment, in seconds, those after them for twice as long, up to a second.
+KEPT_FIRST, KEPT_FOR = 1 / 16, 1.0
 OPTION = "prepared"
 PLANS = "plans"
 
@@ -67,6 +68,7 @@ class Plans:
 
     def __init__(self) -> None:
         self._names: dict[tuple[Any, ...], str] = {}
+        self._kept_for = KEPT_FIRST
         self._until = 0.0
 
     def forget(self) -> None:
@@ -76,9 +78,11 @@ class Plans:
     def execute(self, form: _Form, parameters: Any) -> str:
         """Return the message that runs a statement, and prepares it first if need be."""
         first = ""
-        if self._until < time.monotonic():
+        now = time.monotonic()
+        if self._until < now:
             self._names.clear()
-            self._until = time.monotonic() + KEPT_FOR
+            self._kept_for = min(self._kept_for * 2, KEPT_FOR) if now - self._until < KEPT_FOR else KEPT_FIRST
+            self._until = now + self._kept_for
             first = "DEALLOCATE ALL; "
         key = (form, *[repr(parameters[name]) for name in form.constants])
         name = self._names.get(key)

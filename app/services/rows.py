@@ -47,8 +47,8 @@ def write(
     if not (stale or changed or opened or audited):
         return None
     (stale_columns, stale_rows), (changed_columns, changed_rows) = _differing(stale), _differing(changed)
-    statement = _write_statement(stale_columns, changed_columns, bool(opened), bool(audited))
-    opened_rows = [_record(operation) for operation in opened]
+    opened_columns, opened_rows = _given(opened)
+    statement = _write_statement(stale_columns, changed_columns, opened_columns, bool(audited))
     values = {"stale": stale_rows, "changed": changed_rows, "opened": opened_rows, "audited": audited}
     updated_at, count = session.execute(statement, {name: rows for name, rows in values.items() if rows}).one()
     if count < len(opened):
@@ -76,16 +76,26 @@ def _differing(rows: Sequence[tuple[Any, Any]]) -> tuple[Columns, list[dict[str,
     return columns, [dict(zip(("id", *columns), values(row), strict=True)) for row, _ in rows]
 
 
+def _given(rows: Sequence[Operation]) -> tuple[Columns, list[dict[str, Any]]]:
+    """Return the columns of which any of the new rows has a value, and each row's values of those: half, as a rule."""
+    if not rows:
+        return (), []
+    given = zip(NAMES[Operation], zip(*map(values_of, rows), strict=True), strict=True)
+    columns = tuple(name for name, values in given if any(value is not None for value in values))
+    values = attrgetter(*columns)
+    return columns, [dict(zip(columns, values(row), strict=True)) for row in rows]
+
+
 @lru_cache(maxsize=500)
-def _write_statement(stale: Columns, changed: Columns, opens: bool, audits: bool) -> Select[Any]:  # noqa: FBT001
+def _write_statement(stale: Columns, changed: Columns, opened: Columns, audits: bool) -> Select[Any]:  # noqa: FBT001
     updated_at: Any = null()
     count: Any = literal(0)
     parts: list[CTE] = []
     if stale:
         written = _update(CONNECTIONS, stale, rows="stale").returning(CONNECTIONS.c.updated_at).cte("written")
         updated_at = select(func.max(written.c.updated_at)).scalar_subquery()
-    if opens:
-        new = _insert(OPERATIONS, NAMES[Operation], rows="opened").returning(OPERATIONS.c.id).cte("new")
+    if opened:
+        new = _insert(OPERATIONS, opened, rows="opened").returning(OPERATIONS.c.id).cte("new")
         count = select(func.count(new.c.id)).scalar_subquery()
     if changed:
         parts.append(_update(OPERATIONS, changed, rows="changed").cte("kept"))

@@ -79,6 +79,23 @@ def test_frozen_it_passes_nothing_either_way_and_thawed_all_that_waited(
     assert client.recv(4) == b"down"
 
 
+def test_torn_it_passes_the_beginning_of_an_answer_and_thawed_the_rest(
+    proxy: Proxy, ends: tuple[socket.socket, socket.socket]
+) -> None:
+    client, server = ends
+    proxy.tear(after=2)
+    client.sendall(b"up")
+    server.sendall(b"down")
+
+    assert server.recv(2) == b"up"
+    assert client.recv(4) == b"do"
+    assert is_silent(client)
+    assert proxy.is_torn
+    proxy.thaw()
+
+    assert client.recv(4) == b"wn"
+
+
 def test_a_cut_ends_both_sides(proxy: Proxy, ends: tuple[socket.socket, socket.socket]) -> None:
     proxy.cut()
 

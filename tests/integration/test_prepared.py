@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -49,7 +50,7 @@ def plans(session: Session) -> list[tuple[str, int, int]]:
 
 @pytest.fixture(autouse=True)
 def _a_long_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepared, "KEPT_FOR", 600)
+    monkeypatch.setattr(prepared, "KEPT_FIRST", 600)
 
 
 @pytest.fixture
@@ -84,13 +85,53 @@ def test_what_is_not_marked_goes_as_it_is() -> None:
 
 @pytest.mark.usefixtures("house")
 def test_plans_are_made_anew_when_their_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepared, "KEPT_FOR", -1)
+    monkeypatch.setattr(prepared, "KEPT_FIRST", -1)
     with unit_of_work(system=True) as work:
         answers = [ask(work.session, value, "1") for value in ("a", "b", "b")]
 
         assert answers == ["a1", "b1", "b1"]
         # All of them go at once: the server keeps nothing that has no use.
         assert [uses for _, uses, _ in plans(work.session)] == [1]
+
+
+class Clock:
+    """The clock of the plans alone."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.mark.usefixtures("house")
+def test_the_more_often_plans_were_made_anew_the_longer_they_are_kept_until_there_is_a_pause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.undo()
+    clock = Clock()
+    monkeypatch.setattr(prepared, "time", clock)
+    made: list[float] = []
+
+    def use_for(seconds: float) -> None:
+        for _ in range(int(seconds / 0.05)):
+            ask(work.session, "a", "1")
+            ((_, uses, _),) = plans(work.session)
+            if uses == 1:
+                made.append(clock.now)
+            clock.now += 0.05
+
+    with unit_of_work(system=True) as work:
+        use_for(5)
+        kept = [later - earlier for earlier, later in pairwise(made)]
+        made.clear()
+        clock.now += 3
+        use_for(0.5)
+
+    assert kept == sorted(kept)
+    assert kept[0] == pytest.approx(prepared.KEPT_FIRST, abs=0.05)
+    assert kept[-1] == pytest.approx(prepared.KEPT_FOR, abs=0.1)
+    assert made[1] - made[0] == pytest.approx(prepared.KEPT_FIRST, abs=0.05)
 
 
 @pytest.mark.usefixtures("house")
