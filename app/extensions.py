@@ -63,7 +63,7 @@ def init_app(app: Flask, *, settings: Settings) -> None:
     app.config["SQLALCHEMY_DATABASE_URI"] = make_url(settings.database_url).set(drivername="postgresql+psycopg2")
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {
         "pool_size": settings.database_pool_size,
-        # The connection that was used last has its plans still, and its caches warm; one after the other, all would be cold.
+        # The one used last has its plans still, and its caches warm: in turn, each would be cold by its next use.
         "pool_use_lifo": True,
         "max_overflow": MAX_OVERFLOW,
         "pool_timeout": 5,

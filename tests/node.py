@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import tempfile
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.project import PROJECT
+from tests.project import PROJECT, do_without
 
 DOCS = PROJECT / "docs"
 QUIET = ["--no-audit", "--no-fund", "--loglevel=error", "--prefer-offline"]
@@ -27,22 +26,16 @@ def installed(source: Path, *besides: str) -> Iterator[Path]:
     """Yield a copy of a folder with its packages, and others besides; skip the test, loudly, without Node."""
     missing = [program for program in ("node", "npm") if shutil.which(program) is None]
     if missing:
-        _do_without(f"{' and '.join(missing)} not on the PATH")
+        do_without(f"{' and '.join(missing)} not on the PATH")
     with tempfile.TemporaryDirectory(prefix="rita-node-") as made:
         folder = Path(made) / source.name
         shutil.copytree(source, folder, ignore=shutil.ignore_patterns("node_modules", "package-lock.json", "built"))
         done = run(folder, "npm", "install", *QUIET, *besides, within=INSTALLED_WITHIN)
         if done.returncode != 0:
-            _do_without(f"npm cannot install the packages of {source.name}: {done.stderr[-500:]}")
+            do_without(f"npm cannot install the packages of {source.name}: {done.stderr[-500:]}")
         yield folder
 
 
 def run(folder: Path, *command: str, within: float = 60) -> subprocess.CompletedProcess[str]:
     """Run a command in a folder, and return how it ended."""
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=within, check=False)
-
-
-def _do_without(reason: str) -> None:
-    if os.environ.get("REQUIRE_SERVICES"):
-        pytest.fail(reason)
-    pytest.skip(reason)

@@ -1,7 +1,18 @@
-"""Where the project is, for tests that read its files or start its processes there."""
+"""Where the project is, for tests that read its files or start its processes, and how to do without a program."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import NoReturn
+
+import pytest
 
 PROJECT = Path(__file__).resolve().parents[1]
+
+
+def do_without(reason: str) -> NoReturn:
+    """Skip a test for want of something, loudly; fail it where REQUIRE_SERVICES says that nothing may be wanting."""
+    if os.environ.get("REQUIRE_SERVICES"):
+        pytest.fail(reason)
+    pytest.skip(reason)

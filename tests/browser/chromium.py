@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import pytest
 from playwright.sync_api import Browser, sync_playwright
+
+from tests.project import do_without
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 # Chromium calls home at its start, and its sandbox refuses root.
@@ -27,9 +27,7 @@ FLAGS = [
 def launched() -> Iterator[Browser]:
     """Start a browser, and stop it."""
     if CHROMIUM is None:
-        if os.environ.get("REQUIRE_SERVICES"):
-            pytest.fail("no Chromium on the PATH")
-        pytest.skip("no Chromium on the PATH")
+        do_without("no Chromium on the PATH")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.project import PROJECT
+from tests.project import PROJECT, do_without
 
 FOLDER = PROJECT / "docker/monitoring"
 RULES: dict[str, Any] = {
@@ -85,9 +84,7 @@ def promtool(tmp_path: Path) -> Promtool:
     """Run Prometheus' tool on a file of this content; without the tool, skip, or fail where services are required."""
     tool = shutil.which("promtool")
     if tool is None:
-        if os.environ.get("REQUIRE_SERVICES"):
-            pytest.fail("no promtool on the PATH")
-        pytest.skip("no promtool on the PATH; it is part of Debian's package prometheus")
+        do_without("no promtool on the PATH; it is part of Debian's package prometheus")
 
     def run(*words: str, content: Mapping[str, Any] | None = None) -> None:
         file = tmp_path / "content.yml"
