@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from app.domain.cases import OPEN
 from app.outbound.events import channel_of
 from devstack.child import LOOPBACK
 from tests.e2e.browser import Person
@@ -98,7 +99,8 @@ def test_a_page_of_the_typed_client_configures_verifies_and_syncs_and_knows_why_
         (412, "changed_meanwhile"),
     ]
     assert in_progress["code"] == "sync_in_progress"
-    assert in_progress["running"] in ("pending", "delivered")
+    # How far it has come by then is the service's affair.
+    assert in_progress["running"] in OPEN
 
 
 def truth(page: Page) -> dict[str, Any]:
