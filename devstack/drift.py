@@ -46,7 +46,8 @@ CATALOG = """
     UNION ALL
     SELECT format('policy %s on %s for %s: %s, %s', policyname, tablename, cmd, qual, with_check) FROM pg_policies
     UNION ALL
-    SELECT format('security of %s: %s, forced %s, rights %s', relname, relrowsecurity, relforcerowsecurity, relacl)
+    SELECT format('security of %s: %s, forced %s, rights %s, options %s', relname, relrowsecurity, relforcerowsecurity,
+                  relacl, reloptions)
     FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND relname <> 'alembic_version'
     UNION ALL
     SELECT format('function %s', pg_get_functiondef(oid)) FROM pg_proc WHERE pronamespace = 'public'::regnamespace

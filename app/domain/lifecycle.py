@@ -150,6 +150,17 @@ def apply(case: Case, report: Report, *, fresh_id: UUID, patience: Patience, now
     return True
 
 
+def looks_back(case: Case, report: Report) -> bool:
+    """Tell whether a report is judged by what has ended, too: not if it is an answer to what is open, as a rule."""
+    if report.operation_id is not None:
+        named = case.operations.get(report.operation_id)
+        return named is not None and not named.is_open
+    running = case.open(report.kind)
+    if running is not None:
+        return not running.was_sent
+    return report.trigger != "started" or not _is_newer(report, case.connection)
+
+
 def _asked_for(case: Case, report: Report) -> Operation | None:
     """Return the operation that a report answers, or None if it answers none of ours."""
     if report.operation_id is not None:

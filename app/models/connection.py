@@ -21,7 +21,8 @@ class DataSourceConnection(Model):
         UniqueConstraint("organization_id", "id", name="unique_id_per_org"),
         Index("idx_data_source_connections_org_id", "organization_id"),
         Index("idx_data_source_connections_type", "type"),
-        Index("idx_data_source_connections_status", "status"),
+        # By ranges of pages, so that a change of status leaves every index as it is.
+        Index("idx_data_source_connections_status", "status", postgresql_using="brin"),
         Index("idx_data_source_connections_enabled", "enabled", postgresql_where=text("enabled")),
         Index("idx_data_source_connections_org_type", "organization_id", "type"),
     )

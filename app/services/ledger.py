@@ -6,7 +6,7 @@ One statement serves one row or five hundred alike, so a press and a flood of me
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -106,15 +106,25 @@ def show_one(session: Session, connection_id: UUID) -> Case:
     return _the_one(show(session, _SHOWN_ONE, id=connection_id))
 
 
-def read(
-    session: Session, connection_ids: Collection[UUID], *, history: bool = False, named: Collection[UUID] = ()
-) -> dict[UUID, Case]:
+def read(session: Session, connection_ids: Collection[UUID], *, named: Collection[UUID] = ()) -> dict[UUID, Case]:
     """Return the cases of those connections that are visible and undeleted, locked for writing, by id.
 
-    `history` adds the last finished operation of each kind to the open ones, and `named` adds operations by id.
+    Each has its open operations, and of those in `named` its own.
     """
     found = session.execute(_LOCKED_BY_ID, {"ids": list(connection_ids)})
-    return _with_operations(session, found, history=history, named=named)
+    return _with_operations(session, found, named=named)
+
+
+def recall(session: Session, cases: Sequence[Case]) -> None:
+    """Add the last finished operation of each kind to cases in which nothing has changed yet."""
+    if not cases:
+        return
+    by_id = {case.connection.id: case for case in cases}
+    for row in session.execute(_LAST_FINISHED, {"ids": list(by_id)}):
+        operation = Operation(*row)
+        by_id[operation.connection_id].operations.setdefault(operation.id, operation)
+    for case in cases:
+        case.mark_stored()
 
 
 def one(session: Session, connection_id: UUID, *, named: Collection[UUID] = ()) -> Case:
@@ -134,27 +144,17 @@ def _the_one(cases: list[Case]) -> Case:
     return cases[0]
 
 
-def _with_operations(
-    session: Session, found: Iterable[Any], *, history: bool = False, named: Collection[UUID] = ()
-) -> dict[UUID, Case]:
+def _with_operations(session: Session, found: Iterable[Any], *, named: Collection[UUID] = ()) -> dict[UUID, Case]:
     cases = {row[0]: Case(Connection(*row)) for row in found}
     if cases:
-        for operation in _operations(session, list(cases), history=history, named=named):
+        ids = {"ids": list(cases)}
+        query, wanted = (_OPEN_OR_NAMED, ids | {"named": list(named)}) if named else (_OPEN, ids)
+        for row in session.execute(query, wanted):
+            operation = Operation(*row)
             cases[operation.connection_id].operations[operation.id] = operation
     for case in cases.values():
         case.mark_stored()
     return cases
-
-
-def _operations(
-    session: Session, connection_ids: list[UUID], *, history: bool, named: Collection[UUID]
-) -> Iterable[Operation]:
-    ids = {"ids": connection_ids}
-    query, wanted = (_OPEN_OR_NAMED, ids | {"named": list(named)}) if named else (_OPEN, ids)
-    found = list(session.execute(query, wanted))
-    if history:
-        found += session.execute(_LAST_FINISHED, ids)
-    return {row[0]: Operation(*row) for row in found}.values()
 
 
 def write(session: Session, cases: Iterable[Case], *, actor: Actor, now: datetime) -> list[Change]:

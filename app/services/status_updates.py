@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from uuid import UUID
 
 from sqlalchemy import any_, literal, select
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -14,7 +15,7 @@ from uuid6 import uuid7
 
 from app.domain import lifecycle
 from app.domain.actors import EXTERNAL_SERVICE
-from app.domain.cases import Change
+from app.domain.cases import Case, Change
 from app.domain.messages import Report, Unacceptable
 from app.services import ledger
 
@@ -38,7 +39,8 @@ def apply(session: Session, reports: Sequence[Report], *, patience: lifecycle.Pa
     """
     wanted = sorted({report.connection_id for report in reports})
     named = {report.operation_id for report in reports if report.operation_id is not None}
-    cases = ledger.read(session, wanted, history=True, named=named)
+    cases = ledger.read(session, wanted, named=named)
+    ledger.recall(session, _looking_back(cases, reports))
     applied = Applied()
     for position, report in enumerate(reports):
         case = cases.get(report.connection_id)
@@ -52,6 +54,18 @@ def apply(session: Session, reports: Sequence[Report], *, patience: lifecycle.Pa
             applied.refused[position] = refusal
     applied.changes = ledger.write(session, cases.values(), actor=EXTERNAL_SERVICE, now=now)
     return applied
+
+
+def _looking_back(cases: Mapping[UUID, Case], reports: Sequence[Report]) -> list[Case]:
+    """Return the cases in which what has ended counts: of several reports, one may end what the next is judged by."""
+    of_case: dict[UUID, list[Report]] = {}
+    for report in reports:
+        of_case.setdefault(report.connection_id, []).append(report)
+    return [
+        case
+        for connection_id, case in cases.items()
+        if len(of_case[connection_id]) > 1 or lifecycle.looks_back(case, of_case[connection_id][0])
+    ]
 
 
 def explain(session: Session, reports: Sequence[Report]) -> list[Unacceptable]:

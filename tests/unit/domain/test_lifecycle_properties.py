@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from datetime import datetime, timedelta
+from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from uuid6 import uuid7
 
 from app.domain import lifecycle
 from app.domain.cases import Case
 from tests.factories import (
     NOON,
+    PATIENCE,
     a_case,
     a_connection,
+    a_report,
     a_sync_message,
     a_verification_message,
     an_operation,
@@ -34,20 +39,30 @@ syncs = st.tuples(
 verifications = st.tuples(st.just("verify"), st.sampled_from(["success", "failed"]), st.booleans(), st.none())
 presses = st.tuples(st.just("press"), st.sampled_from(["sync", "verify"]), st.booleans(), st.none())
 steps = st.lists(st.one_of(syncs, verifications, presses), max_size=12)
+expiries = st.tuples(st.just("expire"), st.sampled_from(["sync", "verify"]), st.booleans(), st.none())
 
 
 def take(case: Case, step: Step, *, now: datetime) -> bool:
-    kind, word, echoed, moment = step
-    connection = case.connection
+    kind, word, echoed, _ = step
     if kind == "press":
         state = "delivered" if echoed else "pending"
-        lifecycle.request(case, an_operation(connection, kind=word, state=state, attempts=int(echoed)), now=now)
+        lifecycle.request(case, an_operation(case.connection, kind=word, state=state, attempts=int(echoed)), now=now)
         return True
+    if kind == "expire":
+        running = case.open(word)
+        if running is not None:
+            lifecycle.expire(case, running, now=now)
+        return running is not None
+    return apply(case, message_of(case, step), now=now)
+
+
+def message_of(case: Case, step: Step) -> dict[str, Any]:
+    kind, word, echoed, moment = step
     newest = case.newest(kind)
     named = {"operation_id": newest.id} if echoed and newest else {}
     if kind == "sync":
-        return apply(case, a_sync_message(connection, word, timestamp=moment, **named), now=now)
-    return apply(case, a_verification_message(connection, word, **named), now=now)
+        return a_sync_message(case.connection, word, timestamp=moment, **named)
+    return a_verification_message(case.connection, word, **named)
 
 
 @settings(max_examples=300)
@@ -89,3 +104,45 @@ def test_a_dated_or_named_report_that_comes_again_at_once_changes_nothing(sequen
             assert not applied
         assert not case.connection_changed
         assert case.changes == []
+
+
+PRESS, EXPIRY = ("press", "sync", True, None), ("expire", "sync", True, None)
+
+
+@settings(max_examples=2_000)
+@given(
+    st.lists(st.one_of(syncs, verifications, presses, expiries), max_size=6),
+    st.one_of(syncs, verifications),
+    st.integers(0, 2),
+    st.sampled_from([timedelta(minutes=1), timedelta(hours=1)]),
+)
+@example([PRESS, EXPIRY, PRESS, EXPIRY], ("sync", "sync_completed", True, None), 1, timedelta(hours=1))
+def test_what_has_ended_changes_nothing_where_it_is_not_looked_back_at(
+    sequence: list[Step], last: Step, age: int, later: timedelta
+) -> None:
+    case = a_case(a_connection())
+    now = NOON
+    for step in sequence:
+        take(case, step, now=now)
+        now += later
+    message = message_of(case, last)
+    if "operation_id" in message:
+        known = sorted(o.id for o in case.operations.values() if o.kind == last[0])
+        message["operation_id"] = str(known[-1 - age % len(known)])
+    report = a_report(message)
+    case.mark_stored()
+    forgetful = deepcopy(case)
+    for operation in case.operations.values():
+        if not operation.is_open and operation.id != report.operation_id:
+            del forgetful.operations[operation.id]
+    if lifecycle.looks_back(forgetful, report):
+        return
+
+    fresh_id = uuid7()
+    applied = [lifecycle.apply(c, report, fresh_id=fresh_id, patience=PATIENCE, now=now) for c in (case, forgetful)]
+
+    assert applied[0] == applied[1]
+    assert case.changes == forgetful.changes
+    assert case.connection == forgetful.connection
+    assert case.changed_operations() == forgetful.changed_operations()
+    assert case.new_operations() == forgetful.new_operations()
