@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import sys
 import tempfile
@@ -10,7 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from http import HTTPStatus
@@ -26,6 +27,7 @@ from honcho.environ import parse_procfile
 from redis import Redis
 
 from devstack.child import LOOPBACK, Child, StartError, free_port
+from devstack.databases import create_database, drop_database
 from devstack.servers import Servers, held, remove, servers
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -105,6 +107,19 @@ class Stage:
             for child in children.values():
                 if not child.is_running and child.exit_code:
                     raise StartError(child.account())
+
+    @contextmanager
+    def another_database(self) -> Iterator[Stage]:
+        """Give a stage on the same servers with a migrated, empty database of its own, dropped at the end."""
+        admin_url, name = str(self.servers.admin_database_url), f"bench_{secrets.token_hex(4)}"
+        owner_url, application_url = create_database(admin_url, name=name)
+        beside = replace(self.servers, database_url=application_url, migration_database_url=owner_url)
+        made = replace(self, servers=beside, environ={**self.environ, **beside.environ})
+        try:
+            made.release()
+            yield made
+        finally:
+            drop_database(admin_url, name=name)
 
     def release(self) -> None:
         """Migrate."""

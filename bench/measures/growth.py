@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import count
 
 from bench import tables
 from bench.measures import ingest, reads
@@ -36,40 +36,42 @@ class Size:
 
 
 def run(stage: Stage, size: Size, repeat: int) -> list[Row]:
-    """Compare with itself at the smallest stock."""
-    found = {stock: _at(stage, size, stock, repeat) for stock in size.stocks}
+    """Compare with itself at the smallest stock: in turns, each in a database of its own."""
+    messages: dict[Stock, list[float]] = {stock: [] for stock in size.stocks}
+    lists: dict[Stock, list[float]] = {stock: [] for stock in size.stocks}
+    with ExitStack() as stack:
+        stages = {stock: stack.enter_context(stage.another_database()) for stock in size.stocks}
+        for stock, its in stages.items():
+            tables.fill(its, connections=stock.connections, history=stock.history)
+        for number in range(repeat):
+            for stock, its in stages.items():
+                numbers = random.Random(SEED).sample(range(stock.connections), size.pairs)  # noqa: S311 - no secret
+                messages[stock].append(_ingest(its, numbers, tick=number * 2 * size.pairs))
+                lists[stock].append(_lists(its, numbers[:500], seconds=size.seconds))
     first = size.stocks[0]
     return [
         Row(
             f"{name} at {stock}",
             unit,
-            found[stock][place],
+            found[stock],
             "" if stock == first else f"itself at {first.connections:,}",
-            () if stock == first else found[first][place],
+            () if stock == first else found[first],
             ratio_target=None if stock == first else at_least(0.9),
         )
-        for place, (name, unit) in enumerate([("status messages", "messages/s"), ("lists", "requests/s")])
+        for name, unit, found in [("status messages", "messages/s", messages), ("lists", "requests/s", lists)]
         for stock in size.stocks
     ]
-
-
-def _at(stage: Stage, size: Size, stock: Stock, repeat: int) -> tuple[list[float], list[float]]:
-    tables.fill(stage, connections=stock.connections, history=stock.history)
-    numbers = random.Random(SEED).sample(range(stock.connections), size.pairs)  # noqa: S311 - no secret
-    ticks = count(step=2 * size.pairs)
-    messages = [_ingest(stage, numbers, tick=next(ticks)) for _ in range(repeat)]
-    with stage.running("web"):
-        lists = [
-            len(reads.read(stage, numbers[:500], lambda _: "/api/data-sources", seconds=size.seconds)) / size.seconds
-            for _ in range(repeat)
-        ]
-    return messages, lists
 
 
 def _ingest(stage: Stage, numbers: Sequence[int], *, tick: int) -> float:
     tables.settle(stage)
     sent = ingest.messages(numbers, rounds=1, tick=tick)
     return ingest.consume(stage, sent, 2 * len(numbers), line="worker")
+
+
+def _lists(stage: Stage, numbers: Sequence[int], *, seconds: float) -> float:
+    with stage.running("web"):
+        return len(reads.read(stage, numbers, lambda _: "/api/data-sources", seconds=seconds)) / seconds
 
 
 MEASURE = Measure(
