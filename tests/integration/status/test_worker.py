@@ -131,10 +131,14 @@ def test_a_stop_in_the_middle_of_a_flood_loses_nothing(
 
     applied, queued = database_rows.completed(), worker_queue.waiting()
     assert 0 < applied < FLOOD, "the stop came in the middle"
-    assert applied + queued == FLOOD
+    # A child that had to be ended may have applied a batch and not said so: that comes again, and counts as late.
+    copies = applied + queued - FLOOD
+    assert copies >= 0
     processes.start("worker")
-    eventually(lambda: database_rows.completed() == FLOOD, within=30)
-    assert database_rows("SELECT count(*) AS n, sum(late_reports) AS late FROM operations") == [{"n": FLOOD, "late": 0}]
+    expected = [{"n": FLOOD, "late": copies}]
+    counted = "SELECT count(*) AS n, sum(late_reports) AS late FROM operations"
+    eventually(lambda: database_rows(counted) == expected, within=30)
+    assert database_rows.completed() == FLOOD
 
 
 def handled(worker: Processes) -> int:
