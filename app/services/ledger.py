@@ -6,7 +6,7 @@ One statement serves one row or five hundred alike, so a press and a flood of me
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -120,11 +120,7 @@ def recall(session: Session, cases: Sequence[Case]) -> None:
     if not cases:
         return
     by_id = {case.connection.id: case for case in cases}
-    for row in session.execute(_LAST_FINISHED, {"ids": list(by_id)}):
-        operation = Operation(*row)
-        by_id[operation.connection_id].operations.setdefault(operation.id, operation)
-    for case in cases:
-        case.mark_stored()
+    _add(by_id, session.execute(_LAST_FINISHED, {"ids": list(by_id)}))
 
 
 def one(session: Session, connection_id: UUID, *, named: Collection[UUID] = ()) -> Case:
@@ -149,12 +145,17 @@ def _with_operations(session: Session, found: Iterable[Any], *, named: Collectio
     if cases:
         ids = {"ids": list(cases)}
         query, wanted = (_OPEN_OR_NAMED, ids | {"named": list(named)}) if named else (_OPEN, ids)
-        for row in session.execute(query, wanted):
-            operation = Operation(*row)
-            cases[operation.connection_id].operations[operation.id] = operation
+        _add(cases, session.execute(query, wanted))
+    return cases
+
+
+def _add(cases: Mapping[UUID, Case], operations: Iterable[Any]) -> None:
+    """Add stored operations to cases in which nothing has changed yet."""
+    for row in operations:
+        operation = Operation(*row)
+        cases[operation.connection_id].operations[operation.id] = operation
     for case in cases.values():
         case.mark_stored()
-    return cases
 
 
 def write(session: Session, cases: Iterable[Case], *, actor: Actor, now: datetime) -> list[Change]:
