@@ -12,6 +12,7 @@ from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
 from redis import Redis
 from sqlalchemy import event, text
+from sqlalchemy.engine import Connection as Session
 from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import InvalidatePoolError, OperationalError
 from sqlalchemy.orm import DeclarativeBase
@@ -37,7 +38,9 @@ SESSION_OPTIONS = (
 # a read. Whoever finds it dead all the same is answered 503, and the pool connects anew.
 TRUSTED_FOR = 1.0
 
-__all__ = ["Model", "db", "engine", "migrate", "redis", "settings"]
+# `Session` is SQLAlchemy's connection, a word for data sources here; PostgreSQL too calls it a session. The ORM's keeps
+# track of objects, and there are none: rows are written by statements.
+__all__ = ["Model", "Session", "db", "engine", "migrate", "redis", "settings"]
 
 
 class Base(DeclarativeBase):

@@ -12,10 +12,10 @@ import time
 from collections.abc import MutableMapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-from sqlalchemy import Executable, event
-from sqlalchemy.engine import Connection, Engine, ExceptionContext
+from sqlalchemy import Executable, Select, event
+from sqlalchemy.engine import Connection, Dialect, Engine, ExceptionContext
 from sqlalchemy.engine.interfaces import ExecutionContext
 from sqlalchemy.sql.compiler import SQLCompiler
 
@@ -24,13 +24,17 @@ Statement = TypeVar("Statement", bound=Executable)
 # A plan says how to find rows when it is made: among ten, by reading all. A moment later there may be thousands. So the
 # first plans after a pause are kept for a moment, in seconds, those after them for twice as long, up to a second.
 KEPT_FIRST, KEPT_FOR = 1 / 16, 1.0
-OPTION = "prepared"
+OPTION, BEFORE = "prepared", "before"
 PLANS = "plans"
 
 
-def prepared(statement: Statement) -> Statement:
-    """Mark a statement that is put together once: its parameters have names and types, and no `IN` of many."""
-    return statement.execution_options(**{OPTION: True})
+def prepared(statement: Statement, *, before: Select[Any] | None = None) -> Statement:
+    """Mark a statement that is put together once: its parameters have names and types, and no `IN` of many.
+
+    `before`, with no other parameters and no literals, runs in the same message, and nobody reads what it gives. What
+    it waits for, this one sees: in PostgreSQL's READ COMMITTED each has a snapshot of its own.
+    """
+    return statement.execution_options(**{OPTION: True, BEFORE: before})
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -99,10 +103,18 @@ def allow(info: MutableMapping[Any, Any]) -> None:
 
 def as_sent(connection: Connection, statement: str, parameters: Any, context: ExecutionContext) -> str:
     """Return the text to send for a statement: itself, unless it is a marked one on a connection that may prepare."""
-    plans: Plans | None = connection.info.get(PLANS)
-    if plans is None or not context.execution_options.get(OPTION):
+    if not context.execution_options.get(OPTION):
         return statement
-    return plans.execute(_form_of(context.compiled), parameters)
+    plans: Plans | None = connection.info.get(PLANS)
+    before = context.execution_options[BEFORE]
+    own = cast(SQLCompiler, context.compiled)
+    parts = [own] if before is None else [_compiled(before, context.dialect), own]
+    return "; ".join(plans.execute(_form_of(part), parameters) if plans else part.string for part in parts)
+
+
+@lru_cache(maxsize=100)
+def _compiled(statement: Select[Any], dialect: Dialect) -> SQLCompiler:
+    return statement.compile(dialect=dialect)
 
 
 @event.listens_for(Engine, "handle_error")

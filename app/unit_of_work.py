@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
+from flask import g
 from sqlalchemy import event
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Engine
 from sqlalchemy.engine.interfaces import ExecutionContext
-from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry, Pool
 
 from app import prepared
-from app.extensions import db
+from app.extensions import Session, engine
 
 _SCOPE = (
     "SELECT set_config('app.organization_ids', %(scope_tenants)s, true),"
@@ -23,7 +23,7 @@ _SCOPE = (
 
 
 class UnitOfWork:
-    """One transaction. Services get `session` and flush; `after_commit` runs its promises once all is written."""
+    """One transaction. Services get `session`; `after_commit` runs its promises once all is written."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -46,34 +46,26 @@ def unit_of_work(*, tenants: Iterable[UUID] = (), system: bool = False) -> Itera
     Commits once at the end, or rolls back on any exception. Without tenants and system it sees no row at all.
     It does not nest: what belongs together is one unit.
     """
-    session = db.session()
-    if session.in_transaction():
+    if g.get("unit_of_work_is_open"):
         raise RuntimeError("a unit of work is open already")
-    session.info["scope"] = {
-        "scope_tenants": "{" + ",".join(sorted({str(tenant) for tenant in tenants})) + "}",
-        "scope_system": "on" if system else "off",
-    }
-    work = UnitOfWork(session)
+    g.unit_of_work_is_open = True
     try:
-        with session.begin():
+        with engine().begin() as session:
+            # For the first statement to bring along: what PostgreSQL's policies are to know.
+            session.info["scope"] = {
+                "scope_tenants": "{" + ",".join(sorted({str(tenant) for tenant in tenants})) + "}",
+                "scope_system": "on" if system else "off",
+            }
+            work = UnitOfWork(session)
             yield work
     finally:
-        session.info.pop("scope", None)
-        db.session.remove()
+        g.unit_of_work_is_open = False
     work.keep_promises()
-
-
-@event.listens_for(Session, "after_begin")
-def _scope_transaction(session: Session, _transaction: Any, connection: Connection) -> None:
-    """Leave for the transaction's first statement what PostgreSQL's policies are to know: whom this is for."""
-    scope = session.info.get("scope")
-    if scope is not None:
-        connection.info["scope"] = scope
 
 
 @event.listens_for(Engine, "before_cursor_execute", retval=True)
 def _say_scope(
-    connection: Connection, cursor: Any, statement: str, parameters: Any, context: ExecutionContext, *_: Any
+    connection: Session, cursor: Any, statement: str, parameters: Any, context: ExecutionContext, *_: Any
 ) -> tuple[str, Any]:
     """Tell PostgreSQL the scope, which ends with the transaction, right before its first statement.
 

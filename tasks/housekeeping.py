@@ -9,10 +9,10 @@ from uuid import UUID
 
 import structlog
 from flask import current_app
-from sqlalchemy.orm import Session
 
 from app import extensions
 from app.domain.cases import ended_verifications
+from app.extensions import Session
 from app.jobs import Jobs
 from app.outbound import events
 from app.outbound.sealing import seals

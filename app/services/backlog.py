@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
 
 from app.domain.cases import OPEN
+from app.extensions import Session
 from app.services import ledger
 
 OPERATIONS = ledger.OPERATIONS.c

@@ -8,12 +8,12 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import ColumnElement, and_, select
-from sqlalchemy.orm import Session
 
 from app import errors
 from app.domain import lifecycle, sources
 from app.domain.actors import Actor
 from app.domain.cases import Case, Change, Connection
+from app.extensions import Session
 from app.services import ledger, organizations
 
 COLUMNS = ledger.CONNECTIONS.c

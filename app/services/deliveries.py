@@ -11,13 +11,13 @@ from uuid import UUID
 
 from sqlalchemy import BindParameter, ColumnElement, DateTime, any_, bindparam, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.orm import Session
 from sqlalchemy.types import Uuid
 
 from app import errors
 from app.domain import lifecycle, retry
 from app.domain.actors import SYSTEM
 from app.domain.cases import Case, Change, Operation
+from app.extensions import Session
 from app.prepared import prepared
 from app.services import history, ledger
 from app.services.connections import COLUMNS

@@ -10,10 +10,10 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Row, select, true
-from sqlalchemy.orm import Session
 
 from app import errors
 from app.domain.cases import Operation
+from app.extensions import Session
 from app.services import ledger
 
 OPERATIONS, AUDIT = ledger.OPERATIONS.c, ledger.AUDIT.c

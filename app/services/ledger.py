@@ -6,20 +6,20 @@ One statement serves one row or five hundred alike, so a press and a flood of me
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, and_, any_, bindparam, column, func, literal, or_, select, true
+from sqlalchemy import ColumnElement, Select, and_, any_, bindparam, column, func, literal, or_, select, true
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.orm import Session
 from sqlalchemy.types import Text, Uuid
 from uuid6 import uuid7
 
 from app import errors
 from app.domain.actors import Actor
 from app.domain.cases import NAMES, OPEN, Case, Change, Connection, Operation
+from app.extensions import Session
 from app.prepared import prepared
 from app.services import rows
 
@@ -39,24 +39,8 @@ OPERATION_COLUMNS = [OPERATIONS.c[name] for name in NAMES[Operation]]
 # Statements are put together once: building and compiling one of thirty columns takes longer than running it.
 _IDS, _NAMED = bindparam("ids", type_=ARRAY(Uuid)), bindparam("named", type_=ARRAY(Uuid))
 _THEIRS = OPERATIONS.c.connection_id == any_(_IDS)
-# In the order of their ids, so that two batches never wait for each other.
-_LOCKED = (
-    select(*CONNECTION_COLUMNS)
-    .where(CONNECTIONS.c.deleted_at.is_(None))
-    .order_by(CONNECTIONS.c.id)
-    .with_for_update(key_share=True)
-)
-_LOCKED_BY_ID = prepared(_LOCKED.where(CONNECTIONS.c.id == any_(_IDS)))
-_LOCKED_BY_TYPE = prepared(
-    _LOCKED.where(
-        CONNECTIONS.c.organization_id == bindparam("organization_id"), CONNECTIONS.c.type == bindparam("type")
-    )
-)
 # The open ones are few however long the history. An array leaves the statement as it is; `IN` would be put in anew.
 _IS_OPEN = OPERATIONS.c.state == any_(literal(sorted(OPEN), ARRAY(Text)))
-# A worker that claims attempts locks operations alone, in the same order; it must not slip in before we write.
-_OPERATIONS = select(*OPERATION_COLUMNS).order_by(OPERATIONS.c.id).with_for_update(key_share=True)
-_OPEN = prepared(_OPERATIONS.where(_THEIRS, _IS_OPEN))
 _SHOWN = (
     select(*CONNECTION_COLUMNS, *OPERATION_COLUMNS)
     .select_from(CONNECTIONS.outerjoin(OPERATIONS, and_(OPERATIONS.c.connection_id == CONNECTIONS.c.id, _IS_OPEN)))
@@ -65,10 +49,38 @@ _SHOWN = (
 )
 SHOWN_OF_ORGANIZATION = prepared(_SHOWN.where(CONNECTIONS.c.organization_id == bindparam("organization_id")))
 _SHOWN_ONE = prepared(_SHOWN.where(CONNECTIONS.c.id == bindparam("id")))
-# "Theirs" is said for each half, so that each has an index.
-_OPEN_OR_NAMED = prepared(
-    _OPERATIONS.where(or_(and_(_THEIRS, _IS_OPEN), and_(_THEIRS, OPERATIONS.c.id == any_(_NAMED))))
+_BY_TYPE = prepared(
+    select(CONNECTIONS.c.id).where(
+        CONNECTIONS.c.organization_id == bindparam("organization_id"),
+        CONNECTIONS.c.type == bindparam("type"),
+        CONNECTIONS.c.deleted_at.is_(None),
+    )
 )
+# In the order of their ids, so that two batches never wait for each other. Deleted ones, too: nobody may bring one back
+# before it is read.
+_LOCK = select(CONNECTIONS.c.id).where(CONNECTIONS.c.id == any_(_IDS)).order_by(CONNECTIONS.c.id)
+_LOCK = _LOCK.with_for_update(key_share=True)
+
+
+def _locked(*operations: ColumnElement[bool]) -> Select[Any]:
+    """Return the query of connections with some of their operations, all locked, in one round trip.
+
+    A worker that claims attempts locks operations alone, in the same order; it must not slip in before we write.
+    """
+    theirs = select(*OPERATION_COLUMNS).where(*operations).order_by(OPERATIONS.c.id).with_for_update(key_share=True)
+    found = theirs.cte("theirs")
+    return prepared(
+        select(*CONNECTION_COLUMNS, *found.c)
+        .select_from(CONNECTIONS.outerjoin(found, found.c.connection_id == CONNECTIONS.c.id))
+        .where(CONNECTIONS.c.id == any_(_IDS), CONNECTIONS.c.deleted_at.is_(None))
+        .order_by(CONNECTIONS.c.id, found.c.id),
+        before=_LOCK,
+    )
+
+
+_WITH_OPEN = _locked(_THEIRS, _IS_OPEN)
+# "Theirs" is said for each half, so that each has an index.
+_WITH_OPEN_OR_NAMED = _locked(or_(and_(_THEIRS, _IS_OPEN), and_(_THEIRS, OPERATIONS.c.id == any_(_NAMED))))
 
 
 def _last_finished() -> Select[Any]:
@@ -89,7 +101,7 @@ _LAST_FINISHED = prepared(_last_finished())
 
 
 def show(session: Session, query: Select[Any], **values: Any) -> list[Case]:
-    """Return cases to look at, unlocked, with what is open: one statement, since nothing is asked for as often."""
+    """Return the cases that a query of connections with operations gives: one round trip, for nothing is as common."""
     cases: dict[UUID, Case] = {}
     for row in session.execute(query, values):
         case = cases.get(row[0])
@@ -111,8 +123,11 @@ def read(session: Session, connection_ids: Collection[UUID], *, named: Collectio
 
     Each has its open operations, and of those in `named` its own.
     """
-    found = session.execute(_LOCKED_BY_ID, {"ids": list(connection_ids)})
-    return _with_operations(session, found, named=named)
+    ids = {"ids": list(connection_ids)}
+    cases = show(session, _WITH_OPEN_OR_NAMED, **ids, named=list(named)) if named else show(session, _WITH_OPEN, **ids)
+    for case in cases:
+        case.mark_stored()
+    return {case.connection.id: case for case in cases}
 
 
 def recall(session: Session, cases: Sequence[Case]) -> None:
@@ -120,7 +135,11 @@ def recall(session: Session, cases: Sequence[Case]) -> None:
     if not cases:
         return
     by_id = {case.connection.id: case for case in cases}
-    _add(by_id, session.execute(_LAST_FINISHED, {"ids": list(by_id)}))
+    for row in session.execute(_LAST_FINISHED, {"ids": list(by_id)}):
+        operation = Operation(*row)
+        by_id[operation.connection_id].operations[operation.id] = operation
+    for case in cases:
+        case.mark_stored()
 
 
 def one(session: Session, connection_id: UUID, *, named: Collection[UUID] = ()) -> Case:
@@ -130,32 +149,14 @@ def one(session: Session, connection_id: UUID, *, named: Collection[UUID] = ()) 
 
 def one_of_type(session: Session, organization_id: UUID, type_name: str) -> Case:
     """Return the case of an organization's connection of a type, locked. Raises NotFound."""
-    found = session.execute(_LOCKED_BY_TYPE, {"organization_id": organization_id, "type": type_name})
-    return _the_one(list(_with_operations(session, found).values()))
+    connection_id = session.scalar(_BY_TYPE, {"organization_id": organization_id, "type": type_name})
+    return _the_one([] if connection_id is None else list(read(session, [connection_id]).values()))
 
 
 def _the_one(cases: list[Case]) -> Case:
     if not cases:
         raise errors.NotFound("Your organization has no such data source")
     return cases[0]
-
-
-def _with_operations(session: Session, found: Iterable[Any], *, named: Collection[UUID] = ()) -> dict[UUID, Case]:
-    cases = {row[0]: Case(Connection(*row)) for row in found}
-    if cases:
-        ids = {"ids": list(cases)}
-        query, wanted = (_OPEN_OR_NAMED, ids | {"named": list(named)}) if named else (_OPEN, ids)
-        _add(cases, session.execute(query, wanted))
-    return cases
-
-
-def _add(cases: Mapping[UUID, Case], operations: Iterable[Any]) -> None:
-    """Add stored operations to cases in which nothing has changed yet."""
-    for row in operations:
-        operation = Operation(*row)
-        cases[operation.connection_id].operations[operation.id] = operation
-    for case in cases.values():
-        case.mark_stored()
 
 
 def write(session: Session, cases: Iterable[Case], *, actor: Actor, now: datetime) -> list[Change]:

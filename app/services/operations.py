@@ -8,13 +8,13 @@ from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 from uuid6 import uuid7
 
 from app import errors
 from app.domain import lifecycle, sources
 from app.domain.actors import SYSTEM, Actor
 from app.domain.cases import OPEN, Case, Change, Connection, Operation
+from app.extensions import Session
 from app.services import history, ledger
 from app.services.deliveries import PRESS_HINT, SWEEP
 

@@ -8,8 +8,8 @@ from uuid import UUID
 
 from sqlalchemy import Row, func, select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session
 
+from app.extensions import Session
 from app.models import DataSourceConnection, Organization
 
 

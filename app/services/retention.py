@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import cast
 
 from sqlalchemy import CursorResult, delete, select
-from sqlalchemy.orm import Session
 
+from app.extensions import Session
 from app.services import ledger
 
 # Small enough to hold its locks for milliseconds.

@@ -15,11 +15,11 @@ from uuid import UUID
 from sqlalchemy import CTE, Select, Table, bindparam, column, func, literal, null, select, update
 from sqlalchemy.dialects.postgresql import JSONB, Insert
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.orm import Session
 from sqlalchemy.sql.selectable import TableValuedAlias
 
 from app import errors, models
 from app.domain.cases import NAMES, Connection, Operation, values_of
+from app.extensions import Session
 from app.prepared import prepared
 
 CONNECTIONS = cast(Table, models.DataSourceConnection.__table__)

@@ -9,7 +9,6 @@ from uuid import UUID
 
 from sqlalchemy import any_, literal, select
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.orm import Session
 from sqlalchemy.types import Uuid
 from uuid6 import uuid7
 
@@ -17,6 +16,7 @@ from app.domain import lifecycle
 from app.domain.actors import EXTERNAL_SERVICE
 from app.domain.cases import Case, Change
 from app.domain.messages import Report, Unacceptable
+from app.extensions import Session
 from app.services import ledger
 
 COLUMNS = ledger.CONNECTIONS.c

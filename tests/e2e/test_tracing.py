@@ -161,7 +161,8 @@ def test_every_query_of_a_press_and_of_its_answer_carries_the_operations_id(
     eventually(lambda: [span for span in spans.named("apply status messages") if span.span_id == batch])
     for work in (press.span_id, batch):
         queries = [span for span in spans.all() if span.parent_span_id == work]
-        assert len(queries) > 3
+        # The connection taken, the read, the write.
+        assert len(queries) >= 3
         assert {attributes(span).get("rita.operation_id") for span in queries} == {operation_id}
 
 

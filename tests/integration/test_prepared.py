@@ -7,6 +7,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -20,16 +21,19 @@ from flask import Flask
 from sqlalchemy import Text, bindparam, func, literal, select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DataError, OperationalError
-from sqlalchemy.orm import Session
+from uuid6 import uuid7
 
 from app import prepared
 from app.config import Settings
 from app.domain.actors import Actor
+from app.domain.cases import Case, Operation
+from app.extensions import Session
 from app.services import connections, deliveries, ledger
+from app.services import rows as stored_rows
 from app.unit_of_work import unit_of_work
-from devstack.child import LOOPBACK, Child, free_port
+from devstack.child import LOOPBACK, Child, free_port, wait_until
 from devstack.postgres import UNPRIVILEGED_USER
-from tests.factories import a_token, forget_organizations, in_parallel
+from tests.factories import a_token, forget_organizations, in_parallel, rows
 from tests.project import do_without
 
 PLANS = text("SELECT statement, generic_plans, custom_plans FROM pg_prepared_statements ORDER BY prepare_time, name")
@@ -152,7 +156,7 @@ def test_states_stay_in_the_text_for_indexes_on_some_rows_only() -> None:
     with unit_of_work(system=True) as work:
         deliveries.claim(work.session, [uuid4()], lease=timedelta(0), now=work.session.scalar(func.now()))
         ledger.read(work.session, [uuid4()])
-        claim, _ = [statement for statement, _, _ in plans(work.session)]
+        claim, *_ = [statement for statement, _, _ in plans(work.session)]
 
     assert "operations.state = 'pending'" in claim
 
@@ -257,3 +261,35 @@ def test_behind_pgbouncer_nothing_is_prepared(pgbouncer: str, another_app: Calla
         cursor.execute("SELECT count(*) FROM pg_prepared_statements")
         assert cursor.fetchone() == (0,)
     connection.close()
+
+
+@pytest.mark.parametrize("pooled", [False, True], ids=["prepared", "behind pgbouncer"])
+def test_who_waits_for_a_lock_reads_what_was_done_meanwhile(
+    request: pytest.FixtureRequest, web: Flask, another_app: Callable[..., Flask], *, pooled: bool
+) -> None:
+    app = another_app(database_url=request.getfixturevalue("pgbouncer")) if pooled else web
+    tenant, now = uuid4(), datetime.now(UTC)
+
+    def read() -> Case:
+        with app.app_context(), unit_of_work(tenants=[tenant]) as work:
+            return ledger.one(work.session, connection_id)
+
+    def somebody_waits() -> bool:
+        return bool(rows(web, "SELECT FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'"))
+
+    with app.app_context(), unit_of_work(tenants=[tenant]) as work:
+        made = connections.seed(work.session, tenant, actor=Actor("user", id=uuid4()), now=now)
+    connection_id = made[0].connection.id
+    opened = Operation(uuid7(), tenant, connection_id, kind="sync", origin="user", created_at=now, deadline_at=now)
+    with ThreadPoolExecutor(1) as threads:
+        with app.app_context(), unit_of_work(tenants=[tenant]) as work:
+            ledger.one(work.session, connection_id)
+            waiting = threads.submit(read)
+            assert wait_until(somebody_waits, within=timedelta(seconds=5))
+            stored_rows.write(work.session, opened=[opened])
+            work.session.execute(ledger.CONNECTIONS.update().values(name="meanwhile"))
+        found = waiting.result(timeout=10)
+
+    assert found.connection.name == "meanwhile"
+    assert list(found.operations) == [opened.id]
+    forget_organizations(web)

@@ -52,7 +52,6 @@ def test_all_is_committed_once_at_the_end(house: Flask, commits: list[Any]) -> N
 
     with unit_of_work(tenants=[first, second]) as work:
         work.session.execute(ADD, {"id": first})
-        work.session.flush()
         work.session.execute(ADD, {"id": second})
         assert commits == []
 
@@ -230,8 +229,8 @@ def test_the_scope_of_a_unit_that_asked_nothing_is_nobody_elses(
 ) -> None:
     with another_app(database_pool_size=1).app_context():
         with unit_of_work(**scope) as work:
-            # It takes a connection, and begins.
-            taken = work.session.connection().connection.dbapi_connection
+            # It has a connection, and began.
+            taken = work.session.connection.dbapi_connection
 
         with db.engine.connect() as connection:
             assert connection.connection.dbapi_connection is taken

@@ -50,13 +50,13 @@ def test_only_the_settings_read_the_environment() -> None:
 
 
 def test_only_the_unit_of_work_ends_a_transaction() -> None:
-    enders = uses("session.commit", "session.begin", "session.rollback", "session.remove", "connection.commit")
+    enders = uses("session.commit", "session.rollback", "connection.commit", "engine.begin", "engine().begin")
 
     assert set(enders) == {"app/unit_of_work.py"}
 
 
-def test_only_the_unit_of_work_takes_a_session() -> None:
-    assert set(uses("db.session", "sessionmaker", "scoped_session")) == {"app/unit_of_work.py"}
+def test_nobody_takes_a_session_of_the_orm() -> None:
+    assert uses("db.session", "orm.Session", "sessionmaker", "scoped_session") == {}
 
 
 def test_nothing_sleeps_or_reads_the_clock_where_it_decides() -> None:

@@ -8,12 +8,12 @@ from uuid import UUID, uuid4
 
 import pytest
 from flask import Flask
-from sqlalchemy.orm import Session
 from uuid6 import uuid7
 
 from app.domain.actors import SYSTEM
 from app.domain.cases import Change, Operation
 from app.domain.retry import Outcome, Verdict
+from app.extensions import Session
 from app.services import deliveries, operations, retention
 from app.unit_of_work import unit_of_work
 from tests.factories import PATIENCE, Browser, a_sync_message, apply_messages, in_parallel, rows

@@ -13,7 +13,6 @@ from uuid import UUID, uuid4
 from flask import Flask
 from psycopg2.extensions import connection as Postgres  # noqa: N812 - it is a class
 from psycopg2.extras import RealDictCursor
-from sqlalchemy.orm import Session
 from uuid6 import uuid7
 
 from app.domain import sources
@@ -21,6 +20,7 @@ from app.domain.actors import Actor
 from app.domain.cases import Change, Operation
 from app.domain.lifecycle import Patience
 from app.domain.retry import Outcome, Verdict
+from app.extensions import Session
 from app.outbound import events
 from app.outbound.broker import DeadLetter
 from app.services import connections, deliveries, operations
