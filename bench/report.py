@@ -32,9 +32,8 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
         ratio = spread(row.ratios) if row.theirs else "-"
         targets = [str(row.target)] if row.target else []
         targets += [f"ratio {row.ratio_target}"] if row.ratio_target else []
-        met = {True: "yes", False: "**no**", None: "-"}[row.is_met]
-        cells = (f"{row.what}, {row.unit}", spread(row.product), peer, ratio, ", ".join(targets) or "stated", met)
-        yield f"| {' | '.join(cells)} |"
+        cells = (f"{row.what}, {row.unit}", spread(row.product), peer, ratio, ", ".join(targets) or "stated")
+        yield f"| {' | '.join([*cells, _told(row.met)])} |"
 
 
 def machine(stage: Stage) -> Iterator[str]:
@@ -56,7 +55,7 @@ def write(found: Found, *, machine: Sequence[str], scale: str, repeat: int) -> N
     PICTURES.mkdir(exist_ok=True)
     head = f"A {scale} run of {repeat} rounds on {datetime.now(UTC):%d %B %Y}."
     legend = "Figures are medians of the rounds, with the lowest and the highest; ratios are taken round by round."
-    lines = [f"{head} {legend}", "", *machine]
+    lines = [f"{head} {legend} A target is met if it is in every round.", "", verdict(found), "", *machine]
     for measure, rows in found.items():
         picture = PICTURES / f"{measure.name}.svg"
         chart.draw(rows, picture)
@@ -68,8 +67,19 @@ def write(found: Found, *, machine: Sequence[str], scale: str, repeat: int) -> N
 
 def verdict(found: Found) -> str:
     """Say in a line how many targets were met."""
-    met = [row.is_met for rows in found.values() for row in rows if row.is_met is not None]
-    return f"{sum(met)} of {len(met)} targets met."
+    met = [row.met for rows in found.values() for row in rows if row.met]
+    always, never = sum(map(all, met)), sum(not any(rounds) for rounds in met)
+    return (
+        f"Of {len(met)} targets {always} were met in every round, {never} in none, {len(met) - always - never} in some."
+    )
+
+
+def _told(met: Sequence[bool]) -> str:
+    if not met:
+        return "-"
+    if all(met):
+        return "yes"
+    return f"in {sum(met)} of {len(met)}" if any(met) else "**no**"
 
 
 def _image(measure: Measure, picture: Path) -> str:

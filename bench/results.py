@@ -55,11 +55,14 @@ class Row:
         return [ours / theirs for ours, theirs in zip(self.product, self.theirs, strict=True)] if self.theirs else []
 
     @property
-    def is_met(self) -> bool | None:
-        """Whether the medians are within the targets; None where there is no target."""
+    def met(self) -> list[bool]:
+        """Whether each round was within the targets; nothing where there is no target.
+
+        A median alone would be a coin to toss where a target lies between the best round and the worst.
+        """
         checks = [(self.target, self.product), (self.ratio_target, self.ratios)]
-        verdicts = [target.is_met(median(values)) for target, values in checks if target is not None]
-        return all(verdicts) if verdicts else None
+        kept = [[target.is_met(value) for value in values] for target, values in checks if target is not None]
+        return [all(of_round) for of_round in zip(*kept, strict=True)]
 
 
 @dataclass(frozen=True, eq=False)

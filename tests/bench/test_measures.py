@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bench import measures
+from bench import measures, report
 from bench.results import Measure, Row, at_least, at_most
 from bench.stage import Stage, stage
 
@@ -42,17 +42,22 @@ def test_a_ratio_is_taken_round_by_round() -> None:
 @pytest.mark.parametrize(
     ("target", "ratio_target", "met"),
     [
-        (None, None, None),
-        (at_least(20), None, True),
-        (at_least(21), None, False),
-        (at_most(20), at_least(2), True),
-        (at_most(19), at_least(2), False),
-        (at_most(20), at_least(2.1), False),
+        (None, None, []),
+        (at_least(20), None, [False, True, True]),
+        (at_least(10), None, [True, True, True]),
+        (at_most(20), at_least(2), [True, False, True]),
+        (at_most(30), at_least(2.1), [False, True, False]),
+        (at_most(9), at_least(2), [False, False, False]),
     ],
 )
-def test_a_row_is_met_when_the_medians_are_within_every_target(
-    target: object, ratio_target: object, met: object
-) -> None:
+def test_each_round_is_held_to_every_target(target: object, ratio_target: object, met: object) -> None:
     row = Row("work", "things/s", [10, 30, 20], "a peer", [5, 10, 10], target=target, ratio_target=ratio_target)  # type: ignore[arg-type]
 
-    assert row.is_met is met
+    assert row.met == met
+
+
+def test_a_verdict_says_in_how_many_rounds_a_target_was_met() -> None:
+    rows = [Row("work", "things/s", [10, 30, 20], target=target) for target in map(at_least, (10, 20, 31))]
+
+    assert [line.rsplit("|", 2)[1].strip() for line in report.table(rows)][2:] == ["yes", "in 2 of 3", "**no**"]
+    assert report.verdict({measures.ALL[0]: rows}) == "Of 3 targets 1 were met in every round, 1 in none, 1 in some."
