@@ -58,8 +58,12 @@ _BY_TYPE = prepared(
 )
 # In the order of their ids, so that two batches never wait for each other. Deleted ones, too: nobody may bring one back
 # before it is read.
-_LOCK = select(CONNECTIONS.c.id).where(CONNECTIONS.c.id == any_(_IDS)).order_by(CONNECTIONS.c.id)
-_LOCK = _LOCK.with_for_update(key_share=True)
+_LOCK = (
+    select(CONNECTIONS.c.id)
+    .where(CONNECTIONS.c.id == any_(_IDS))
+    .order_by(CONNECTIONS.c.id)
+    .with_for_update(key_share=True)
+)
 
 
 def _locked(*operations: ColumnElement[bool]) -> Select[Any]:

@@ -50,7 +50,8 @@ def test_only_the_settings_read_the_environment() -> None:
 
 
 def test_only_the_unit_of_work_ends_a_transaction() -> None:
-    enders = uses("session.commit", "session.rollback", "connection.commit", "engine.begin", "engine().begin")
+    of_a_session = uses("session.commit", "session.begin", "session.rollback", "session.remove", "connection.commit")
+    enders = of_a_session | uses("engine.begin", "engine().begin")
 
     assert set(enders) == {"app/unit_of_work.py"}
 
