@@ -40,7 +40,8 @@ def _path_without_rabbitmq(directory: Path) -> str:
     for folder in os.environ["PATH"].split(os.pathsep):
         for program in Path(folder).glob("*"):
             link = directory / program.name
-            if "rabbitmq" not in program.name and not link.exists():
+            # Folders are left out: Debian's `X11` is a link to the folder that it lies in.
+            if "rabbitmq" not in program.name and program.is_file() and not os.path.lexists(link):
                 link.symlink_to(program)
     return str(directory)
 
