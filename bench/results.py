@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from bench.stage import Stage
+
+Verdict = Literal["met", "missed", "open"]
+
+# So many of the rounds decide: one in five may meet with a bad moment of the machine, or with a good one.
+MOST = 0.75
 
 
 @dataclass(frozen=True)
@@ -56,13 +61,21 @@ class Row:
 
     @property
     def met(self) -> list[bool]:
-        """Whether each round was within the targets; nothing where there is no target.
-
-        A median alone would be a coin to toss where a target lies between the best round and the worst.
-        """
+        """Whether each round was within the targets; nothing where there is no target."""
         checks = [(self.target, self.product), (self.ratio_target, self.ratios)]
         kept = [[target.is_met(value) for value in values] for target, values in checks if target is not None]
         return [all(of_round) for of_round in zip(*kept, strict=True)]
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """What most rounds say of the targets, if there are any.
+
+        Where they do not agree, the target lies within what this machine swings by, and a median is a coin to toss.
+        """
+        if not self.met:
+            return None
+        share = sum(self.met) / len(self.met)
+        return "met" if share >= MOST else "missed" if share <= 1 - MOST else "open"
 
 
 @dataclass(frozen=True, eq=False)

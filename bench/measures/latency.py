@@ -98,6 +98,6 @@ def _messages(count: int) -> Iterator[dict[str, Any]]:
 MEASURE = Measure(
     "latency",
     "A status message: from the queue to a browser",
-    {"tiny": Size(0.5), "quick": Size(5), "full": Size(20)},
+    {"tiny": Size(0.5), "quick": Size(5), "full": Size(12)},
     run,
 )

@@ -69,6 +69,6 @@ def _press(stage: Stage, size: Size, *, line: str) -> list[float]:
 MEASURE = Measure(
     "press",
     "A press: what it costs in the request",
-    {"tiny": Size(30), "quick": Size(500), "full": Size(3_000)},
+    {"tiny": Size(30), "quick": Size(500), "full": Size(2_000)},
     run,
 )

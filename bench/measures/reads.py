@@ -70,6 +70,6 @@ def read(stage: Stage, numbers: Iterable[int], path: Callable[[int], str], *, se
 MEASURE = Measure(
     "reads",
     "Reads: one web process",
-    {"tiny": Size(0.5), "quick": Size(4), "full": Size(15)},
+    {"tiny": Size(0.5), "quick": Size(4), "full": Size(8)},
     run,
 )

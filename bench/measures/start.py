@@ -80,4 +80,4 @@ def _is_served(port: str) -> bool:
         return False
 
 
-MEASURE = Measure("start", "`make run`, and idle memory", {"tiny": Size(0), "quick": Size(15), "full": Size(20)}, run)
+MEASURE = Measure("start", "`make run`, and idle memory", {"tiny": Size(0), "quick": Size(15), "full": Size(15)}, run)

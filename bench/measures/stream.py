@@ -130,6 +130,6 @@ def _publish(stage: Stage, organization: UUID, *, number: int) -> None:
 MEASURE = Measure(
     "stream",
     "Event streams: clients on one web process",
-    {"tiny": Size(20, 10, 2), "quick": Size(2_000, 500, 10), "full": Size(10_000, 1_000, 50)},
+    {"tiny": Size(20, 10, 2), "quick": Size(2_000, 500, 10), "full": Size(10_000, 1_000, 30)},
     run,
 )
