@@ -1,7 +1,13 @@
-"""Celery's own events, which Flower shows: sent together, for one message a step costs as much as half the task."""
+"""Celery's own events, which Flower shows: sent together, for one message a step costs as much as half the task.
+
+And sent by the thread of the worker's loop alone. Celery lets a thread of the pool send what has gathered, over the
+connection whose heartbeats the loop reads: both read at once, one of them waits for bytes that the other has, in a loop
+that keeps the processor, and nothing is delivered until the broker gives the connection up. See decision 0006.
+"""
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from celery.worker.consumer import Consumer
@@ -19,4 +25,6 @@ class MonitoredConsumer(Consumer):
     def register_with_event_loop(self, hub: Any) -> None:
         """Send what is in the buffer; the entry ends with the connection that it was made for."""
         super().register_with_event_loop(hub)
+        # A full buffer is what would make another thread send it. There is one dispatcher for each connection.
+        self.event_dispatcher.buffer_limit = sys.maxsize
         hub.call_repeatedly(EVENTS_EVERY, self._flush_events)

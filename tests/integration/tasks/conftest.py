@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from types import ModuleType
 from typing import Any
 
 import psycopg2
 import pytest
+from celery import signals
+from celery.contrib.testing.worker import start_worker
 from flask import Flask
 from psycopg2.extras import RealDictCursor
 from redis import Redis
@@ -20,8 +22,23 @@ from app.outbound.broker import connected
 from app.outbound.events import channel_of
 from tests.factories import Browser
 
-Sql = Callable[..., list[dict[str, Any]]]
 Job = tuple[str, list[Any]]
+Sql = Callable[..., list[dict[str, Any]]]
+
+
+@contextmanager
+def a_worker(celery_module: ModuleType) -> Iterator[list[tuple[str, str]]]:
+    """Run a webhook worker in this process; yield what it has done, as (task's name, state)."""
+    ended: list[tuple[str, str]] = []
+
+    def note(task: Any, state: str, **_: Any) -> None:
+        ended.append((task.name, state))
+
+    signals.task_postrun.connect(note)
+    celery_module.app.conf.update(broker_heartbeat=2, worker_enable_remote_control=False)
+    with start_worker(celery_module.app, pool="threads", concurrency=2, perform_ping_check=False):
+        yield ended
+    signals.task_postrun.disconnect(note)
 
 
 @pytest.fixture

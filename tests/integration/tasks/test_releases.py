@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from types import ModuleType
 from typing import Any
 
 import pytest
-from celery import signals
-from celery.contrib.testing.worker import start_worker
 from kombu import Producer
 from redis import Redis
 
@@ -27,7 +24,7 @@ from app.outbound import events
 from app.outbound.broker import DeadLetterQueue, connected
 from devstack import reports
 from tests.integration.tasks import recording
-from tests.integration.tasks.conftest import Desk
+from tests.integration.tasks.conftest import Desk, a_worker
 from tests.receiver import Receiver
 from tests.waiting import eventually
 
@@ -91,21 +88,6 @@ def test_nothing_that_a_release_sent_is_missing_today(sent_today: dict[str, Any]
 
     assert recording.lacks(today["webhooks"], kept["webhooks"]) == []
     assert recording.lacks(today["events"], kept["events"]) == []
-
-
-@contextmanager
-def a_worker(celery_module: ModuleType) -> Iterator[list[tuple[str, str]]]:
-    """Run a webhook worker in this process; yield what it has done, as (task's name, state)."""
-    ended: list[tuple[str, str]] = []
-
-    def note(task: Any, state: str, **_: Any) -> None:
-        ended.append((task.name, state))
-
-    signals.task_postrun.connect(note)
-    celery_module.app.conf.update(broker_heartbeat=2, worker_enable_remote_control=False)
-    with start_worker(celery_module.app, pool="threads", concurrency=2, perform_ping_check=False):
-        yield ended
-    signals.task_postrun.disconnect(note)
 
 
 @pytest.mark.parametrize("later", [{}, LATER], ids=["as recorded", "with more in it"])
