@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 
 from bench import broker, chart
-from bench.results import Measure, Row, Verdict, spread
+from bench.results import RULE, Measure, Row, Verdict, spread
 from bench.stage import PROJECT, Stage
 
 PAGE = PROJECT / "docs" / "performance.md"
@@ -22,7 +22,6 @@ BEGIN, END = "<!-- made by `make bench`, from here -->", "<!-- to here -->"
 HEAD = ("| what | product | peer | ratio | target | met |", "|---|---|---|---|---|---|")
 PACKAGES = ("celery", "kombu", "flask", "sqlalchemy", "psycopg2-binary", "redis", "flask-sse", "gunicorn", "gevent")
 
-RULE = "A target is met if it is in three rounds of four, missed if it is in one of four or fewer, and open between."
 WORDS: dict[Verdict, str] = {"met": "yes", "missed": "**no**", "open": "open"}
 
 Found = Mapping[Measure, Sequence[Row]]

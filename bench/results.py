@@ -14,6 +14,7 @@ Verdict = Literal["met", "missed", "open"]
 
 # So many of the rounds decide: one in five may meet with a bad moment of the machine, or with a good one.
 MOST = 0.75
+RULE = "A target is met if it is in three rounds of four, missed if it is in one of four or fewer, and open between."
 
 
 @dataclass(frozen=True)

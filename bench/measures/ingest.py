@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -32,6 +32,21 @@ class Size:
     # speed has changed.
     pairs_one_by_one: int
 
+    @property
+    def messages(self) -> int:
+        """Both halves of each pair."""
+        return 2 * self.pairs
+
+    @property
+    def synced(self) -> int:
+        """So many of the connections have messages."""
+        return min(self.pairs, self.connections)
+
+    @property
+    def one_by_one(self) -> Size:
+        """The same for those peers."""
+        return replace(self, pairs=self.pairs_one_by_one)
+
 
 def run(stage: Stage, size: Size, repeat: int) -> list[Row]:
     """Compare with a stock Celery task a message, a plain consumer, and a drain that does nothing."""
@@ -39,8 +54,8 @@ def run(stage: Stage, size: Size, repeat: int) -> list[Row]:
     for _ in range(repeat):
         ours.append(_rate(stage, size, line="worker"))
         limit.append(_drain(stage, size))
-        plain.append(_rate(stage, size, line="kombu_status"))
-        celery.append(_rate(stage, size, line="celery_status"))
+        plain.append(_rate(stage, size.one_by_one, line="kombu_status"))
+        celery.append(_rate(stage, size.one_by_one, line="celery_status"))
     what, unit = "status messages applied", "messages/s"
     return [
         Row(what, unit, ours, "a stock Celery task a message", celery, ratio_target=at_least(14)),
@@ -75,16 +90,14 @@ def consume(stage: Stage, sent: Iterable[dict[str, Any]], count: int, *, line: s
         return watch(stage, count)
 
 
-def _sent(pairs: int, size: Size) -> Iterator[dict[str, Any]]:
-    numbers = range(min(pairs, size.connections))
-    return messages(numbers, rounds=pairs // len(numbers))
+def _sent(size: Size) -> Iterator[dict[str, Any]]:
+    return messages(range(size.synced), rounds=size.pairs // size.synced)
 
 
 def _rate(stage: Stage, size: Size, *, line: str) -> float:
-    pairs = size.pairs if line == "worker" else size.pairs_one_by_one
     tables.fill(stage, connections=size.connections)
-    rate = consume(stage, _sent(pairs, size), 2 * pairs, line=line)
-    _check(stage, pairs, size)
+    rate = consume(stage, _sent(size), size.messages, line=line)
+    _check(stage, size)
     return rate
 
 
@@ -110,13 +123,13 @@ def published(stage: Stage) -> int:
     return int(stage.redis.info("commandstats").get("cmdstat_publish", {}).get("calls", 0))
 
 
-def _check(stage: Stage, pairs: int, size: Size) -> None:
+def _check(stage: Stage, size: Size) -> None:
     """See that the rows say what the messages said: a contestant that skips work is no contestant."""
     ((completed, succeeded, audited),) = stage.sql(
         "SELECT (SELECT count(*) FROM data_source_connections WHERE status = 'idle' AND last_sync_at > created_at),"
         " (SELECT count(*) FROM operations WHERE state = 'succeeded'), (SELECT count(*) FROM audit_logs)"
     )
-    if (completed, succeeded, audited) != (min(pairs, size.connections), pairs, 2 * pairs):
+    if (completed, succeeded, audited) != (size.synced, size.pairs, size.messages):
         raise StartError(f"{completed} connections, {succeeded} operations and {audited} audit rows are not all")
 
 
@@ -128,10 +141,10 @@ def _flood_celery(stage: Stage, sent: Iterable[dict[str, Any]]) -> None:
 
 
 def _drain(stage: Stage, size: Size) -> float:
-    broker.flood(stage.amqp, _sent(size.pairs, size))
-    with stage.running("kombu_drain", BENCH_MESSAGES=str(2 * size.pairs)) as children:
+    broker.flood(stage.amqp, _sent(size))
+    with stage.running("kombu_drain", BENCH_MESSAGES=str(size.messages)) as children:
         seconds = float(children["kombu_drain"].log.read_text().rsplit(maxsplit=1)[-1])
-    return (2 * size.pairs - 1) / seconds
+    return (size.messages - 1) / seconds
 
 
 MEASURE = Measure(

@@ -71,14 +71,14 @@ def run(stage: Stage, size: Size, repeat: int) -> list[Row]:
 
 def _steady(stage: Stage, size: Size, *, lines: tuple[str, ...]) -> tuple[list[float], float]:
     """Press at a steady rate; return each webhook's delay in milliseconds, and the webhooks a second."""
-    warm_up, counted = range(WARM_UP), range(WARM_UP, WARM_UP + size.presses)
-    _clear(stage, connections=counted.stop)
+    presses = WARM_UP + size.presses
+    _clear(stage, connections=presses)
     with stage.running("receiver", *lines):
-        offer(stage.http, requests(stage, warm_up), rate=RATE / 2)
-        _arrivals(stage, warm_up)
-        calls = offer(stage.http, requests(stage, counted), rate=RATE)
-        arrived = _arrivals(stage, counted)
-    return [(arrived[counted[call.number]] - call.due) * 1000 for call in calls], _rate(arrived)
+        offer(stage.http, requests(stage, range(WARM_UP)), rate=RATE / 2)
+        _arrivals(stage, WARM_UP)
+        calls = offer(stage.http, requests(stage, range(WARM_UP, presses)), rate=RATE)
+        arrived = _arrivals(stage, presses)[WARM_UP:]
+    return [(arrived[call.number] - call.due) * 1000 for call in calls], _rate(arrived)
 
 
 def _backlog(stage: Stage, size: Size, *, lines: tuple[str, ...]) -> float:
@@ -87,7 +87,7 @@ def _backlog(stage: Stage, size: Size, *, lines: tuple[str, ...]) -> float:
     with stage.running("receiver", lines[0], BENCH_ANSWER_SECONDS=str(ANSWER_SECONDS)):
         offer(stage.http, requests(stage, range(size.backlog)), rate=RATE)
         with stage.running(lines[1]):
-            return _rate(_arrivals(stage, range(size.backlog)))
+            return _rate(_arrivals(stage, size.backlog))
 
 
 def _clear(stage: Stage, *, connections: int) -> None:
@@ -95,26 +95,24 @@ def _clear(stage: Stage, *, connections: int) -> None:
     broker.purge(stage.amqp, *QUEUES)
 
 
-def _rate(arrived: dict[int, float]) -> float:
-    return (len(arrived) - 1) / (max(arrived.values()) - min(arrived.values()))
+def _rate(arrived: list[float]) -> float:
+    return (len(arrived) - 1) / (max(arrived) - min(arrived))
 
 
-def _arrivals(stage: Stage, wanted: range) -> dict[int, float]:
-    """Return when the first webhook of each of these connections came, once all have."""
-    numbers = {str(tables.connection(number)): number for number in wanted}
-    arrived: dict[int, float] = {}
+def _arrivals(stage: Stage, count: int) -> list[float]:
+    """Return when the first webhook of each connection came, in the order of their numbers, once all have."""
+    arrived: dict[str, float] = {}
     url = f"http://{urlsplit(stage.environ['AUTOMATION_WEBHOOK_URL']).netloc}/"
 
     def all_came() -> bool:
         nonlocal arrived
         with urllib.request.urlopen(url, timeout=10) as answer:
-            found = json.load(answer).items()
-        arrived = {numbers[connection_id]: moment for connection_id, moment in found if connection_id in numbers}
-        return len(arrived) == len(wanted)
+            arrived = json.load(answer)
+        return len(arrived) == count
 
     if not wait_until(all_came, within=ALL_WITHIN):
-        raise StartError(f"only {len(arrived)} of {len(wanted)} webhooks came")
-    return arrived
+        raise StartError(f"only {len(arrived)} of {count} webhooks came")
+    return [arrived[str(tables.connection(number))] for number in range(count)]
 
 
 MEASURE = Measure(

@@ -22,8 +22,8 @@ from app.outbound.broker import connected
 from app.outbound.events import channel_of
 from tests.factories import Browser
 
-Job = tuple[str, list[Any]]
 Sql = Callable[..., list[dict[str, Any]]]
+Job = tuple[str, list[Any]]
 
 
 @contextmanager
