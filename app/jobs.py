@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -10,12 +10,15 @@ import structlog
 from celery import Celery
 
 from app.config import Settings
-from app.outbound.broker import BrokerError, Queue, connected, task_queue
+from app.outbound.broker import BrokerError, Queue, connected, look_at, task_queue
 
 log = structlog.get_logger()
 
 WEBHOOKS, HOUSEKEEPING = "webhooks", "housekeeping"
 DELIVER_WEBHOOK = "webhooks.deliver"
+
+# While so many jobs wait, one that is overdue is most likely among them; and so many are sent again all the same.
+LONG_QUEUE, A_FEW = 500, 10
 
 # A person waits behind a press, and the dispatcher stands behind the hint: try once more, then let it be.
 _BRIEF = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.2}
@@ -56,20 +59,28 @@ class Jobs:
             return False
         return True
 
-    def deliver_webhooks(self, operation_ids: Iterable[UUID]) -> list[UUID]:
-        """Ask for several and have the broker's word for each; return those that it could not be told of.
+    def deliver_webhooks(
+        self, operation_ids: Sequence[UUID], *, overdue: Sequence[UUID]
+    ) -> tuple[Sequence[UUID], Sequence[UUID]]:
+        """Ask for several and have the broker's word for each; return those it was told of, and those it could not be.
+
+        Of those whose job is `overdue`, longest first, no more are sent again than the queue has room for: where many
+        wait, theirs are among them, and each copy is one more to wait for. A few always are, for theirs may be lost.
 
         Behind this stands nobody, so it takes a new connection: one that has died unnoticed would swallow them all.
         """
-        unsent = list(operation_ids)
+        sent: list[UUID] = []
+        wanted = [*operation_ids, *overdue]
         try:
             with connected(self._url) as connection:
-                while unsent:
-                    self._send(unsent[0], connection=connection)
-                    del unsent[0]
+                room = LONG_QUEUE - look_at(connection, WEBHOOKS).messages if overdue else 0
+                wanted = [*operation_ids, *overdue[: max(A_FEW, room)]]
+                for operation_id in wanted:
+                    self._send(operation_id, connection=connection)
+                    sent.append(operation_id)
         except (*BrokerError, OSError) as problem:
-            log.warning("jobs_not_sent", count=len(unsent), error=type(problem).__name__)
-        return unsent
+            log.warning("jobs_not_sent", count=len(wanted) - len(sent), error=type(problem).__name__)
+        return sent, wanted[len(sent) :]
 
     def _send(self, operation_id: UUID, **options: Any) -> None:
         self._celery.send_task(DELIVER_WEBHOOK, args=[str(operation_id)], queue=WEBHOOKS, **options)

@@ -26,16 +26,19 @@ log = structlog.get_logger()
 
 @app.task(name=schedule.DISPATCH, shared=False)
 def dispatch(**_of_a_later_release: object) -> None:
-    """Send a job for every operation that is due and has none; a lost job is found here."""
+    """Send a job for every operation that is due and has none; a lost job is found here.
+
+    One that has only waited long may well be in a long queue: it is looked at again when its new mark has run out.
+    """
     with unit_of_work(system=True) as work:
         due = deliveries.take_due(work.session, now=datetime.now(UTC))
     if not due:
         return
-    unsent = cast(Jobs, current_app.extensions["jobs"]).deliver_webhooks(due)
+    sent, unsent = cast(Jobs, current_app.extensions["jobs"]).deliver_webhooks(due.unsent, overdue=due.overdue)
     if unsent:
         with unit_of_work(system=True) as work:
             deliveries.release(work.session, unsent)
-    log.info("operations_dispatched", sent=len(due) - len(unsent), unsent=len(unsent))
+    log.info("operations_dispatched", sent=len(sent), unsent=len(unsent))
 
 
 @app.task(name=schedule.EXPIRE, shared=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -33,7 +33,7 @@ DISPATCH_HINT = timedelta(seconds=10)
 CLAIM_MARGIN = timedelta(seconds=20)
 # What a person reads of an operation that waits for the receiver itself.
 PARKED = "The external service does not answer at present; the request waits for it"
-# One sweep takes this many; the next follows at once if there are more.
+# One sweep takes this many.
 SWEEP = 500
 
 
@@ -67,6 +67,17 @@ class Claim:
 
     operation: Operation
     connection_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Operations whose attempt is due, longest first: those that need a job, and those whose job may have got lost."""
+
+    unsent: list[UUID] = field(default_factory=list)
+    overdue: list[UUID] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.unsent or self.overdue)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,20 +174,26 @@ def _note(
         lifecycle.gave_up(found, known, error=_told(outcome, attempts=number), now=now)
 
 
-def take_due(session: Session, *, now: datetime) -> list[UUID]:
+def take_due(session: Session, *, now: datetime) -> Due:
     """Return the operations whose attempt is due and for which no job is believed to be under way, and mark them.
 
     The mark is what keeps a long queue from growing with every beat; `release` takes it back.
     """
     due = (
-        select(OPERATIONS.id)
+        select(OPERATIONS.id, OPERATIONS.queued_until)
         .where(*_due(now), or_(OPERATIONS.queued_until.is_(None), OPERATIONS.queued_until <= now))
         .order_by(OPERATIONS.next_attempt_at)
         .limit(SWEEP)
         .with_for_update(skip_locked=True)
+        .cte("due")
     )
-    marked = update(ledger.OPERATIONS).where(OPERATIONS.id.in_(due)).values(queued_until=now + DISPATCH_HINT)
-    return list(session.scalars(marked.returning(OPERATIONS.id)))
+    marked = update(ledger.OPERATIONS).where(OPERATIONS.id == due.c.id).values(queued_until=now + DISPATCH_HINT)
+    rows = session.execute(marked.returning(OPERATIONS.id, due.c.queued_until, OPERATIONS.next_attempt_at))
+    longest_first = sorted(rows, key=lambda row: row.next_attempt_at)
+    return Due(
+        unsent=[row.id for row in longest_first if row.queued_until is None],
+        overdue=[row.id for row in longest_first if row.queued_until is not None],
+    )
 
 
 def release(session: Session, operation_ids: Sequence[UUID]) -> None:

@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from statistics import harmonic_mean
 
 from bench import tables
 from bench.measures import ingest, reads
@@ -43,14 +44,17 @@ def run(stage: Stage, size: Size, repeat: int) -> list[Row]:
         stages = {stock: stack.enter_context(stage.another_database()) for stock in size.stocks}
         for stock, its in stages.items():
             tables.fill(its, connections=stock.connections, history=stock.history)
-        for number in range(1 + repeat):
+        for stock, its in stages.items():
+            # The first time finds cold what has just been filled.
+            _ingest(its, _some(stock, size), turn=0)
+        for number in range(repeat):
+            there = [_ingest(its, _some(stock, size), turn=1 + 2 * number) for stock, its in stages.items()]
             for stock, its in stages.items():
-                numbers = random.Random(SEED).sample(range(stock.connections), size.pairs)  # noqa: S311 - no secret
-                rate = _ingest(its, numbers, tick=number * 2 * size.pairs)
-                # The first time finds cold what has just been filled.
-                if number:
-                    messages[stock].append(rate)
-                    lists[stock].append(_lists(its, numbers[:500], seconds=size.seconds))
+                lists[stock].append(_lists(its, _some(stock, size)[:500], seconds=size.seconds))
+            # And back, so that a machine that grows slower meanwhile is so for all alike.
+            back = [_ingest(its, _some(stock, size), turn=2 + 2 * number) for stock, its in reversed(stages.items())]
+            for stock, rates in zip(stages, zip(there, reversed(back), strict=True), strict=True):
+                messages[stock].append(harmonic_mean(rates))
     first = size.stocks[0]
     return [
         Row(
@@ -66,10 +70,15 @@ def run(stage: Stage, size: Size, repeat: int) -> list[Row]:
     ]
 
 
-def _ingest(stage: Stage, numbers: Sequence[int], *, tick: int) -> float:
+def _some(stock: Stock, size: Size) -> Sequence[int]:
+    """Return the numbers of the connections that are worked on: the same at every turn."""
+    return random.Random(SEED).sample(range(stock.connections), size.pairs)  # noqa: S311 - no secret
+
+
+def _ingest(stage: Stage, numbers: Sequence[int], *, turn: int) -> float:
     tables.settle(stage)
-    sent = ingest.messages(numbers, rounds=1, tick=tick)
-    return ingest.consume(stage, sent, 2 * len(numbers), line="worker")
+    count = 2 * len(numbers)
+    return ingest.consume(stage, ingest.messages(numbers, rounds=1, tick=turn * count), count, line="worker")
 
 
 def _lists(stage: Stage, numbers: Sequence[int], *, seconds: float) -> float:
@@ -86,7 +95,7 @@ MEASURE = Measure(
         "full": Size(
             (Stock(10_000, 100_000), Stock(100_000, 1_000_000), Stock(1_000_000, 10_000_000)),
             10_000,
-            6,
+            4,
         ),
     },
     run,

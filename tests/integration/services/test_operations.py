@@ -15,6 +15,7 @@ from app.domain.cases import Change, Operation
 from app.domain.retry import Outcome, Verdict
 from app.extensions import Session
 from app.services import deliveries, operations, retention
+from app.services.deliveries import Due
 from app.unit_of_work import unit_of_work
 from tests.factories import PATIENCE, Browser, a_sync_message, apply_messages, in_parallel, rows
 
@@ -174,10 +175,10 @@ def test_the_record_for_a_deleted_connection_finds_nothing(web: Flask) -> None:
 def test_what_is_due_is_taken_once_until_its_mark_ends(house: House) -> None:
     later = house.now + deliveries.PRESS_HINT
 
-    assert house.act(deliveries.take_due) == []
-    assert house.act(deliveries.take_due, now=later) == [house.id]
-    assert house.act(deliveries.take_due, now=later) == []
-    assert house.act(deliveries.take_due, now=later + deliveries.DISPATCH_HINT) == [house.id]
+    assert house.act(deliveries.take_due) == Due()
+    assert house.act(deliveries.take_due, now=later) == Due(overdue=[house.id])
+    assert house.act(deliveries.take_due, now=later) == Due()
+    assert house.act(deliveries.take_due, now=later + deliveries.DISPATCH_HINT) == Due(overdue=[house.id])
 
 
 def test_what_could_not_be_sent_is_due_again_at_once(house: House) -> None:
@@ -185,9 +186,9 @@ def test_what_could_not_be_sent_is_due_again_at_once(house: House) -> None:
     taken = house.act(deliveries.take_due, now=later)
 
     with house.work() as session:
-        deliveries.release(session, taken)
+        deliveries.release(session, taken.overdue)
 
-    assert house.act(deliveries.take_due, now=later) == [house.id]
+    assert house.act(deliveries.take_due, now=later) == Due(unsent=[house.id])
 
 
 def test_two_dispatchers_share_the_work_and_do_not_wait_for_each_other(web: Flask) -> None:
@@ -198,14 +199,14 @@ def test_two_dispatchers_share_the_work_and_do_not_wait_for_each_other(web: Flas
         taken = deliveries.take_due(session, now=later)
         others = second.act(deliveries.take_due, now=later)
 
-    assert set(taken) == {first.id, second.id}
-    assert others == []
+    assert taken == Due(overdue=[first.id, second.id])
+    assert others == Due()
 
 
 def test_a_claimed_operation_is_not_dispatched(house: House) -> None:
     house.claim()
 
-    assert house.act(deliveries.take_due, now=house.now + timedelta(seconds=5)) == []
+    assert house.act(deliveries.take_due, now=house.now + timedelta(seconds=5)) == Due()
 
 
 def test_what_waits_too_long_expires_and_says_so(house: House) -> None:

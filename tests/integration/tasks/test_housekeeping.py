@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from app import jobs
 from app.config import Settings
 from app.jobs import Jobs
 from tests.integration.tasks.conftest import Desk, Job, Sql
 
 DISPATCH, EXPIRE, PURGE = "housekeeping.dispatch", "housekeeping.expire", "housekeeping.purge"
-SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
+SECOND, HOUR, DAY = timedelta(seconds=1), timedelta(hours=1), timedelta(days=1)
 Run = Callable[..., None]
 TakeJobs = Callable[[], list[Job]]
 
@@ -54,6 +55,45 @@ def test_a_fresh_press_is_left_to_its_own_job(desk: Desk, run: Run, take_jobs: T
     run(DISPATCH)
 
     assert take_jobs() == [("webhooks.deliver", [operation_id])]
+
+
+def test_while_many_jobs_wait_few_overdue_ones_are_sent_again_longest_first_and_all_that_have_none(
+    desk: Desk, run: Run, take_jobs: TakeJobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "LONG_QUEUE", 3)
+    monkeypatch.setattr(jobs, "A_FEW", 2)
+    overdue = [desk.another().sync() for _ in range(4)]
+    waiting = [("webhooks.deliver", [operation_id]) for operation_id in overdue]
+    fresh = [desk.another().sync() for _ in range(3)]
+    for number, operation_id in enumerate(reversed(overdue)):
+        desk.turn(operation_id, queued_until=ago(SECOND), next_attempt_at=ago(HOUR - number * SECOND))
+    for operation_id in fresh:
+        desk.turn(operation_id, queued_until=None)
+    waiting += [("webhooks.deliver", [operation_id]) for operation_id in fresh]
+
+    run(DISPATCH)
+    run(DISPATCH)
+
+    assert take_jobs() == waiting + [
+        ("webhooks.deliver", [operation_id]) for operation_id in (*fresh, overdue[3], overdue[2])
+    ]
+    assert all(desk.operation(operation_id)["queued_until"] > datetime.now(UTC) for operation_id in overdue)
+
+
+def test_overdue_jobs_are_sent_again_until_the_queue_is_long(
+    desk: Desk, run: Run, take_jobs: TakeJobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "LONG_QUEUE", 4)
+    monkeypatch.setattr(jobs, "A_FEW", 1)
+    overdue = [desk.another().sync() for _ in range(4)]
+    take_jobs()
+    waiting = desk.another().sync()
+    for operation_id in overdue:
+        desk.turn(operation_id, queued_until=ago(SECOND))
+
+    run(DISPATCH)
+
+    assert [arguments for _, arguments in take_jobs()] == [[operation_id] for operation_id in (waiting, *overdue[:3])]
 
 
 @pytest.mark.parametrize(

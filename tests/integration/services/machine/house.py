@@ -116,7 +116,8 @@ class House:
     def dispatch(self, *, lose: bool) -> list[str]:
         """Mark what is due, as beat does, and take the marks back if its jobs are to be lost; return the ids."""
         with self.work(system=True) as (session, _):
-            due = deliveries.take_due(session, now=self.now)
+            found = deliveries.take_due(session, now=self.now)
+        due = [*found.unsent, *found.overdue]
         if lose and due:
             with self.work(system=True) as (session, _):
                 deliveries.release(session, due)
