@@ -27,7 +27,8 @@ OPERATIONS = ledger.OPERATIONS.c
 # The press sends its job itself; if that got lost, the dispatcher sends another after this. Any sooner, a queue that is
 # long for a moment would be made longer.
 PRESS_HINT = timedelta(seconds=3)
-# A job sent by the dispatcher may wait behind others; another one any sooner would only make the queue longer.
+# A job sent by the dispatcher may wait behind others, and so may one that it left to a long queue: until then it is not
+# looked at again.
 DISPATCH_HINT = timedelta(seconds=10)
 # A claim outlives the POST by this much, for the look-up of a name has no limit of its own.
 CLAIM_MARGIN = timedelta(seconds=20)
