@@ -16,7 +16,7 @@ import psycopg2
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import text
-from uuid6 import uuid7
+from uuid_utils.compat import uuid7
 
 from app.domain.cases import Case, Connection, Operation
 from app.domain.lifecycle import Patience
@@ -34,6 +34,11 @@ PATIENCE = Patience(
     sync_start=timedelta(minutes=30),
     sync_silence=timedelta(hours=2),
 )
+
+
+def id_made_at(moment: datetime) -> str:
+    """Return an id as an operation or an audit row of that moment has it."""
+    return str(uuid7(nanoseconds=int(moment.timestamp() * 1e9)))
 
 
 def a_token(app: Flask, **claims: Any) -> str:

@@ -9,7 +9,7 @@ from uuid import UUID
 import structlog
 from flask import Blueprint, Response, current_app, request
 from redis.exceptions import RedisError
-from uuid6 import uuid7
+from uuid_utils.compat import uuid7
 
 from app import errors, extensions, tracing
 from app.api import answers, auth, limits, parameters, schemas

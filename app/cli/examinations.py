@@ -16,7 +16,7 @@ from flask import current_app
 from redis.exceptions import RedisError, ResponseError
 from sqlalchemy import Connection, create_engine, inspect, make_url, pool, text
 from sqlalchemy.exc import SQLAlchemyError
-from uuid6 import uuid7
+from uuid_utils.compat import uuid7
 
 from app import extensions, jobs
 from app.extensions import UnsafeDatabaseRole

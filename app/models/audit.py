@@ -15,11 +15,9 @@ class AuditLog(Model):
     """Who changed what on which connection, field by field; written in the transaction that makes the change."""
 
     __tablename__ = "audit_logs"
-    __table_args__ = (
-        Index("idx_audit_logs_connection", "organization_id", "connection_id", "id"),
-        Index("idx_audit_logs_created_at", "created_at"),
-    )
+    __table_args__ = (Index("idx_audit_logs_connection", "organization_id", "connection_id", "id"),)
 
+    # Time-ordered (UUID version 7), by which it is found when its time is over.
     id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
     organization_id: Mapped[UUID] = mapped_column(Uuid, ForeignKey("organizations.id", ondelete="CASCADE"))
     # No foreign keys: the trail outlives what it tells of.

@@ -53,7 +53,6 @@ class Operation(Model):
         Index("idx_operations_history", "connection_id", "kind", "id"),
         Index("idx_operations_due", "next_attempt_at", postgresql_where=text("state = 'pending'")),
         Index("idx_operations_deadline", "deadline_at", postgresql_where=_OPEN),
-        Index("idx_operations_finished", "finished_at"),
     )
 
     # Time-ordered (UUID version 7); the webhook's id and `operation_id`.

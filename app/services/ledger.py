@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, and_, any_, bindparam, column, func, literal, or_, select, true
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Text, Uuid
-from uuid6 import uuid7
+from uuid_utils.compat import uuid7
 
 from app import errors
 from app.domain.actors import Actor

@@ -1,11 +1,16 @@
-"""History has an end: finished operations and audit rows past their retention go, a batch at a time."""
+"""History has an end: finished operations and audit rows past their retention go, a batch at a time.
+
+Both are found by their ids, which begin with the moment at which they were made: an index on the time itself would be
+written with every row, for one reader a night. See `docs/decisions/0021-old-by-its-id.md`.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import cast
+from uuid import UUID
 
-from sqlalchemy import CursorResult, delete, select
+from sqlalchemy import ColumnElement, CursorResult, Table, delete, select
 
 from app.extensions import Session
 from app.services import ledger
@@ -16,17 +21,20 @@ BATCH = 1_000
 
 def purge_operations(session: Session, *, before: datetime) -> int:
     """Delete one batch of operations that finished before then; return how many."""
-    columns = ledger.OPERATIONS.c
-    old = select(columns.id).where(columns.finished_at < before).limit(BATCH)
-    return _count(session, delete(ledger.OPERATIONS).where(columns.id.in_(old)))
+    return _purge(session, ledger.OPERATIONS, ledger.OPERATIONS.c.finished_at < before, before=before)
 
 
 def purge_audit(session: Session, *, before: datetime) -> int:
     """Delete one batch of audit rows written before then; return how many."""
-    columns = ledger.AUDIT.c
-    old = select(columns.id).where(columns.created_at < before).limit(BATCH)
-    return _count(session, delete(ledger.AUDIT).where(columns.id.in_(old)))
+    return _purge(session, ledger.AUDIT, ledger.AUDIT.c.created_at < before, before=before)
 
 
-def _count(session: Session, statement: object) -> int:
-    return cast(CursorResult[object], session.execute(statement)).rowcount  # type: ignore[call-overload]
+def _purge(session: Session, table: Table, is_old: ColumnElement[bool], *, before: datetime) -> int:
+    # What is old was made earlier still. In the order of the ids, or PostgreSQL might read the whole table for a few.
+    old = select(table.c.id).where(table.c.id < _first_id(before), is_old).order_by(table.c.id).limit(BATCH)
+    return cast(CursorResult[object], session.execute(delete(table).where(table.c.id.in_(old)))).rowcount
+
+
+def _first_id(moment: datetime) -> UUID:
+    """Return the least id of a moment: a UUID of version 7 begins with 48 bits of milliseconds (RFC 9562, 5.7)."""
+    return UUID(int=int(moment.timestamp() * 1000) << 80)

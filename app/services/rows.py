@@ -95,7 +95,8 @@ def _write_statement(stale: Columns, changed: Columns, opened: Columns, audits: 
         written = _update(CONNECTIONS, stale, rows="stale").returning(CONNECTIONS.c.updated_at).cte("written")
         updated_at = select(func.max(written.c.updated_at)).scalar_subquery()
     if opened:
-        new = _insert(OPERATIONS, opened, rows="opened").returning(OPERATIONS.c.id).cte("new")
+        inserted = _insert(OPERATIONS, opened, rows="opened").on_conflict_do_nothing()
+        new = inserted.returning(OPERATIONS.c.id).cte("new")
         count = select(func.count(new.c.id)).scalar_subquery()
     if changed:
         parts.append(_update(OPERATIONS, changed, rows="changed").cte("kept"))
@@ -113,12 +114,7 @@ def _rows_of(table: Table, names: Columns, *, rows: str) -> TableValuedAlias:
 
 
 def _insert(table: Table, names: Columns, *, rows: str) -> Insert:
-    """Return the statement that inserts records that are not there yet."""
-    return (
-        postgresql_insert(table)
-        .from_select(list(names), select(_rows_of(table, names, rows=rows)))
-        .on_conflict_do_nothing()
-    )
+    return postgresql_insert(table).from_select(list(names), select(_rows_of(table, names, rows=rows)))
 
 
 def _update(table: Table, names: Columns, *, rows: str) -> Any:
@@ -126,7 +122,9 @@ def _update(table: Table, names: Columns, *, rows: str) -> Any:
     return update(table).where(table.c.id == given.c.id).values({name: given.c[name] for name in names})
 
 
-_INSERT_CONNECTIONS = prepared(_insert(CONNECTIONS, NAMES[Connection], rows="new").returning(CONNECTIONS.c.id))
+_INSERT_CONNECTIONS = prepared(
+    _insert(CONNECTIONS, NAMES[Connection], rows="new").on_conflict_do_nothing().returning(CONNECTIONS.c.id)
+)
 
 
 def insert_new(session: Session, rows: Sequence[Connection]) -> set[UUID]:

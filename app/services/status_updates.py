@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import any_, literal, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Uuid
-from uuid6 import uuid7
+from uuid_utils.compat import uuid7
 
 from app.domain import lifecycle
 from app.domain.actors import EXTERNAL_SERVICE

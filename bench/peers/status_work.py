@@ -15,7 +15,7 @@ from typing import Any
 import psycopg2
 from psycopg2.extras import Json
 from redis import Redis
-from uuid6 import uuid7
+from uuid_utils.compat import uuid7
 
 SCOPE = "SELECT set_config('app.organization_ids', %s, true)"
 FIND = (

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from pydantic import BaseModel, ConfigDict
-from uuid6 import uuid7
+from uuid_utils.compat import uuid7
 
 from app.domain.retry import Outcome, Verdict
 from app.outbound import bodies, webhook

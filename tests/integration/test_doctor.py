@@ -16,7 +16,7 @@ import pytest
 from cryptography.fernet import Fernet
 from flask import Flask
 from sqlalchemy import text
-from uuid6 import uuid7
+from uuid_utils.compat import uuid7
 
 from app.outbound.broker import DEAD_LETTERS, DeadLetter, bury_reliably
 from app.unit_of_work import unit_of_work

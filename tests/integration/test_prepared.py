@@ -21,7 +21,7 @@ from flask import Flask
 from sqlalchemy import Text, bindparam, func, literal, select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DataError, OperationalError
-from uuid6 import uuid7
+from uuid_utils.compat import uuid7
 
 from app import prepared
 from app.config import Settings

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from flask import Flask
-from uuid6 import uuid7
+from uuid_utils.compat import uuid7
 
 from app.domain.actors import SYSTEM
 from app.domain.cases import Change, Operation

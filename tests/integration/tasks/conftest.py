@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from datetime import datetime
 from types import ModuleType
 from typing import Any
 
@@ -20,7 +21,7 @@ from app.config import Settings
 from app.jobs import WEBHOOKS
 from app.outbound.broker import connected
 from app.outbound.events import channel_of
-from tests.factories import Browser
+from tests.factories import Browser, id_made_at
 
 Sql = Callable[..., list[dict[str, Any]]]
 Job = tuple[str, list[Any]]
@@ -145,6 +146,17 @@ class Desk:
         """Set fields of an operation, its clocks above all."""
         assignments = ", ".join(f"{name} = %({name})s" for name in fields)
         self._sql(f"UPDATE operations SET {assignments} WHERE id = %(id)s", id=operation_id, **fields)  # noqa: S608
+
+    def pressed_at(self, moment: datetime, operation_id: str) -> str:
+        """Make an operation one of an earlier moment, with which its id begins; return that."""
+        early = id_made_at(moment)
+        self._sql(
+            "UPDATE operations SET id = %(early)s, created_at = %(moment)s WHERE id = %(id)s",
+            early=early,
+            moment=moment,
+            id=operation_id,
+        )
+        return early
 
     @staticmethod
     def _opened(answer: dict[str, Any]) -> str:

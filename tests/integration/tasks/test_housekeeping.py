@@ -12,6 +12,7 @@ from flask import Flask
 from app import jobs
 from app.config import Settings
 from app.jobs import Jobs
+from tests.factories import id_made_at
 from tests.integration.tasks.conftest import Desk, Job, Sql
 
 DISPATCH, EXPIRE, PURGE = "housekeeping.dispatch", "housekeeping.expire", "housekeeping.purge"
@@ -185,12 +186,11 @@ def test_what_a_worker_holds_just_now_is_left_for_the_next_sweep(desk: Desk, run
 def test_history_past_its_retention_is_forgotten_and_nothing_else(
     desk: Desk, run: Run, sql: Sql, settings: Settings
 ) -> None:
-    old, young = desk.sync(), desk.verify()
     keep = settings.operation_retention_days * DAY
-    desk.turn(old, state="succeeded", finished_at=ago(keep + DAY), created_at=ago(keep + DAY))
+    old, young = desk.pressed_at(ago(keep + DAY), desk.sync()), desk.pressed_at(ago(keep + DAY), desk.verify())
+    desk.turn(old, state="succeeded", finished_at=ago(keep + DAY))
     desk.turn(young, state="failed", finished_at=ago(keep - DAY))
-    running = desk.sync()
-    desk.turn(running, created_at=ago(keep + 10 * DAY))
+    running = desk.pressed_at(ago(keep + 10 * DAY), desk.sync())
 
     run(PURGE)
 
@@ -203,11 +203,13 @@ def test_audit_rows_past_their_retention_are_forgotten_batch_by_batch(
 ) -> None:
     desk.sync()
     young = len(sql("SELECT id FROM audit_logs"))
+    moment = ago((settings.audit_retention_days + 1) * DAY)
     sql(
         "INSERT INTO audit_logs (id, organization_id, actor_type, action, changes, created_at)"
-        " SELECT gen_random_uuid(), %(organization)s, 'system', 'old', '{}', %(moment)s FROM generate_series(1, 2001)",
+        " SELECT id, %(organization)s, 'system', 'old', '{}', %(moment)s FROM unnest(%(ids)s::uuid[]) AS id",
         organization=str(desk.browser.organization_id),
-        moment=ago((settings.audit_retention_days + 1) * DAY),
+        moment=moment,
+        ids=[id_made_at(moment) for _ in range(2001)],
     )
 
     run(PURGE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from uuid6 import uuid7
+from uuid_utils.compat import uuid7
 
 from app.domain import lifecycle
 from app.domain.cases import Case, Operation

@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from uuid6 import uuid7
+from uuid_utils.compat import uuid7
 
 from app.domain import lifecycle
 from app.domain.cases import Case

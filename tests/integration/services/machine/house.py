@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 from flask import Flask
 from psycopg2.extensions import connection as Postgres  # noqa: N812 - it is a class
 from psycopg2.extras import RealDictCursor
-from uuid6 import uuid7
+from uuid_utils.compat import uuid7
 
 from app.domain import sources
 from app.domain.actors import Actor
