@@ -52,7 +52,12 @@ class Operation(Model):
         ),
         Index("idx_operations_history", "connection_id", "kind", "id"),
         Index("idx_operations_due", "next_attempt_at", postgresql_where=text("state = 'pending'")),
-        Index("idx_operations_deadline", "deadline_at", postgresql_where=_OPEN),
+        # Without `IS NOT NULL` it would be one of all that is open, and read whole whenever PostgreSQL takes that for few.
+        Index(
+            "idx_operations_deadline",
+            "deadline_at",
+            postgresql_where=text("deadline_at IS NOT NULL AND state IN ('pending', 'delivered', 'running')"),
+        ),
     )
 
     # Time-ordered (UUID version 7); the webhook's id and `operation_id`.

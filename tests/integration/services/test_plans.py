@@ -1,0 +1,60 @@
+"""What PostgreSQL reads for a batch must not grow with what is open elsewhere, whatever it believes of the tables."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from uuid import UUID
+
+import psycopg2
+from flask import Flask
+from sqlalchemy import text
+
+from app.services import ledger
+from app.unit_of_work import unit_of_work
+from tests.factories import Browser
+
+INDEXES = ("idx_operations_deadline", "uq_operations_open")
+
+_MANY = """
+    INSERT INTO organizations (id) SELECT md5(n::text)::uuid FROM generate_series(1, 1000) AS n;
+
+    INSERT INTO data_source_connections (id, organization_id, type, name, created_by, updated_by)
+    SELECT md5('connection ' || n)::uuid, md5(n::text)::uuid, 'websearch', 'Web search', md5('')::uuid, md5('')::uuid
+    FROM generate_series(1, 1000) AS n;
+
+    INSERT INTO operations (id, organization_id, connection_id, kind, origin, state, created_at, finished_at)
+    SELECT gen_random_uuid(), organization_id, id, 'sync', 'service', 'succeeded', now(), now()
+    FROM data_source_connections, generate_series(1, 2);
+
+    ANALYZE operations, data_source_connections;
+
+    UPDATE operations SET state = 'running', finished_at = NULL, deadline_at = now() + interval '1 hour'
+    WHERE id IN (SELECT DISTINCT ON (connection_id) id FROM operations);
+"""
+
+
+def _open_many_after_a_quiet_moment(app: Flask) -> None:
+    """Have PostgreSQL gather its statistics while nothing is open, and then open an operation of each connection."""
+    owner_url = app.extensions["settings"].owner_database_url
+    with closing(psycopg2.connect(owner_url)) as owner, owner, owner.cursor() as cursor:
+        cursor.execute("SELECT set_config('app.system', 'on', false)")
+        cursor.execute(_MANY)
+
+
+def test_the_operations_of_a_batch_are_looked_up_and_not_found_among_all_that_are_open(web: Flask) -> None:
+    ada = Browser(web)
+    ada.put("/api/data-sources/websearch", {})
+    connection_id = UUID(ada.connection("websearch")["id"])
+    _open_many_after_a_quiet_moment(web)
+
+    with web.app_context(), unit_of_work(system=True) as work:
+        (case,) = ledger.read(work.session, [connection_id]).values()
+        uses = {
+            index: work.session.scalar(
+                text("SELECT pg_stat_get_xact_numscans(CAST(:index AS regclass))"), {"index": index}
+            )
+            for index in INDEXES
+        }
+
+    assert len(case.operations) == 1
+    assert uses["idx_operations_deadline"] == 0 < uses["uq_operations_open"]
