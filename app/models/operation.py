@@ -52,7 +52,7 @@ class Operation(Model):
         ),
         Index("idx_operations_history", "connection_id", "kind", "id"),
         Index("idx_operations_due", "next_attempt_at", postgresql_where=text("state = 'pending'")),
-        # Without `IS NOT NULL` it would be one of all that is open, and read whole whenever PostgreSQL takes that for few.
+        # Without `IS NOT NULL` it would be one of all that is open, read whole whenever PostgreSQL takes that for few.
         Index(
             "idx_operations_deadline",
             "deadline_at",
