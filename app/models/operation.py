@@ -21,7 +21,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.extensions import Model
 
-_OPEN = text("state IN ('pending', 'delivered', 'running')")
+_OPEN = "state IN ('pending', 'delivered', 'running')"
 
 
 class Operation(Model):
@@ -42,7 +42,7 @@ class Operation(Model):
             name="ck_operations_state",
         ),
         # The guard against two at a time.
-        Index("uq_operations_open", "connection_id", "kind", unique=True, postgresql_where=_OPEN),
+        Index("uq_operations_open", "connection_id", "kind", unique=True, postgresql_where=text(_OPEN)),
         Index(
             "uq_operations_idempotency_key",
             "connection_id",
@@ -53,11 +53,7 @@ class Operation(Model):
         Index("idx_operations_history", "connection_id", "kind", "id"),
         Index("idx_operations_due", "next_attempt_at", postgresql_where=text("state = 'pending'")),
         # Without `IS NOT NULL` it would be one of all that is open, read whole whenever PostgreSQL takes that for few.
-        Index(
-            "idx_operations_deadline",
-            "deadline_at",
-            postgresql_where=text("deadline_at IS NOT NULL AND state IN ('pending', 'delivered', 'running')"),
-        ),
+        Index("idx_operations_deadline", "deadline_at", postgresql_where=text(f"deadline_at IS NOT NULL AND {_OPEN}")),
     )
 
     # Time-ordered (UUID version 7); the webhook's id and `operation_id`.

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import closing
 from uuid import UUID
 
-import psycopg2
 from flask import Flask
 from sqlalchemy import text
 
 from app.extensions import Session
 from app.services import ledger
 from app.unit_of_work import unit_of_work
-from tests.factories import Browser
+from tests.factories import Browser, as_owner
 
 _USES = text(
     "SELECT relname, pg_stat_get_xact_numscans(oid) AS uses FROM pg_class"
     " WHERE relname IN ('idx_operations_deadline', 'idx_operations_history', 'uq_operations_open')"
 )
 
-_MANY = """
+# PostgreSQL gathers its statistics while nothing is open; then each connection gets an open operation.
+_MANY_OPEN_AFTER_A_QUIET_MOMENT = """
     INSERT INTO organizations (id) SELECT md5(n::text)::uuid FROM generate_series(1, 1000) AS n;
 
     INSERT INTO data_source_connections (id, organization_id, type, name, created_by, updated_by)
@@ -38,24 +37,14 @@ _MANY = """
 """
 
 
-def _open_many_after_a_quiet_moment(app: Flask) -> None:
-    """Have PostgreSQL gather its statistics while nothing is open, and then open an operation of each connection."""
-    owner_url = app.extensions["settings"].owner_database_url
-    with closing(psycopg2.connect(owner_url)) as owner, owner, owner.cursor() as cursor:
-        cursor.execute("SELECT set_config('app.system', 'on', false)")
-        cursor.execute(_MANY)
-
-
 def _uses(session: Session) -> Counter[str]:
     """Return how often each index was used; PostgreSQL counts what it has not made known yet, earlier work's, too."""
     return Counter({row.relname: row.uses for row in session.execute(_USES)})
 
 
 def test_the_operations_of_a_batch_are_looked_up_and_not_found_among_all_that_are_open(web: Flask) -> None:
-    ada = Browser(web)
-    ada.put("/api/data-sources/websearch", {})
-    connection_id = UUID(ada.connection("websearch")["id"])
-    _open_many_after_a_quiet_moment(web)
+    connection_id = UUID(Browser(web).seeded())
+    as_owner(web, _MANY_OPEN_AFTER_A_QUIET_MOMENT)
 
     with web.app_context(), unit_of_work(system=True) as work:
         before = _uses(work.session)
