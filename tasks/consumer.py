@@ -20,7 +20,7 @@ from celery.worker.request import Request
 from celery.worker.state import active_requests
 
 from app import figures
-from app.domain.messages import Unacceptable, parse
+from app.domain.messages import Unacceptable, text_of
 from app.outbound.broker import (
     DEAD_LETTERS,
     DeadLetter,
@@ -29,6 +29,7 @@ from app.outbound.broker import (
     acknowledge_oldest,
     bury,
     declare,
+    read_ahead,
     receive_raw,
     task_message,
 )
@@ -45,8 +46,6 @@ LARGEST_BATCH = 500
 LARGEST_REQUEST = 40 * 1024
 # Batches that the broker may send ahead of those being applied.
 AHEAD = 2
-# What a fault of our code at one message's content raises: the others must not wait for that to be mended.
-FAULTS_OF_ONE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 # A child that is free takes up a batch at once. After this long, in seconds, it hangs or the pool lost the batch, as
 # Celery's was seen to do when it had just ended a child; longer than what a child waits for a lock (`lock_timeout`).
 TAKEN_UP_WITHIN = 15.0
@@ -112,6 +111,7 @@ class StatusConsumer(MonitoredConsumer):
         connection = super().connect()
         declare(connection.default_channel, [*self.app.amqp.queues.consume_from, DEAD_LETTERS])
         receive_raw(connection.default_channel)
+        read_ahead(connection)
         return connection
 
     def register_with_event_loop(self, hub: Any) -> None:
@@ -183,17 +183,11 @@ class StatusConsumer(MonitoredConsumer):
         for message in batch:
             queue = str((message.delivery_info or {}).get("routing_key", ""))
             try:
-                text = _text_of(message.body)
-                parse(text, queue=queue)
+                raw.append((queue, text_of(message.body)))
             except Unacceptable as refusal:
                 self._bury(message, refusal)
-                continue
-            except FAULTS_OF_ONE as fault:
-                log.exception("status_message_failed")
-                self._bury(message, Unacceptable("apply_failed", type(fault).__name__))
-                continue
-            raw.append((queue, text))
-            messages.append(message)
+            else:
+                messages.append(message)
         if not raw:
             return
         submitted = Batch(messages, task_id=str(uuid4()), handed_over=time.monotonic())
@@ -278,13 +272,3 @@ class StatusConsumer(MonitoredConsumer):
         figures.messages_buried([refusal.reason])
         message.ack_log_error(log, self.connection_errors)
         log.warning("status_message_refused", reason=refusal.reason, queue=queue, detail=refusal.detail)
-
-
-def _text_of(body: str | bytes | memoryview) -> str:
-    """Return a body as text. Raises Unacceptable: JSON between systems is UTF-8 (RFC 8259, section 8.1)."""
-    if isinstance(body, str):
-        return body
-    try:
-        return bytes(body).decode()
-    except UnicodeDecodeError:
-        raise Unacceptable("not_json", "not UTF-8") from None

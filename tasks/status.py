@@ -25,7 +25,10 @@ log = structlog.get_logger()
 
 # The fault of one message's content, or of our code at it: the others must not wait for that to be mended. Anything
 # else (the database is away, a table is missing) is no message's fault, and then none is given up.
-FAULTS_OF_ONE = (DataError, IntegrityError, errors.AppError, *consumer.FAULTS_OF_ONE)
+FAULTS_OF_ONE = (
+    DataError, IntegrityError, errors.AppError,
+    ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError,
+)  # fmt: skip
 
 
 @status_app.task(name=consumer.APPLY_MESSAGES, shared=False, Request="tasks.consumer:BatchRequest")
@@ -58,9 +61,12 @@ def apply(raw: Sequence[tuple[str, str]], *, now: datetime) -> list[DeadLetter]:
     for queue, body in raw:
         try:
             reports.append(parse(body, queue=queue))
-            origins.append((queue, body))
         except Unacceptable as refusal:
             letters.append(_letter((queue, body), refusal))
+        except FAULTS_OF_ONE as fault:
+            letters.append(_letter((queue, body), _stumbled(fault)))
+        else:
+            origins.append((queue, body))
     return letters + _apply(reports, origins, now=now)
 
 
@@ -72,9 +78,7 @@ def _apply(reports: Sequence[Report], origins: Sequence[tuple[str, str]], *, now
         applied = _apply_together(reports, now=now)
     except FAULTS_OF_ONE as problem:
         if len(reports) == 1:
-            log.exception("status_message_failed")
-            cause = problem.orig if isinstance(problem, StatementError) else problem
-            return [_letter(origins[0], Unacceptable("apply_failed", type(cause).__name__))]
+            return [_letter(origins[0], _stumbled(problem))]
         half = len(reports) // 2
         return _apply(reports[:half], origins[:half], now=now) + _apply(reports[half:], origins[half:], now=now)
     late, refused = len(applied.late), len(applied.refused)
@@ -110,6 +114,13 @@ def _explained(applied: status_updates.Applied, reports: Sequence[Report]) -> di
     with unit_of_work(system=True) as work:
         reasons = status_updates.explain(work.session, [reports[position] for position in unseen])
     return applied.refused | dict(zip(unseen, reasons, strict=True))
+
+
+def _stumbled(fault: Exception) -> Unacceptable:
+    """Log a fault and return what the dead letter says of it: its name, and no content of the message."""
+    log.error("status_message_failed", exc_info=fault)
+    cause = fault.orig if isinstance(fault, StatementError) else fault
+    return Unacceptable("apply_failed", type(cause).__name__)
 
 
 def _letter(origin: tuple[str, str], refusal: Unacceptable) -> DeadLetter:

@@ -140,20 +140,29 @@ def _from_old_dialect(body: dict[str, Any], *, queue: str) -> dict[str, Any]:
     }
 
 
-def parse(body: bytes | str, *, queue: str) -> Report:
-    """Return the report that a raw message holds. Raises Unacceptable.
+def text_of(body: bytes | memoryview | str) -> str:
+    """Return a raw message's body as text: JSON between systems is UTF-8 (RFC 8259, section 8.1). Raises Unacceptable.
 
-    Reasons: `too_large`, `not_json`, `wrong_shape`, `unknown_type`.
+    Reasons: `too_large`, `not_json`.
     """
     if len(body) > LONGEST_BODY:
         raise Unacceptable("too_large", f"longer than {LONGEST_BODY} bytes")
     try:
-        decoded = pydantic_core.from_json(body, allow_inf_nan=False)
+        # Text may hold half a surrogate pair, which no UTF-8 can say.
+        return (body.encode() if isinstance(body, str) else bytes(body)).decode()
+    except UnicodeError:
+        raise Unacceptable("not_json", "not UTF-8") from None
+
+
+def parse(text: str, *, queue: str) -> Report:
+    """Return the report that the text of a message holds. Raises Unacceptable.
+
+    Reasons: `not_json`, `wrong_shape`, `unknown_type`.
+    """
+    try:
+        decoded = pydantic_core.from_json(text, allow_inf_nan=False)
     except ValueError as invalid:
         raise Unacceptable("not_json", str(invalid)) from None
-    except TypeError:
-        # Text with half a surrogate pair, which no UTF-8 can say.
-        raise Unacceptable("not_json", "not Unicode text") from None
     if not isinstance(decoded, dict):
         raise Unacceptable("wrong_shape", "not a JSON object")
     if "type" not in decoded:

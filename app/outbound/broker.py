@@ -18,6 +18,8 @@ from kombu import Connection, Exchange, Message, Producer, Queue
 from kombu.exceptions import OperationalError
 from kombu.transport import pyamqp
 
+from app.outbound.read_ahead import ReadAhead
+
 log = structlog.get_logger()
 
 DEAD_LETTERS = "data_source_status.dead"
@@ -90,6 +92,13 @@ def receive_raw(channel: Any) -> None:
     if isinstance(channel, pyamqp.Channel):
         channel.auto_decode = False
         channel.Message = _RawMessage  # type: ignore[assignment]
+
+
+def read_ahead(connection: Connection) -> None:
+    """Let a connection to RabbitMQ read what has come in one go."""
+    opened = connection.connection
+    if isinstance(opened, pyamqp.Connection):
+        opened.blocking_read = ReadAhead(opened)
 
 
 def task_message(task: str, task_id: str, *, argument: Sequence[Any], origin: str) -> Message:

@@ -17,6 +17,7 @@ class Page:
     """One page of figures; a figure is asked for by its name and its labels."""
 
     def __init__(self, port: str) -> None:
+        self.port = int(port)
         self.url = f"http://127.0.0.1:{port}/metrics"
 
     def text(self) -> str:

@@ -52,6 +52,11 @@ def children(rita: Processes, name: str) -> list[Any]:
     return found
 
 
+def serves(child: Any, port: int) -> bool:
+    """Tell whether somebody is connected to a process."""
+    return any(c.laddr.port == port and c.status == "ESTABLISHED" for c in child.net_connections("tcp"))
+
+
 def test_webhook_attempts_are_counted_by_what_came_of_them(ada: Person, external: Receiver, webhook_page: Page) -> None:
     done = webhook_page.since("rita_webhook_attempts_total", kind="verify", outcome="done", answer="2xx")
     again = webhook_page.since("rita_webhook_attempts_total", kind="verify", outcome="retry", answer="5xx")
@@ -100,9 +105,8 @@ def test_status_messages_add_up_over_children_of_which_one_is_killed(
     assert counted["applied"]() + counted["late"]() == 302
     assert counted["late"]() >= 1
     assert counted["refused"]() == not_json() + not_known() == 3
-    # The consumer buries what is no message before any batch.
-    eventually(lambda: batched() == 303)
-    assert 0 < batches() <= 303
+    eventually(lambda: batched() == 305)
+    assert 0 < batches() <= 305
 
 
 def test_every_process_of_the_web_tells_of_all_browsers_and_of_those_alone_that_are_there(
@@ -117,6 +121,10 @@ def test_every_process_of_the_web_tells_of_all_browsers_and_of_those_alone_that_
 
     with ExitStack() as opened:
         streams = [opened.enter_context(person.stream()) for person in people * 3]
+        while not all(serves(child, pair.port) for child in children(rita, "pair")):
+            # Which process takes one is the kernel's choice.
+            assert len(streams) < 60, "one process takes all"
+            streams += [opened.enter_context(person.stream()) for person in people]
         eventually(lambda: all(stream.events for stream in streams))
         assert {pair("rita_sse_clients") for _ in range(ASKED)} == {len(streams)}
         assert began() == len(streams)

@@ -9,7 +9,16 @@ from uuid import UUID
 
 import pytest
 
-from app.domain.messages import LONGEST_BODY, LONGEST_TEXT, Report, SyncReport, Unacceptable, VerificationReport, parse
+from app.domain.messages import (
+    LONGEST_BODY,
+    LONGEST_TEXT,
+    Report,
+    SyncReport,
+    Unacceptable,
+    VerificationReport,
+    parse,
+    text_of,
+)
 
 CONNECTION, TENANT = UUID(int=1), UUID(int=2)
 ADDRESS = {"connection_id": str(CONNECTION), "tenant_id": str(TENANT)}
@@ -18,7 +27,7 @@ VERIFICATION = ADDRESS | {"type": "verification", "status": "success", "options"
 
 
 def read(message: Any, *, queue: str = "data_source_status") -> Report:
-    return parse(message if isinstance(message, bytes) else json.dumps(message).encode(), queue=queue)
+    return parse(text_of(message if isinstance(message, bytes) else json.dumps(message)), queue=queue)
 
 
 def refusal_of(message: Any) -> Unacceptable:
@@ -160,6 +169,13 @@ def test_a_larger_message_is_refused_unread() -> None:
 )
 def test_what_is_not_json_is_refused(body: bytes) -> None:
     assert refusal_of(body).reason == "not_json"
+
+
+def test_text_that_no_utf_8_can_say_is_refused() -> None:
+    with pytest.raises(Unacceptable) as refusal:
+        text_of('"\ud800"')
+
+    assert refusal.value.reason == "not_json"
 
 
 @pytest.mark.parametrize("body", ["[]", '"sync"', "7", "null", "true", json.dumps([SYNC])])
