@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from threading import Barrier
 from typing import Any, TypeVar
@@ -193,7 +193,14 @@ def forget_organizations(app: Flask) -> None:
 
 def as_owner(app: Flask, statements: str) -> None:
     """Run statements as the owner of the tables, on the rows of every organization."""
+    with owner(app) as cursor:
+        cursor.execute(statements)
+
+
+@contextmanager
+def owner(app: Flask, *, scope: str = "app.system", to: str = "on") -> Iterator[Any]:
+    """Open a transaction of the owner of the tables with a scope, committed at the end."""
     owner_url = app.extensions["settings"].owner_database_url
     with closing(psycopg2.connect(owner_url)) as connection, connection, connection.cursor() as cursor:
-        cursor.execute("SELECT set_config('app.system', 'on', true)")
-        cursor.execute(statements)
+        cursor.execute("SELECT set_config(%s, %s, true)", [scope, to])
+        yield cursor

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
-from typing import Any
 from uuid import UUID
 
-import psycopg2
-import pytest
 from flask import Flask
 
-from tests.factories import Browser
+from tests.factories import Browser, owner
 from tests.waiting import eventually
 
 COUNTS = """
@@ -28,25 +23,9 @@ AUDIT = (
 )
 DELETE = "DELETE FROM organizations WHERE id = %s"
 
-Opened = Callable[..., Any]
 
-
-@pytest.fixture
-def opened(web: Flask) -> Opened:
-    """Open a transaction of the tables' owner, scoped to what is given, committed at the end."""
-    url = web.extensions["settings"].owner_database_url
-
-    @contextmanager
-    def opened(*, scope: str, to: object) -> Iterator[Any]:
-        with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
-            cursor.execute("SELECT set_config(%s, %s, true)", [f"app.{scope}", str(to)])
-            yield cursor
-
-    return opened
-
-
-def rows_of(opened: Opened, organization_id: UUID) -> dict[str, int]:
-    with opened(scope="system", to="on") as cursor:
+def rows_of(web: Flask, organization_id: UUID) -> dict[str, int]:
+    with owner(web) as cursor:
         cursor.execute(COUNTS, {"id": str(organization_id)})
         return dict(cursor.fetchall())
 
@@ -58,36 +37,36 @@ def at_work(web: Flask) -> Browser:
     return browser
 
 
-def test_an_organization_takes_all_that_is_its_own_along_and_nothing_else(web: Flask, opened: Opened) -> None:
+def test_an_organization_takes_all_that_is_its_own_along_and_nothing_else(web: Flask) -> None:
     ada, eve = at_work(web), at_work(web)
-    before = rows_of(opened, eve.organization_id)
-    assert all(rows_of(opened, ada.organization_id).values())
+    before = rows_of(web, eve.organization_id)
+    assert all(rows_of(web, ada.organization_id).values())
 
-    with opened(scope="system", to="on") as cursor:
+    with owner(web) as cursor:
         cursor.execute(DELETE, [str(ada.organization_id)])
 
-    assert not any(rows_of(opened, ada.organization_id).values())
-    assert rows_of(opened, eve.organization_id) == before
+    assert not any(rows_of(web, ada.organization_id).values())
+    assert rows_of(web, eve.organization_id) == before
 
 
-def test_who_deletes_an_organization_sees_no_more_afterwards(web: Flask, opened: Opened) -> None:
+def test_who_deletes_an_organization_sees_no_more_afterwards(web: Flask) -> None:
     ada, eve = at_work(web), at_work(web)
 
-    with opened(scope="organization_ids", to=f"{{{ada.organization_id}}}") as cursor:
+    with owner(web, scope="app.organization_ids", to=f"{{{ada.organization_id}}}") as cursor:
         cursor.execute(DELETE, [str(ada.organization_id)])
         assert cursor.rowcount == 1
         cursor.execute("SELECT count(*) FROM audit_logs")
         assert cursor.fetchone() == (0,)
 
-    assert not any(rows_of(opened, ada.organization_id).values())
-    assert all(rows_of(opened, eve.organization_id).values())
+    assert not any(rows_of(web, ada.organization_id).values())
+    assert all(rows_of(web, eve.organization_id).values())
 
 
-def test_what_is_being_written_of_an_organization_goes_with_it_too(web: Flask, opened: Opened) -> None:
+def test_what_is_being_written_of_an_organization_goes_with_it_too(web: Flask) -> None:
     ada = at_work(web)
 
     def delete() -> None:
-        with opened(scope="system", to="on") as cursor:
+        with owner(web) as cursor:
             cursor.execute(DELETE, [str(ada.organization_id)])
 
     def waiting() -> bool:
@@ -95,7 +74,7 @@ def test_what_is_being_written_of_an_organization_goes_with_it_too(web: Flask, o
         return bool(cursor.rowcount)
 
     with ThreadPoolExecutor(1) as threads:
-        with opened(scope="system", to="on") as cursor:
+        with owner(web) as cursor:
             cursor.execute(
                 "SELECT FROM data_source_connections WHERE id = %s FOR NO KEY UPDATE",
                 [ada.connection("websearch")["id"]],
@@ -105,4 +84,4 @@ def test_what_is_being_written_of_an_organization_goes_with_it_too(web: Flask, o
             cursor.execute(AUDIT, [str(ada.organization_id)])
         deletion.result(timeout=10)
 
-    assert not any(rows_of(opened, ada.organization_id).values())
+    assert not any(rows_of(web, ada.organization_id).values())
