@@ -20,7 +20,7 @@ from celery.worker.request import Request
 from celery.worker.state import active_requests
 
 from app import figures
-from app.domain.messages import Unacceptable, text_of
+from app.domain.messages import Unacceptable, raw_of, text_of
 from app.outbound.broker import (
     DEAD_LETTERS,
     DeadLetter,
@@ -29,10 +29,10 @@ from app.outbound.broker import (
     acknowledge_oldest,
     bury,
     declare,
-    read_ahead,
     receive_raw,
     task_message,
 )
+from app.outbound.read_ahead import read_ahead
 from tasks.monitored import MonitoredConsumer
 
 log = structlog.get_logger()
@@ -169,9 +169,9 @@ class StatusConsumer(MonitoredConsumer):
     def _next_batch(self) -> list[Message]:
         """Take from the inbox what fits one request, and at least one message."""
         batch = [self._inbox.popleft()]
-        size = len(batch[0].body or b"")
+        size = len(raw_of(batch[0].body))
         while self._inbox and len(batch) < LARGEST_BATCH:
-            size += len(self._inbox[0].body or b"")
+            size += len(raw_of(self._inbox[0].body))
             if size > LARGEST_REQUEST:
                 break
             batch.append(self._inbox.popleft())
@@ -264,10 +264,10 @@ class StatusConsumer(MonitoredConsumer):
     def _bury(self, message: Message, refusal: Unacceptable) -> None:
         """Move a message to the dead letters: published, then acknowledged, in this order on one channel."""
         queue = str((message.delivery_info or {}).get("routing_key", ""))
-        body = message.body
-        raw = body.encode() if isinstance(body, str) else bytes(body or b"")
         content_type = message.content_type or "application/json"
-        letter = DeadLetter(raw, refusal.reason, detail=refusal.detail, queue=queue, content_type=content_type)
+        letter = DeadLetter(
+            raw_of(message.body), refusal.reason, detail=refusal.detail, queue=queue, content_type=content_type
+        )
         bury(message.channel, [letter])
         figures.messages_buried([refusal.reason])
         message.ack_log_error(log, self.connection_errors)

@@ -6,6 +6,7 @@ person in the dead-letter queue rather than guessed at.
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
@@ -140,16 +141,27 @@ def _from_old_dialect(body: dict[str, Any], *, queue: str) -> dict[str, Any]:
     }
 
 
-def text_of(body: bytes | memoryview | str) -> str:
+def raw_of(body: Any) -> bytes:
+    """Return a raw message's body as it is kept: bytes as they came, text in UTF-8, whatever else it may be as JSON.
+
+    RabbitMQ brings bytes; in the envelope of kombu's Redis transport may stand any JSON, half a surrogate pair, too.
+    """
+    if isinstance(body, str):
+        return body.encode(errors="surrogatepass")
+    return bytes(body) if isinstance(body, bytes | memoryview) else json.dumps(body).encode()
+
+
+def text_of(body: Any) -> str:
     """Return a raw message's body as text: JSON between systems is UTF-8 (RFC 8259, section 8.1). Raises Unacceptable.
 
     Reasons: `too_large`, `not_json`.
     """
+    if not isinstance(body, str | bytes | memoryview):
+        raise Unacceptable("not_json", "not text")
     if len(body) > LONGEST_BODY:
         raise Unacceptable("too_large", f"longer than {LONGEST_BODY} bytes")
     try:
-        # Text may hold half a surrogate pair, which no UTF-8 can say.
-        return (body.encode() if isinstance(body, str) else bytes(body)).decode()
+        return raw_of(body).decode()
     except UnicodeError:
         raise Unacceptable("not_json", "not UTF-8") from None
 

@@ -18,7 +18,7 @@ from kombu import Connection, Exchange, Message, Producer, Queue
 from kombu.exceptions import OperationalError
 from kombu.transport import pyamqp
 
-from app.outbound.read_ahead import ReadAhead
+from app.domain.messages import raw_of
 
 log = structlog.get_logger()
 
@@ -94,13 +94,6 @@ def receive_raw(channel: Any) -> None:
         channel.Message = _RawMessage  # type: ignore[assignment]
 
 
-def read_ahead(connection: Connection) -> None:
-    """Let a connection to RabbitMQ read what has come in one go."""
-    opened = connection.connection
-    if isinstance(opened, pyamqp.Connection):
-        opened.blocking_read = ReadAhead(opened)
-
-
 def task_message(task: str, task_id: str, *, argument: Sequence[Any], origin: str) -> Message:
     """Return a message, as if it had come from the broker, that asks a worker to run `task(argument)`.
 
@@ -151,9 +144,8 @@ class DeadLetter:
     def from_message(cls, message: Message) -> DeadLetter:
         """Read one back from the dead-letter queue."""
         headers: Mapping[str, Any] = message.headers or {}
-        body = message.body
         return cls(
-            body=body.encode() if isinstance(body, str) else bytes(body),
+            body=raw_of(message.body),
             reason=str(headers.get(REASON, "unknown")),
             detail=str(headers.get(DETAIL, "")),
             queue=str(headers.get(ORIGIN, "")),

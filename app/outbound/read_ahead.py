@@ -1,8 +1,8 @@
 """Reading from the broker ahead: what has come is taken from the socket in one go, not in six pieces a message.
 
 amqp (5.4) asks the system for the head, the content and the end of each frame by themselves, a message is three frames,
-and around each it sets the socket's time limit and sets it back: a quarter of what the own process of a worker in a
-flood does. Only the reading is replaced; what frames mean stays amqp's. Frames: AMQP 0-9-1, section 2.3.5.
+and around each it sets the socket's time limit and sets it back. Only the reading is replaced; what frames mean stays
+amqp's. See `docs/decisions/0024-reading-ahead.md`; frames are of AMQP 0-9-1, section 2.3.5.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from struct import Struct
 from typing import Any
 
+import amqp
 from amqp.exceptions import UnexpectedFrame
 
 AT_ONCE = 64 * 1024
@@ -21,6 +22,13 @@ _HEAD = Struct(">BHI")
 _END = 0xCE
 
 Frame = tuple[int, int, bytes]
+
+
+def read_ahead(connection: Any) -> None:
+    """Let a kombu connection read so, if it is one to RabbitMQ."""
+    opened = connection.connection
+    if isinstance(opened, amqp.Connection):
+        opened.blocking_read = ReadAhead(opened)
 
 
 class ReadAhead:

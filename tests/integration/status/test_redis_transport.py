@@ -43,6 +43,15 @@ class Broker:
                 )
             queue.close()
 
+    def send_in_envelope(self, *bodies: Any) -> None:
+        """Send what no library of a broker would: any JSON where the transport's envelope has the body's text."""
+        self.send(*["" for _ in bodies])
+        with Redis.from_url(self.url) as redis:
+            for body in bodies:
+                envelope = json.loads(redis.rpop("data_source_status"))
+                envelope["properties"].pop("body_encoding")
+                redis.lpush("data_source_status", json.dumps(envelope | {"body": body}))
+
     def reasons(self) -> list[str]:
         with connected(self.url) as connection:
             return [letter.reason for letter in DeadLetterQueue(connection).look(limit=1_000)]
@@ -99,6 +108,25 @@ def test_a_flood_over_redis_is_applied_and_bad_messages_are_dead_lettered(
     assert sorted(broker.reasons()) == ["not_json", "wrong_shape"]
     assert broker.waiting() == 0
     assert redis_worker.children["worker"].is_running
+
+
+def test_what_an_envelope_holds_instead_of_text_is_dead_lettered_and_holds_nothing_up(
+    redis_worker: Processes, broker: Broker, database_rows: Database
+) -> None:
+    broker.drop()
+    (connection,) = database_rows.connections(1)
+    report = a_sync_message(connection, "sync_completed")
+    redis_worker.stop("worker")
+    broker.send_in_envelope("\ud800", None, 7, [1], report)
+    broker.send(report)
+
+    redis_worker.start("worker")
+
+    eventually(lambda: database_rows.completed() == 1)
+    eventually(lambda: broker.waiting(DEAD) == 5)
+    assert sorted(broker.reasons()) == [*["not_json"] * 4, "undecodable"]
+    assert database_rows("SELECT count(*) AS n FROM operations") == [{"n": 1}]
+    assert broker.waiting() == 0
 
 
 def test_the_operators_commands_work_over_redis(
