@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
 
+import psycopg2.extensions
 import pydantic_core
 import structlog
 from flask import Flask, current_app
@@ -33,6 +36,10 @@ SESSION_OPTIONS = (
     "-c statement_timeout=30000 -c lock_timeout=10000 -c idle_in_transaction_session_timeout=60000"
     " -c plan_cache_mode=force_generic_plan -c random_page_cost=1.1"
 )
+
+# A row names its connection and its organization twice, and the same person for each step.
+_uuid_of = lru_cache(maxsize=1_000)(UUID)
+_UUIDS = psycopg2.extensions.new_type((2950,), "UUID", lambda text, _: text and _uuid_of(text))
 
 # A connection that has answered this recently, in seconds, is taken to be alive: to try each one first costs a tenth of
 # a read. Whoever finds it dead all the same is answered 503, and the pool connects anew.
@@ -143,6 +150,7 @@ def _look_at(connection: Any, record: ConnectionPoolEntry) -> None:
         cursor.execute(_WHO)
         role, bypasses, process_id = cursor.fetchone()
     connection.rollback()
+    psycopg2.extensions.register_type(_UUIDS, connection)
     if bypasses:
         raise UnsafeDatabaseRole(
             f"DATABASE_URL: the role {role!r} is a superuser or has BYPASSRLS, so organizations would not be kept "

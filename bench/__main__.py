@@ -53,8 +53,8 @@ def run(wanted: list[Measure], *, scale: str, repeat: int, writes: bool) -> None
             found[measure] = measure.run(prepared, measure.sizes[scale], repeat)
             print(*report.table(found[measure]), sep="\n", flush=True)
             if writes:
-                report.write(found, machine=machine, scale=scale, repeat=repeat)
-    print(f"\n{report.verdict(found)}")
+                report.write(found, machine=[*machine, *prepared.quiet.told()], scale=scale, repeat=repeat)
+    print("", *prepared.quiet.told(), report.verdict(found), sep="\n")
 
 
 if __name__ == "__main__":

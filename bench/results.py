@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from bench.stage import Stage
 
-Verdict = Literal["met", "missed", "open"]
+Verdict = Literal["met", "missed"]
 
-# So many of the rounds decide: one in five may meet with a bad moment of the machine, or with a good one.
-MOST = 0.75
-RULE = "A target is met if it is in three rounds of four, missed if it is in one of four or fewer, and open between."
+RULE = "A target is met if most rounds are within it: the median is, of an odd number."
 
 
 @dataclass(frozen=True)
@@ -69,14 +67,10 @@ class Row:
 
     @property
     def verdict(self) -> Verdict | None:
-        """What most rounds say of the targets, if there are any.
-
-        Where they do not agree, the target lies within what this machine swings by, and a median is a coin to toss.
-        """
+        """What most rounds say of the targets, if there are any."""
         if not self.met:
             return None
-        share = sum(self.met) / len(self.met)
-        return "met" if share >= MOST else "missed" if share <= 1 - MOST else "open"
+        return "met" if sum(self.met) > len(self.met) / 2 else "missed"
 
 
 @dataclass(frozen=True, eq=False)

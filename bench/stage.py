@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from http import HTTPStatus
@@ -27,6 +27,7 @@ from cryptography.fernet import Fernet
 from honcho.environ import parse_procfile
 from redis import Redis
 
+from bench.quiet import Quiet
 from devstack.child import LOOPBACK, Child, StartError, free_port
 from devstack.databases import create_database, drop_database
 from devstack.postgres import PostgreSQL
@@ -49,6 +50,7 @@ class Stage:
     servers: Servers
     directory: Path
     environ: Mapping[str, str]
+    quiet: Quiet = field(default_factory=Quiet)
 
     @cached_property
     def redis(self) -> Redis:

@@ -104,11 +104,20 @@ Row = TypeVar("Row", Connection, Operation)
 NAMES = {cls: tuple(column.name for column in fields(cls)) for cls in (Connection, Operation)}
 # All of a row at once: `copy.copy` and a loop over the fields take five times as long, and a batch has thousands.
 _VALUES = {cls: attrgetter(*names) for cls, names in NAMES.items()}
+Values = tuple[Any, ...]
+
+# The fields of a connection whose change is worth telling.
+AUDITED = (
+    "name", "description", "config", "status", "last_sync_status", "latest_options", "enabled",
+    "last_verification_at", "last_verification_error", "last_sync_at", "last_sync_error", "deleted_at",
+)  # fmt: skip
+_AUDITED = attrgetter(*AUDITED)
+_NOTHING = (None,) * len(AUDITED)
 
 
-def values_of(row: Connection | Operation) -> tuple[Any, ...]:
+def values_of(row: Connection | Operation) -> Values:
     """Return a row's values in the order of its fields."""
-    values: tuple[Any, ...] = _VALUES[type(row)](row)
+    values: Values = _VALUES[type(row)](row)
     return values
 
 
@@ -137,15 +146,16 @@ class Case:
     changes: list[Change] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        # What has been noted, and what the database holds: nothing yet.
-        self._seen: Connection | None = None
-        self.stored: Connection | None = None
-        self._stored_operations: dict[UUID, Operation] = {}
+        # The values that have been noted, and those that the database holds: nothing yet.
+        self._noted: Values = _NOTHING
+        self.stored: Values | None = None
+        self._stored_operations: dict[UUID, Values] = {}
 
     def mark_stored(self) -> None:
         """Remember that the database holds this case as it is now."""
-        self._seen = self.stored = _copy(self.connection)
-        self._stored_operations = {key: _copy(operation) for key, operation in self.operations.items()}
+        self._noted = _AUDITED(self.connection)
+        self.stored = values_of(self.connection)
+        self._stored_operations = {key: values_of(operation) for key, operation in self.operations.items()}
         self.changes = []
 
     @property
@@ -156,16 +166,16 @@ class Case:
     @property
     def connection_changed(self) -> bool:
         """Tell whether the connection's row is out of date."""
-        return self.connection != self.stored
+        return values_of(self.connection) != self.stored
 
     def new_operations(self) -> list[Operation]:
         """Return the operations that have no row yet."""
         return [o for o in self.operations.values() if o.id not in self._stored_operations]
 
-    def changed_operations(self) -> list[tuple[Operation, Operation]]:
-        """Return the operations whose rows are out of date, each with what its row holds."""
+    def changed_operations(self) -> list[tuple[Operation, Values]]:
+        """Return the operations whose rows are out of date, each with the values that its row holds."""
         stored = self._stored_operations
-        return [(o, stored[o.id]) for o in self.operations.values() if o.id in stored and o != stored[o.id]]
+        return [(o, stored[o.id]) for o in self.operations.values() if o.id in stored and values_of(o) != stored[o.id]]
 
     def open(self, kind: str) -> Operation | None:
         """Return the one open operation of a kind."""
@@ -188,11 +198,12 @@ class Case:
         """Note a change: what differs in the connection since the last one, and why."""
         running = self.running()
         self.connection.status = STATUSES[running.kind] if running else "idle"
-        before, after = self._seen, _copy(self.connection)
-        pairs = ((name, getattr(before, name, None), getattr(after, name)) for name in AUDITED)
-        changed = {name: (old, new) for name, old, new in pairs if old != new}
-        self._seen = after
-        self.changes.append(Change(action, after, operation and _copy(operation), changed, running and _copy(running)))
+        before, self._noted = self._noted, _AUDITED(self.connection)
+        told = zip(AUDITED, before, self._noted, strict=True)
+        changed = {name: (old, new) for name, old, new in told if old != new}
+        about = operation and _copy(operation)
+        shown = about if running is operation else running and _copy(running)
+        self.changes.append(Change(action, _copy(self.connection), about, changed, running=shown))
 
 
 def ended_verifications(changes: Iterable[Change]) -> set[UUID]:
@@ -203,9 +214,3 @@ def ended_verifications(changes: Iterable[Change]) -> set[UUID]:
 
 # What a connection is called while an operation of a kind is open.
 STATUSES = {"sync": "syncing", "verify": "verifying"}
-
-# The fields of a connection whose change is worth telling.
-AUDITED = (
-    "name", "description", "config", "status", "last_sync_status", "latest_options", "enabled",
-    "last_verification_at", "last_verification_error", "last_sync_at", "last_sync_error", "deleted_at",
-)  # fmt: skip

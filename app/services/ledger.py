@@ -107,7 +107,7 @@ _LAST_FINISHED = prepared(_last_finished())
 def show(session: Session, query: Select[Any], **values: Any) -> list[Case]:
     """Return the cases that a query of connections with operations gives: one round trip, for nothing is as common."""
     cases: dict[UUID, Case] = {}
-    for row in session.execute(query, values):
+    for row in session.execute(query, values).all():
         case = cases.get(row[0])
         if case is None:
             case = cases[row[0]] = Case(Connection(*row[: len(CONNECTION_COLUMNS)]))
@@ -173,7 +173,7 @@ def write(session: Session, cases: Iterable[Case], *, actor: Actor, now: datetim
     inserted = rows.insert_new(session, [case.connection for case in cases if case.is_new])
     cases = [case for case in cases if not case.is_new or case.connection.id in inserted]
     changes = [change for case in cases for change in case.changes]
-    stale = [case for case in cases if not case.is_new and case.connection_changed]
+    stale = [(case, case.stored) for case in cases if case.stored is not None and case.connection_changed]
     changed = [pair for case in cases for pair in case.changed_operations()]
     opened = [operation for case in cases for operation in case.new_operations()]
     if changed and opened:
@@ -182,12 +182,12 @@ def write(session: Session, cases: Iterable[Case], *, actor: Actor, now: datetim
         changed = []
     updated_at = rows.write(
         session,
-        stale=[(case.connection, case.stored) for case in stale],
+        stale=[(case.connection, stored) for case, stored in stale],
         changed=changed,
         opened=opened,
         audited=[_audit_row(change, actor=actor, now=now) for change in changes if _is_audited(change)],
     )
-    for case in stale:
+    for case, _ in stale:
         for connection in (case.connection, *[change.connection for change in case.changes]):
             connection.updated_at = updated_at
     for case in cases:

@@ -18,7 +18,7 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.sql.selectable import TableValuedAlias
 
 from app import errors, models
-from app.domain.cases import NAMES, Connection, Operation, values_of
+from app.domain.cases import NAMES, Connection, Operation, Values, values_of
 from app.extensions import Session
 from app.prepared import prepared
 
@@ -34,12 +34,12 @@ def _record(row: Connection | Operation) -> dict[str, Any]:
 def write(
     session: Session,
     *,
-    stale: Sequence[tuple[Any, Any]] = (),
-    changed: Sequence[tuple[Any, Any]] = (),
+    stale: Sequence[tuple[Connection, Values]] = (),
+    changed: Sequence[tuple[Operation, Values]] = (),
     opened: Sequence[Operation] = (),
     audited: Sequence[dict[str, Any]] = (),
 ) -> Any:
-    """Write connections and operations that changed, each with what is stored of it; add operations and audit rows.
+    """Write connections and operations that changed, each with its stored values; add operations and audit rows.
 
     In one statement, for each takes a round trip. Returns the `updated_at` of all those connections: the trigger gives
     them the moment at which the transaction began. Raises OperationInProgress.
@@ -61,7 +61,7 @@ _FIXED = frozenset({"id", "organization_id", "connection_id", "type", "created_a
 Columns = tuple[str, ...]
 
 
-def _differing(rows: Sequence[tuple[Any, Any]]) -> tuple[Columns, list[dict[str, Any]]]:
+def _differing(rows: Sequence[tuple[Connection | Operation, Values]]) -> tuple[Columns, list[dict[str, Any]]]:
     """Return the columns in which any of the rows differs from what is stored of it, and each row's values of those.
 
     Each row gets every column that differs in any of them: few as a rule, which is a third of the work of writing all.
@@ -69,8 +69,9 @@ def _differing(rows: Sequence[tuple[Any, Any]]) -> tuple[Columns, list[dict[str,
     if not rows:
         return (), []
     names = NAMES[type(rows[0][0])]
-    pairs = [(values_of(row), values_of(stored)) for row, stored in rows]
-    differing = {name for new, old in pairs for name, a, b in zip(names, new, old, strict=True) if a != b}
+    differing = {
+        name for row, stored in rows for name, a, b in zip(names, values_of(row), stored, strict=True) if a != b
+    }
     columns = tuple(name for name in names if name in differing and name not in _FIXED)
     values = attrgetter("id", *columns)
     return columns, [dict(zip(("id", *columns), values(row), strict=True)) for row, _ in rows]

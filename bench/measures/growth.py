@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import count
 from statistics import harmonic_mean
 
 from bench import tables
@@ -38,21 +39,23 @@ class Size:
 
 def run(stage: Stage, size: Size, repeat: int) -> list[Row]:
     """Compare with itself at the smallest stock: in turns, each in a database of its own."""
+    measured = stage.quiet.measured
     messages: dict[Stock, list[float]] = {stock: [] for stock in size.stocks}
     lists: dict[Stock, list[float]] = {stock: [] for stock in size.stocks}
     with ExitStack() as stack:
         stages = {stock: stack.enter_context(stage.another_database()) for stock in size.stocks}
         for stock, its in stages.items():
             tables.fill(its, connections=stock.connections, history=stock.history)
+        turns = count()
         for stock, its in stages.items():
             # The first time finds cold what has just been filled.
-            _ingest(its, _some(stock, size), turn=0)
-        for number in range(repeat):
-            there = [_ingest(its, _some(stock, size), turn=1 + 2 * number) for stock, its in stages.items()]
+            _ingest(its, _some(stock, size), turns)
+        for _ in range(repeat):
+            there = [measured(_ingest, its, _some(stock, size), turns) for stock, its in stages.items()]
             for stock, its in stages.items():
-                lists[stock].append(_lists(its, _some(stock, size)[:500], seconds=size.seconds))
+                lists[stock].append(measured(_lists, its, _some(stock, size)[:500], seconds=size.seconds))
             # And back, so that a machine that grows slower meanwhile is so for all alike.
-            back = [_ingest(its, _some(stock, size), turn=2 + 2 * number) for stock, its in reversed(stages.items())]
+            back = [measured(_ingest, its, _some(stock, size), turns) for stock, its in reversed(stages.items())]
             for stock, rates in zip(stages, zip(there, reversed(back), strict=True), strict=True):
                 messages[stock].append(harmonic_mean(rates))
     first = size.stocks[0]
@@ -75,10 +78,11 @@ def _some(stock: Stock, size: Size) -> Sequence[int]:
     return random.Random(SEED).sample(range(stock.connections), size.pairs)  # noqa: S311 - no secret
 
 
-def _ingest(stage: Stage, numbers: Sequence[int], *, turn: int) -> float:
+def _ingest(stage: Stage, numbers: Sequence[int], turns: Iterator[int]) -> float:
+    """Return the messages a second of a turn that there was not before: what is sent again is a copy."""
     tables.settle(stage)
-    count = 2 * len(numbers)
-    return ingest.consume(stage, ingest.messages(numbers, rounds=1, tick=turn * count), count, line="worker")
+    sent = 2 * len(numbers)
+    return ingest.consume(stage, ingest.messages(numbers, rounds=1, tick=next(turns) * sent), sent, line="worker")
 
 
 def _lists(stage: Stage, numbers: Sequence[int], *, seconds: float) -> float:

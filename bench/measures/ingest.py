@@ -50,12 +50,14 @@ class Size:
 
 def run(stage: Stage, size: Size, repeat: int) -> list[Row]:
     """Compare with a stock Celery task a message, a plain consumer, and a drain that does nothing."""
+    measured = stage.quiet.measured
     ours, celery, plain, limit = [], [], [], []
     for _ in range(repeat):
-        ours.append(_rate(stage, size, line="worker"))
-        limit.append(_drain(stage, size))
-        plain.append(_rate(stage, size.one_by_one, line="kombu_status"))
-        celery.append(_rate(stage, size.one_by_one, line="celery_status"))
+        plain.append(measured(_rate, stage, size.one_by_one, line="kombu_status"))
+        # Next to ours those whose targets are near: what a machine is like changes within minutes.
+        celery.append(measured(_rate, stage, size.one_by_one, line="celery_status"))
+        ours.append(measured(_rate, stage, size, line="worker"))
+        limit.append(measured(_drain, stage, size))
     what, unit = "status messages applied", "messages/s"
     return [
         Row(what, unit, ours, "a stock Celery task a message", celery, ratio_target=at_least(14)),
@@ -153,7 +155,7 @@ MEASURE = Measure(
     {
         "tiny": Size(20, 20, 10),
         "quick": Size(5_000, 5_000, 1_000),
-        "full": Size(20_000, 10_000, 4_000),
+        "full": Size(20_000, 10_000, 2_000),
     },
     run,
 )

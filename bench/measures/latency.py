@@ -33,12 +33,13 @@ class Size:
 
 def run(stage: Stage, size: Size, repeat: int) -> list[Row]:
     """Compare with a plain consumer that publishes to stock flask-sse."""
+    measured = stage.quiet.measured
     rows = []
     for rate in RATES:
         ours, theirs = [], []
         for _ in range(repeat):
-            ours.append(_latencies(stage, size, rate=rate, lines=("web", "worker")))
-            theirs.append(_latencies(stage, size, rate=rate, lines=("flask_sse_web", "kombu_status")))
+            ours.append(measured(_latencies, stage, size, rate=rate, lines=("web", "worker")))
+            theirs.append(measured(_latencies, stage, size, rate=rate, lines=("flask_sse_web", "kombu_status")))
         rows += [
             _row(f"queue to browser at {rate}/s, p50", ours, theirs, share=0.5),
             _row(f"queue to browser at {rate}/s, p99", ours, theirs, share=0.99, is_held=True, rate=rate),

@@ -27,8 +27,8 @@ def run(stage: Stage, size: Size, repeat: int) -> list[Row]:
     """Compare with the same endpoint without operation and audit."""
     ours, theirs = [], []
     for _ in range(repeat):
-        ours.append(_press(stage, size, line="web"))
-        theirs.append(_press(stage, size, line="plain_web"))
+        ours.append(stage.quiet.measured(_press, stage, size, line="web"))
+        theirs.append(stage.quiet.measured(_press, stage, size, line="plain_web"))
     return [
         Row(
             f"a sync's request at {RATE}/s, {name}",

@@ -33,8 +33,8 @@ def run(stage: Stage, size: Size, repeat: int) -> list[Row]:
     for name, path in paths.items():
         ours, theirs = [], []
         for _ in range(repeat):
-            ours.append(_read(stage, size, path, line="web"))
-            theirs.append(_read(stage, size, path, line="plain_web"))
+            ours.append(stage.quiet.measured(_read, stage, size, path, line="web"))
+            theirs.append(stage.quiet.measured(_read, stage, size, path, line="plain_web"))
         rows += [
             Row(
                 name,

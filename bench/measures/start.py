@@ -31,7 +31,7 @@ class Size:
 
 def run(stage: Stage, size: Size, repeat: int) -> list[Row]:
     """State both; nobody else starts the same."""
-    found = [_start(stage, size) for _ in range(repeat)]
+    found = [stage.quiet.measured(_start, stage, size) for _ in range(repeat)]
     return [
         Row("`make run` in an empty folder, to a served page", "s", [f[0] for f in found], target=at_most(10)),
         Row("idle memory: processes of the Procfile and the stand-in", "MiB", [f[1] for f in found]),

@@ -44,12 +44,13 @@ class Load:
 
 def run(stage: Stage, size: Size, repeat: int) -> list[Row]:
     """Compare with stock flask-sse under the same server."""
+    measured = stage.quiet.measured
     ours, theirs, our_delays, their_delays = [], [], [], []
     for _ in range(repeat):
-        ours.append(_load(stage, size.clients, line="web"))
-        theirs.append(_load(stage, size.audience, line="flask_sse_web"))
-        our_delays.append(_fan_out(stage, size, line="web"))
-        their_delays.append(_fan_out(stage, size, line="flask_sse_web"))
+        ours.append(measured(_load, stage, size.clients, line="web"))
+        theirs.append(measured(_load, stage, size.audience, line="flask_sse_web"))
+        our_delays.append(measured(_fan_out, stage, size, line="web"))
+        their_delays.append(measured(_fan_out, stage, size, line="flask_sse_web"))
     peer = f"{PEER} with {size.audience:,} clients"
     return [
         Row(

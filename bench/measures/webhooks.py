@@ -37,12 +37,13 @@ class Size:
 
 def run(stage: Stage, size: Size, repeat: int) -> list[Row]:
     """Compare with a stock Celery task."""
+    measured = stage.quiet.measured
     ours, theirs, waiting_ours, waiting_theirs = [], [], [], []
     for _ in range(repeat):
-        ours.append(_steady(stage, size, lines=OURS))
-        theirs.append(_steady(stage, size, lines=THEIRS))
-        waiting_ours.append(_backlog(stage, size, lines=OURS))
-        waiting_theirs.append(_backlog(stage, size, lines=THEIRS))
+        ours.append(measured(_steady, stage, size, lines=OURS))
+        theirs.append(measured(_steady, stage, size, lines=THEIRS))
+        waiting_ours.append(measured(_backlog, stage, size, lines=OURS))
+        waiting_theirs.append(measured(_backlog, stage, size, lines=THEIRS))
     rows = [
         Row(
             f"press to webhook at {RATE}/s, {name}",
