@@ -37,7 +37,8 @@ SESSION_OPTIONS = (
     " -c plan_cache_mode=force_generic_plan -c random_page_cost=1.1"
 )
 
-# A row names its connection and its organization twice, and the same person for each step.
+# In place of what SQLAlchemy registers, which parses each id anew: a row names its connection and its organization
+# twice, and the same person for each step.
 _uuid_of = lru_cache(maxsize=1_000)(UUID)
 _UUIDS = psycopg2.extensions.new_type((2950,), "UUID", lambda text, _: text and _uuid_of(text))
 

@@ -107,6 +107,7 @@ _LAST_FINISHED = prepared(_last_finished())
 def show(session: Session, query: Select[Any], **values: Any) -> list[Case]:
     """Return the cases that a query of connections with operations gives: one round trip, for nothing is as common."""
     cases: dict[UUID, Case] = {}
+    # All at once: asked for one by one, they go through four functions of SQLAlchemy each.
     for row in session.execute(query, values).all():
         case = cases.get(row[0])
         if case is None:
@@ -139,7 +140,7 @@ def recall(session: Session, cases: Sequence[Case]) -> None:
     if not cases:
         return
     by_id = {case.connection.id: case for case in cases}
-    for row in session.execute(_LAST_FINISHED, {"ids": list(by_id)}):
+    for row in session.execute(_LAST_FINISHED, {"ids": list(by_id)}).all():
         operation = Operation(*row)
         by_id[operation.connection_id].operations[operation.id] = operation
     for case in cases:
