@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar, cast
+from uuid import UUID
 
-from sqlalchemy import Executable, Select, event
+from sqlalchemy import BindParameter, ColumnElement, Executable, Select, event
+from sqlalchemy import cast as cast_to
 from sqlalchemy.engine import Connection, Dialect, Engine, ExceptionContext
 from sqlalchemy.engine.interfaces import ExecutionContext
 from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.types import UserDefinedType
 
 Statement = TypeVar("Statement", bound=Executable)
 
@@ -35,6 +38,27 @@ def prepared(statement: Statement, *, before: Select[Any] | None = None) -> Stat
     it waits for, this one sees: in PostgreSQL's READ COMMITTED each has a snapshot of its own.
     """
     return statement.execution_options(**{OPTION: True, BEFORE: before})
+
+
+class Ids(UserDefinedType[Sequence[UUID]]):
+    """The type of a parameter of many ids, sent as one literal of an array instead of an expression for each.
+
+    https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO
+    """
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        """Return PostgreSQL's name of the type."""
+        return "UUID[]"
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], str]:  # noqa: ARG002 - SQLAlchemy's signature
+        """Return what writes the ids."""
+        return lambda ids: "{" + ",".join([id_.hex for id_ in ids]) + "}"
+
+    def bind_expression(self, bindvalue: BindParameter[Any]) -> ColumnElement[Any]:
+        """Say the type, which a text alone does not tell."""
+        return cast_to(bindvalue, self)
 
 
 @dataclass(frozen=True, eq=False, slots=True)

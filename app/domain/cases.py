@@ -105,6 +105,8 @@ NAMES = {cls: tuple(column.name for column in fields(cls)) for cls in (Connectio
 # All of a row at once: `copy.copy` and a loop over the fields take five times as long, and a batch has thousands.
 _VALUES = {cls: attrgetter(*names) for cls, names in NAMES.items()}
 Values = tuple[Any, ...]
+# A row's values as they are now, and as the database holds them.
+Difference = tuple[Values, Values]
 
 # The fields of a connection whose change is worth telling.
 AUDITED = (
@@ -163,23 +165,27 @@ class Case:
         """Tell whether the connection has no row yet."""
         return self.stored is None
 
-    @property
-    def connection_changed(self) -> bool:
-        """Tell whether the connection's row is out of date."""
-        return values_of(self.connection) != self.stored
+    def changed_connection(self) -> Difference | None:
+        """Return how the connection differs from its row, or None if it does not or has no row yet."""
+        now = values_of(self.connection)
+        return None if self.stored is None or now == self.stored else (now, self.stored)
 
-    def new_operations(self) -> list[Operation]:
+    def changed_operations(self) -> list[Difference]:
+        """Return how operations differ from their rows, of those that do."""
+        known = self._stored_operations
+        both = [(values_of(o), row) for o in self.operations.values() if (row := known.get(o.id)) is not None]
+        return [(now, row) for now, row in both if now != row]
+
+    def new_operations(self) -> list[Values]:
         """Return the operations that have no row yet."""
-        return [o for o in self.operations.values() if o.id not in self._stored_operations]
-
-    def changed_operations(self) -> list[tuple[Operation, Values]]:
-        """Return the operations whose rows are out of date, each with the values that its row holds."""
-        stored = self._stored_operations
-        return [(o, stored[o.id]) for o in self.operations.values() if o.id in stored and values_of(o) != stored[o.id]]
+        return [values_of(o) for o in self.operations.values() if o.id not in self._stored_operations]
 
     def open(self, kind: str) -> Operation | None:
         """Return the one open operation of a kind."""
-        return next((o for o in self.operations.values() if o.kind == kind and o.is_open), None)
+        for operation in self.operations.values():
+            if operation.kind == kind and operation.state in OPEN:
+                return operation
+        return None
 
     def newest(self, kind: str) -> Operation | None:
         """Return the operation of a kind that was asked for last."""

@@ -62,6 +62,9 @@ class _Report(BaseModel):
     )
 
 
+_TRIGGERS = {"sync_started": "started", "sync_completed": "succeeded", "sync_failed": "failed"}
+
+
 class SyncReport(_Report):
     """How a sync goes. `timestamp` is the service's own clock; only the old dialect may leave it out."""
 
@@ -80,7 +83,7 @@ class SyncReport(_Report):
     @property
     def trigger(self) -> str:
         """What this report does to an operation."""
-        return {"sync_started": "started", "sync_completed": "succeeded", "sync_failed": "failed"}[self.status]
+        return _TRIGGERS[self.status]
 
     @property
     def error(self) -> str | None:

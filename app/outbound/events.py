@@ -154,7 +154,7 @@ class EventStream(ServerSentEventsBlueprint):  # type: ignore[misc]
         """Publish events in order, in one round trip; return how many were not overtaken. Raises redis.RedisError."""
         arguments: list[str | bytes | int] = [KEPT_EVENTS, KEPT_SECONDS]
         for event in events:
-            arguments += [event.type, _to_text(event.data), event.place, event.step]
+            arguments += [event.type, _to_json(event.data), event.place, event.step]
         script = self.redis.register_script(_PUBLISH)
         return cast(int, script(keys=[event.channel for event in events], args=arguments))
 
@@ -181,14 +181,14 @@ class EventStream(ServerSentEventsBlueprint):  # type: ignore[misc]
 stream = EventStream("sse", __name__)
 
 
-def _to_text(data: Any) -> str:
+def _to_json(data: Any) -> bytes:
     # ASCII alone: an event's lines are split at every Unicode line break, of which JSON allows some unescaped.
-    return pydantic_core.to_json(data, ensure_ascii=True).decode()
+    return pydantic_core.to_json(data, ensure_ascii=True)
 
 
 def snapshot(connections: Sequence[Any], *, event_id: str) -> Message:
     """Return the event that says all at once: every connection as the API shows it."""
-    return Message(_to_text({"data": connections, "timestamp": datetime.now(UTC)}), type=SNAPSHOT, id=event_id)
+    return Message(_to_json({"data": connections, "timestamp": datetime.now(UTC)}).decode(), type=SNAPSHOT, id=event_id)
 
 
 def is_id(text: str) -> bool:

@@ -10,15 +10,13 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import BindParameter, ColumnElement, DateTime, any_, bindparam, literal, or_, select, update
-from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.types import Uuid
 
 from app import errors
 from app.domain import lifecycle, retry
 from app.domain.actors import SYSTEM
 from app.domain.cases import Case, Change, Operation
 from app.extensions import Session
-from app.prepared import prepared
+from app.prepared import Ids, prepared
 from app.services import history, ledger
 from app.services.connections import COLUMNS
 
@@ -48,7 +46,7 @@ _NOW = bindparam("now", type_=DateTime(timezone=True))
 # Locked in the order of their ids, as everywhere, so that two workers with the same jobs never wait for each other.
 _CLAIMABLE = (
     select(OPERATIONS.id)
-    .where(OPERATIONS.id == any_(bindparam("operation_ids", type_=ARRAY(Uuid))))
+    .where(OPERATIONS.id == any_(bindparam("operation_ids", type_=Ids())))
     .where(OPERATIONS.deadline_at > _NOW, *_due(_NOW))
     .order_by(OPERATIONS.id)
     .with_for_update(key_share=True)
@@ -199,7 +197,7 @@ def take_due(session: Session, *, now: datetime) -> Due:
 
 def release(session: Session, operation_ids: Sequence[UUID]) -> None:
     """Take back the mark of operations whose job could not be sent."""
-    of_these = any_(literal(list(operation_ids), ARRAY(Uuid)))
+    of_these = any_(literal(list(operation_ids), Ids()))
     session.execute(update(ledger.OPERATIONS).where(OPERATIONS.id == of_these).values(queued_until=None))
 
 

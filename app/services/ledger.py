@@ -20,7 +20,7 @@ from app import errors
 from app.domain.actors import Actor
 from app.domain.cases import NAMES, OPEN, Case, Change, Connection, Operation
 from app.extensions import Session
-from app.prepared import prepared
+from app.prepared import Ids, prepared
 from app.services import rows
 
 CONNECTIONS, OPERATIONS, AUDIT = rows.CONNECTIONS, rows.OPERATIONS, rows.AUDIT
@@ -37,7 +37,7 @@ OPERATION_COLUMNS = [OPERATIONS.c[name] for name in NAMES[Operation]]
 
 
 # Statements are put together once: building and compiling one of thirty columns takes longer than running it.
-_IDS, _NAMED = bindparam("ids", type_=ARRAY(Uuid)), bindparam("named", type_=ARRAY(Uuid))
+_IDS, _NAMED = bindparam("ids", type_=Ids()), bindparam("named", type_=Ids())
 _THEIRS = OPERATIONS.c.connection_id == any_(_IDS)
 # The open ones are few however long the history. An array leaves the statement as it is; `IN` would be put in anew.
 _IS_OPEN = OPERATIONS.c.state == any_(literal(sorted(OPEN), ARRAY(Text)))
@@ -70,14 +70,18 @@ def _locked(*operations: ColumnElement[bool]) -> Select[Any]:
     """Return the query of connections with some of their operations, all locked, in one round trip.
 
     A worker that claims attempts locks operations alone, in the same order; it must not slip in before we write.
+
+    The join is full, which PostgreSQL does by hashes or by merging: it expects one operation and would go through all
+    of them for each connection, thirty thousand pairs for a batch. So a row may have no connection: it was deleted.
     """
     theirs = select(*OPERATION_COLUMNS).where(*operations).order_by(OPERATIONS.c.id).with_for_update(key_share=True)
     found = theirs.cte("theirs")
+    seen = select(*CONNECTION_COLUMNS).where(CONNECTIONS.c.id == any_(_IDS), CONNECTIONS.c.deleted_at.is_(None))
+    wanted = seen.cte("wanted")
     return prepared(
-        select(*CONNECTION_COLUMNS, *found.c)
-        .select_from(CONNECTIONS.outerjoin(found, found.c.connection_id == CONNECTIONS.c.id))
-        .where(CONNECTIONS.c.id == any_(_IDS), CONNECTIONS.c.deleted_at.is_(None))
-        .order_by(CONNECTIONS.c.id, found.c.id),
+        select(*wanted.c, *found.c)
+        .select_from(wanted.outerjoin(found, found.c.connection_id == wanted.c.id, full=True))
+        .order_by(wanted.c.id, found.c.id),
         before=_LOCK,
     )
 
@@ -109,6 +113,8 @@ def show(session: Session, query: Select[Any], **values: Any) -> list[Case]:
     cases: dict[UUID, Case] = {}
     # All at once: asked for one by one, they go through four functions of SQLAlchemy each.
     for row in session.execute(query, values).all():
+        if row[0] is None:
+            continue
         case = cases.get(row[0])
         if case is None:
             case = cases[row[0]] = Case(Connection(*row[: len(CONNECTION_COLUMNS)]))
@@ -169,13 +175,14 @@ def write(session: Session, cases: Iterable[Case], *, actor: Actor, now: datetim
 
     Returns the changes in order, for the events. A new connection of a type that the organization has already is left
     out, with its changes. Raises OperationInProgress if another transaction opened an operation of the same kind.
+    A case is written once: what it holds as stored is then a thing of the past.
     """
     cases = list(cases)
     inserted = rows.insert_new(session, [case.connection for case in cases if case.is_new])
     cases = [case for case in cases if not case.is_new or case.connection.id in inserted]
     changes = [change for case in cases for change in case.changes]
-    stale = [(case, case.stored) for case in cases if case.stored is not None and case.connection_changed]
-    changed = [pair for case in cases for pair in case.changed_operations()]
+    stale = [(case, difference) for case in cases if (difference := case.changed_connection()) is not None]
+    changed = [difference for case in cases for difference in case.changed_operations()]
     opened = [operation for case in cases for operation in case.new_operations()]
     if changed and opened:
         # On their own, ended ones first: the guard allows one open operation of a kind at any moment.
@@ -183,7 +190,7 @@ def write(session: Session, cases: Iterable[Case], *, actor: Actor, now: datetim
         changed = []
     updated_at = rows.write(
         session,
-        stale=[(case.connection, stored) for case, stored in stale],
+        stale=[difference for _, difference in stale],
         changed=changed,
         opened=opened,
         audited=[_audit_row(change, actor=actor, now=now) for change in changes if _is_audited(change)],
@@ -191,8 +198,6 @@ def write(session: Session, cases: Iterable[Case], *, actor: Actor, now: datetim
     for case, _ in stale:
         for connection in (case.connection, *[change.connection for change in case.changes]):
             connection.updated_at = updated_at
-    for case in cases:
-        case.mark_stored()
     return changes
 
 

@@ -6,9 +6,11 @@ longer than running it. For `ledger.py` alone, which knows what to write.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from functools import lru_cache
-from operator import attrgetter
+from itertools import compress, repeat
+from operator import is_not, ne
 from typing import Any, cast
 from uuid import UUID
 
@@ -18,7 +20,7 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.sql.selectable import TableValuedAlias
 
 from app import errors, models
-from app.domain.cases import NAMES, Connection, Operation, Values, values_of
+from app.domain.cases import NAMES, Connection, Difference, Operation, Values, values_of
 from app.extensions import Session
 from app.prepared import prepared
 
@@ -34,23 +36,28 @@ def _record(row: Connection | Operation) -> dict[str, Any]:
 def write(
     session: Session,
     *,
-    stale: Sequence[tuple[Connection, Values]] = (),
-    changed: Sequence[tuple[Operation, Values]] = (),
-    opened: Sequence[Operation] = (),
+    stale: Sequence[Difference] = (),
+    changed: Sequence[Difference] = (),
+    opened: Sequence[Values] = (),
     audited: Sequence[dict[str, Any]] = (),
 ) -> Any:
-    """Write connections and operations that changed, each with its stored values; add operations and audit rows.
+    """Write connections and operations that differ from their rows (`stale`, `changed`); add operations and audit rows.
 
     In one statement, for each takes a round trip. Returns the `updated_at` of all those connections: the trigger gives
     them the moment at which the transaction began. Raises OperationInProgress.
     """
     if not (stale or changed or opened or audited):
         return None
-    (stale_columns, stale_rows), (changed_columns, changed_rows) = _differing(stale), _differing(changed)
-    opened_columns, opened_rows = _given(opened)
-    statement = _write_statement(stale_columns, changed_columns, opened_columns, bool(audited))
-    values = {"stale": stale_rows, "changed": changed_rows, "opened": opened_rows, "audited": audited}
-    updated_at, count = session.execute(statement, {name: rows for name, rows in values.items() if rows}).one()
+    told = [tuple(row.values()) for row in audited]
+    parts = {
+        "stale": _differing(NAMES[Connection], stale),
+        "changed": _differing(NAMES[Operation], changed),
+        "opened": _given(NAMES[Operation], opened, without=_NEW_OPERATION),
+        "audited": _given(tuple(next(iter(audited), ())), told, without=repeat(None)),
+    }
+    statement = _write_statement(**{name: columns for name, (columns, _) in parts.items()})
+    values = {name: records for name, (_, records) in parts.items() if records}
+    updated_at, count = session.execute(statement, values).one()
     if count < len(opened):
         raise errors.OperationInProgress("Another request for this data source came first")
     return updated_at
@@ -59,36 +66,41 @@ def write(
 # A row keeps its identity, and the trigger keeps `updated_at`.
 _FIXED = frozenset({"id", "organization_id", "connection_id", "type", "created_at", "created_by", "updated_at"})
 Columns = tuple[str, ...]
+# What a row has where it is given nothing: what the table says (None, 0, False, of which Python has but one each).
+_NEW_OPERATION = tuple(
+    field.default if OPERATIONS.c[field.name].server_default is not None else None for field in fields(Operation)
+)
 
 
-def _differing(rows: Sequence[tuple[Connection | Operation, Values]]) -> tuple[Columns, list[dict[str, Any]]]:
+def _differing(names: Columns, rows: Sequence[Difference]) -> tuple[Columns, list[dict[str, Any]]]:
     """Return the columns in which any of the rows differs from what is stored of it, and each row's values of those.
 
     Each row gets every column that differs in any of them: few as a rule, which is a third of the work of writing all.
     """
     if not rows:
         return (), []
-    names = NAMES[type(rows[0][0])]
-    differing = {
-        name for row, stored in rows for name, a, b in zip(names, values_of(row), stored, strict=True) if a != b
-    }
-    columns = tuple(name for name in names if name in differing and name not in _FIXED)
-    values = attrgetter("id", *columns)
-    return columns, [dict(zip(("id", *columns), values(row), strict=True)) for row, _ in rows]
+    may_change = [name not in _FIXED for name in names]
+    differs = [map(ne, compress(now, may_change), compress(stored, may_change)) for now, stored in rows]
+    differing = compress(compress(names, may_change), map(any, zip(*differs, strict=True)))
+    wanted = {"id", *differing}
+    return _records(names, [now for now, _ in rows], chosen=[name in wanted for name in names])
 
 
-def _given(rows: Sequence[Operation]) -> tuple[Columns, list[dict[str, Any]]]:
-    """Return the columns of which any of the new rows has a value, and each row's values of those: half, as a rule."""
+def _given(names: Columns, rows: Sequence[Values], *, without: Iterable[Any]) -> tuple[Columns, list[dict[str, Any]]]:
+    """Return the columns of which any of the new rows has a value of its own, and each row's values of those: half."""
     if not rows:
         return (), []
-    given = zip(NAMES[Operation], zip(*map(values_of, rows), strict=True), strict=True)
-    columns = tuple(name for name, values in given if any(value is not None for value in values))
-    values = attrgetter(*columns)
-    return columns, [dict(zip(columns, values(row), strict=True)) for row in rows]
+    given = zip(*[map(is_not, row, without) for row in rows], strict=True)
+    return _records(names, rows, chosen=[any(column) for column in given])
+
+
+def _records(names: Columns, rows: Sequence[Values], *, chosen: Sequence[bool]) -> tuple[Columns, list[dict[str, Any]]]:
+    columns = tuple(compress(names, chosen))
+    return columns, [dict(zip(columns, compress(row, chosen), strict=True)) for row in rows]
 
 
 @lru_cache(maxsize=500)
-def _write_statement(stale: Columns, changed: Columns, opened: Columns, audits: bool) -> Select[Any]:  # noqa: FBT001
+def _write_statement(*, stale: Columns, changed: Columns, opened: Columns, audited: Columns) -> Select[Any]:
     updated_at: Any = null()
     count: Any = literal(0)
     parts: list[CTE] = []
@@ -101,8 +113,8 @@ def _write_statement(stale: Columns, changed: Columns, opened: Columns, audits: 
         count = select(func.count(new.c.id)).scalar_subquery()
     if changed:
         parts.append(_update(OPERATIONS, changed, rows="changed").cte("kept"))
-    if audits:
-        parts.append(_insert(AUDIT, tuple(AUDIT.c.keys()), rows="audited").cte("told"))
+    if audited:
+        parts.append(_insert(AUDIT, audited, rows="audited").cte("told"))
     return prepared(select(updated_at, count).add_cte(*parts))
 
 
@@ -119,8 +131,8 @@ def _insert(table: Table, names: Columns, *, rows: str) -> Insert:
 
 
 def _update(table: Table, names: Columns, *, rows: str) -> Any:
-    given = _rows_of(table, ("id", *names), rows=rows)
-    return update(table).where(table.c.id == given.c.id).values({name: given.c[name] for name in names})
+    given = _rows_of(table, names, rows=rows)
+    return update(table).where(table.c.id == given.c.id).values({name: given.c[name] for name in names if name != "id"})
 
 
 _INSERT_CONNECTIONS = prepared(

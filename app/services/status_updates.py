@@ -8,8 +8,6 @@ from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import any_, literal, select
-from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.types import Uuid
 from uuid_utils.compat import uuid7
 
 from app.domain import lifecycle
@@ -17,6 +15,7 @@ from app.domain.actors import EXTERNAL_SERVICE
 from app.domain.cases import Case, Change
 from app.domain.messages import Report, Unacceptable
 from app.extensions import Session
+from app.prepared import Ids
 from app.services import ledger
 
 COLUMNS = ledger.CONNECTIONS.c
@@ -37,7 +36,7 @@ def apply(session: Session, reports: Sequence[Report], *, patience: lifecycle.Pa
     A report of a connection that is not visible, or that names an operation its connection does not have, is refused
     and does not touch the others.
     """
-    wanted = sorted({report.connection_id for report in reports})
+    wanted = {report.connection_id for report in reports}
     named = {report.operation_id for report in reports if report.operation_id is not None}
     cases = ledger.read(session, wanted, named=named)
     ledger.recall(session, _looking_back(cases, reports))
@@ -71,7 +70,7 @@ def _looking_back(cases: Mapping[UUID, Case], reports: Sequence[Report]) -> list
 def explain(session: Session, reports: Sequence[Report]) -> list[Unacceptable]:
     """Tell, with a session of the system's scope, a connection that does not exist from one of another tenant."""
     wanted = [report.connection_id for report in reports]
-    exists = select(COLUMNS.id).where(COLUMNS.id == any_(literal(wanted, ARRAY(Uuid))), COLUMNS.deleted_at.is_(None))
+    exists = select(COLUMNS.id).where(COLUMNS.id == any_(literal(wanted, Ids())), COLUMNS.deleted_at.is_(None))
     existing = set(session.scalars(exists))
     foreign = Unacceptable("tenant_mismatch", "the connection belongs to another tenant than the message says")
     unknown = Unacceptable("unknown_connection", "there is no such connection")
