@@ -175,7 +175,6 @@ def write(session: Session, cases: Iterable[Case], *, actor: Actor, now: datetim
 
     Returns the changes in order, for the events. A new connection of a type that the organization has already is left
     out, with its changes. Raises OperationInProgress if another transaction opened an operation of the same kind.
-    A case is written once: what it holds as stored is then a thing of the past.
     """
     cases = list(cases)
     inserted = rows.insert_new(session, [case.connection for case in cases if case.is_new])
@@ -198,6 +197,8 @@ def write(session: Session, cases: Iterable[Case], *, actor: Actor, now: datetim
     for case, _ in stale:
         for connection in (case.connection, *[change.connection for change in case.changes]):
             connection.updated_at = updated_at
+    for case in cases:
+        case.mark_stored()
     return changes
 
 

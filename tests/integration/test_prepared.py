@@ -26,7 +26,7 @@ from uuid_utils.compat import uuid7
 from app import prepared
 from app.config import Settings
 from app.domain.actors import Actor
-from app.domain.cases import Case, Operation
+from app.domain.cases import Case, Operation, values_of
 from app.extensions import Session
 from app.services import connections, deliveries, ledger
 from app.services import rows as stored_rows
@@ -286,7 +286,7 @@ def test_who_waits_for_a_lock_reads_what_was_done_meanwhile(
             ledger.one(work.session, connection_id)
             waiting = threads.submit(read)
             assert wait_until(somebody_waits, within=timedelta(seconds=5))
-            stored_rows.write(work.session, opened=[opened])
+            stored_rows.write(work.session, opened=[values_of(opened)])
             work.session.execute(ledger.CONNECTIONS.update().values(name="meanwhile"))
         found = waiting.result(timeout=10)
 

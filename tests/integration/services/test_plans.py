@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 from uuid import UUID
 
 from flask import Flask
@@ -18,14 +19,16 @@ _USES = text(
     " WHERE relname IN ('idx_operations_deadline', 'idx_operations_history', 'uq_operations_open')"
 )
 
-# PostgreSQL gathers its statistics while nothing is open; then each connection gets an open operation.
-_MANY_OPEN_AFTER_A_QUIET_MOMENT = """
-    INSERT INTO organizations (id) SELECT md5(n::text)::uuid FROM generate_series(1, 1000) AS n;
+_MANY_CONNECTIONS = """
+    INSERT INTO organizations (id) SELECT md5(n::text)::uuid FROM generate_series(1, 10000) AS n;
 
     INSERT INTO data_source_connections (id, organization_id, type, name, created_by, updated_by)
     SELECT md5('connection ' || n)::uuid, md5(n::text)::uuid, 'websearch', 'Web search', md5('')::uuid, md5('')::uuid
-    FROM generate_series(1, 1000) AS n;
+    FROM generate_series(1, 10000) AS n;
+"""
 
+# PostgreSQL gathers its statistics while nothing is open; then each connection gets an open operation.
+_MANY_OPEN_AFTER_A_QUIET_MOMENT = f"""{_MANY_CONNECTIONS}
     INSERT INTO operations (id, organization_id, connection_id, kind, origin, state, created_at, finished_at)
     SELECT gen_random_uuid(), organization_id, id, 'sync', 'service', 'succeeded', now(), now()
     FROM data_source_connections, generate_series(1, 2);
@@ -53,3 +56,36 @@ def test_the_operations_of_a_batch_are_looked_up_and_not_found_among_all_that_ar
 
     assert len(case.operations) == 1
     assert set(uses) == {"uq_operations_open"}
+
+
+# It gathers them before the first operations.
+_MANY_OPEN_AT_FIRST = f"""{_MANY_CONNECTIONS}
+    ANALYZE operations, data_source_connections;
+
+    INSERT INTO operations (id, organization_id, connection_id, kind, origin, state, created_at, deadline_at)
+    SELECT gen_random_uuid(), organization_id, id, 'sync', 'service', 'running', now(), now() + interval '1 hour'
+    FROM data_source_connections;
+"""
+
+# The second of the message: the first takes the locks.
+_PREPARED = text("SELECT max(name) FROM pg_prepared_statements WHERE statement LIKE '%theirs%'")
+
+
+def _removed(plan: dict[str, Any]) -> float:
+    """Return how many pairs of rows a plan put together to no use."""
+    here: float = plan.get("Rows Removed by Join Filter", 0) * plan["Actual Loops"]
+    return here + sum(_removed(part) for part in plan.get("Plans", ()))
+
+
+def test_each_operation_of_a_batch_is_not_held_against_each_connection(web: Flask) -> None:
+    as_owner(web, _MANY_OPEN_AT_FIRST)
+
+    with web.app_context(), unit_of_work(system=True) as work:
+        ids = work.session.scalars(text("SELECT id FROM data_source_connections LIMIT 200")).all()
+        cases = ledger.read(work.session, ids)
+        name = work.session.scalar(_PREPARED)
+        explained = text(f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE {name}(:ids)")
+        ((plan,),) = work.session.scalars(explained, {"ids": "{" + ",".join(map(str, ids)) + "}"})
+
+    assert [len(case.operations) for case in cases.values()] == [1] * 200
+    assert _removed(plan["Plan"]) < 200

@@ -151,6 +151,19 @@ def test_a_deleted_connection_is_unknown(apply: Apply, app: Flask) -> None:
     assert [letter.reason for letter in apply(a_sync_message(jira, "sync_completed"))] == ["unknown_connection"]
 
 
+def test_so_is_one_that_is_deleted_while_its_operation_is_asked_for(
+    apply: Apply, ada: Browser, connection: dict[str, Any]
+) -> None:
+    jira = ada.post("/api/data-sources", {"type": "jira", "name": "Jira"}).json["data"]
+    asked = ada.post(f"/api/data-sources/{jira['id']}/verify", {"credentials": {"api_token": "x"}}).json["operation_id"]
+    ada.delete(f"/api/data-sources/{jira['id']}")
+
+    letters = apply(a_verification_message(jira, operation_id=asked), a_sync_message(connection, "sync_completed"))
+
+    assert [letter.reason for letter in letters] == ["unknown_connection"]
+    assert ada.connection()["last_sync_status"] == "completed"
+
+
 def test_an_operation_that_the_connection_does_not_have_is_refused(
     apply: Apply, app: Flask, ada: Browser, connection: dict[str, Any]
 ) -> None:

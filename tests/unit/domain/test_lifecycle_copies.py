@@ -142,7 +142,7 @@ def test_a_copy_of_the_last_answer_changes_nothing_while_the_next_question_waits
     applied = apply(case, message(connection), now=LATER + 2 * MINUTE)
 
     assert not applied
-    assert not case.connection_changed
+    assert case.changed_connection() is None
 
 
 @pytest.mark.parametrize(

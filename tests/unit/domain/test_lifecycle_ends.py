@@ -230,7 +230,7 @@ def test_reports_of_a_replaced_sync_change_nothing_but_its_count(status: str) ->
     applied = apply(case, a_sync_message(connection, status, operation_id=replaced.id))
 
     assert not applied
-    assert not case.connection_changed
+    assert case.changed_connection() is None
     assert (replaced.state, replaced.late_reports) == ("replaced", 1)
     assert forced.state == "pending"
 

@@ -38,7 +38,7 @@ def test_a_second_copy_of_a_sync_message_changes_nothing(status: str, echo: str)
     applied = apply(case, message, now=NOON + MINUTE)
 
     assert not applied
-    assert not case.connection_changed
+    assert case.changed_connection() is None
     assert case.changes == []
     assert operation.late_reports == 1
 
@@ -56,7 +56,7 @@ def test_a_second_copy_of_a_verification_changes_nothing(status: str, said: dict
     applied = apply(case, message, now=NOON + MINUTE)
 
     assert not applied
-    assert not case.connection_changed
+    assert case.changed_connection() is None
     assert list(case.operations) == [operation.id]
 
 

@@ -102,7 +102,7 @@ def test_a_dated_or_named_report_that_comes_again_at_once_changes_nothing(sequen
         for _ in range(copies):
             applied = take(case, step, now=now)
             assert not applied
-        assert not case.connection_changed
+        assert case.changed_connection() is None
         assert case.changes == []
 
 

@@ -102,7 +102,7 @@ def test_a_trigger_that_comes_too_late_leaves_the_connection_alone(state: str, t
 
     pull(trigger, case, operation)
 
-    assert not case.connection_changed
+    assert case.changed_connection() is None
     assert case.changes == []
 
 

@@ -1,0 +1,45 @@
+"""What is left out of a statement because the row has it anyway."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+from flask import Flask
+from uuid_utils.compat import uuid7
+
+from app.domain.cases import Operation, values_of
+from app.services import ledger, rows
+from app.unit_of_work import unit_of_work
+from tests.factories import Browser
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"attempts": 2, "reported_late": True, "late_reports": 3},
+        {"request": {"full": True}, "attempt_log": [{"attempt": 1}], "request_id": "of-a-press"},
+    ],
+)
+def test_a_new_operation_is_read_back_as_it_was_written(web: Flask, given: dict[str, object]) -> None:
+    browser = Browser(web)
+    connection_id, now = UUID(browser.seeded()), datetime.now(UTC)
+    least = Operation(
+        id=uuid7(),
+        organization_id=browser.organization_id,
+        connection_id=connection_id,
+        kind="sync",
+        origin="user",
+        created_at=now,
+        deadline_at=now + timedelta(hours=1),
+    )
+    operation = replace(least, **given)
+
+    with web.app_context(), unit_of_work(tenants=[browser.organization_id]) as work:
+        rows.write(work.session, opened=[values_of(operation)])
+        (case,) = ledger.read(work.session, [connection_id]).values()
+
+    assert list(case.operations.values()) == [operation]
