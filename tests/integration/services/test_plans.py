@@ -19,6 +19,7 @@ _USES = text(
     " WHERE relname IN ('idx_operations_deadline', 'idx_operations_history', 'uq_operations_open')"
 )
 
+# So many that PostgreSQL looks them up one by one.
 _MANY_CONNECTIONS = """
     INSERT INTO organizations (id) SELECT md5(n::text)::uuid FROM generate_series(1, 10000) AS n;
 
@@ -28,7 +29,7 @@ _MANY_CONNECTIONS = """
 """
 
 # PostgreSQL gathers its statistics while nothing is open; then each connection gets an open operation.
-_MANY_OPEN_AFTER_A_QUIET_MOMENT = f"""{_MANY_CONNECTIONS}
+_MANY_OPEN_AFTER_A_QUIET_MOMENT = """
     INSERT INTO operations (id, organization_id, connection_id, kind, origin, state, created_at, finished_at)
     SELECT gen_random_uuid(), organization_id, id, 'sync', 'service', 'succeeded', now(), now()
     FROM data_source_connections, generate_series(1, 2);
@@ -47,6 +48,7 @@ def _uses(session: Session) -> Counter[str]:
 
 def test_the_operations_of_a_batch_are_looked_up_and_not_found_among_all_that_are_open(web: Flask) -> None:
     connection_id = UUID(Browser(web).seeded())
+    as_owner(web, _MANY_CONNECTIONS)
     as_owner(web, _MANY_OPEN_AFTER_A_QUIET_MOMENT)
 
     with web.app_context(), unit_of_work(system=True) as work:
@@ -59,7 +61,7 @@ def test_the_operations_of_a_batch_are_looked_up_and_not_found_among_all_that_ar
 
 
 # It gathers them before the first operations.
-_MANY_OPEN_AT_FIRST = f"""{_MANY_CONNECTIONS}
+_MANY_OPEN_AT_FIRST = """
     ANALYZE operations, data_source_connections;
 
     INSERT INTO operations (id, organization_id, connection_id, kind, origin, state, created_at, deadline_at)
@@ -78,6 +80,7 @@ def _removed(plan: dict[str, Any]) -> float:
 
 
 def test_each_operation_of_a_batch_is_not_held_against_each_connection(web: Flask) -> None:
+    as_owner(web, _MANY_CONNECTIONS)
     as_owner(web, _MANY_OPEN_AT_FIRST)
 
     with web.app_context(), unit_of_work(system=True) as work:
