@@ -87,7 +87,7 @@ def _differing(names: Columns, rows: Sequence[Difference]) -> tuple[Columns, lis
 
 
 def _given(names: Columns, rows: Sequence[Values], *, without: Iterable[Any]) -> tuple[Columns, list[dict[str, Any]]]:
-    """Return the columns of which any of the new rows has a value of its own, and each row's values of those: half."""
+    """Return the columns in which any of the new rows has a value of its own, half as a rule, and each row's values."""
     if not rows:
         return (), []
     given = zip(*[map(is_not, row, without) for row in rows], strict=True)

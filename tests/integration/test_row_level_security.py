@@ -16,7 +16,7 @@ from sqlalchemy import make_url, text
 
 from app.extensions import UnsafeDatabaseRole, check_role, db
 from devstack.child import free_port
-from tests.factories import Browser
+from tests.factories import Browser, forget_organizations
 
 PATH = "/api/data-sources"
 TABLES = ("organizations", "audit_logs", "data_source_connections", "operations")
@@ -69,6 +69,8 @@ class House:
 
 @pytest.fixture
 def house(web: Flask) -> House:
+    # Whatever a test of another kind has left.
+    forget_organizations(web)
     return House(web)
 
 
