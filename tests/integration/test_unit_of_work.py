@@ -210,7 +210,7 @@ def test_a_unit_after_another_has_its_own_scope_on_the_same_connection(
                 seen.append(tuple(work.session.execute(SCOPE).one()))
 
     assert len({pid for _, _, pid in seen}) == 1
-    assert [found[:2] for found in seen] == [("{}", "on"), (f"{{{UUID(int=1)}}}", "off"), ("{}", "off")]
+    assert [found[:2] for found in seen] == [("{}", "on"), (f"{{{UUID(int=1).hex}}}", "off"), ("{}", "off")]
 
 
 @pytest.mark.usefixtures("house")
