@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar, cast
@@ -40,11 +40,13 @@ def prepared(statement: Statement, *, before: Select[Any] | None = None) -> Stat
     return statement.execution_options(**{OPTION: True, BEFORE: before})
 
 
-class Ids(UserDefinedType[Sequence[UUID]]):
-    """The type of a parameter of many ids, sent as one literal of an array instead of an expression for each.
+def array_of(ids: Iterable[UUID]) -> str:
+    """Return ids as PostgreSQL's text of an array: https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO."""
+    return "{" + ",".join([id_.hex for id_ in ids]) + "}"
 
-    https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO
-    """
+
+class Ids(UserDefinedType[Sequence[UUID]]):
+    """The type of a parameter of many ids, sent as one literal of an array instead of an expression for each."""
 
     cache_ok = True
 
@@ -54,7 +56,7 @@ class Ids(UserDefinedType[Sequence[UUID]]):
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], str]:  # noqa: ARG002 - SQLAlchemy's signature
         """Return what writes the ids."""
-        return lambda ids: "{" + ",".join([id_.hex for id_ in ids]) + "}"
+        return array_of
 
     def bind_expression(self, bindvalue: BindParameter[Any]) -> ColumnElement[Any]:
         """Say the type, which a text alone does not tell."""

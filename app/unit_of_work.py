@@ -53,7 +53,7 @@ def unit_of_work(*, tenants: Iterable[UUID] = (), system: bool = False) -> Itera
         with engine().begin() as session:
             # For the first statement to bring along: what PostgreSQL's policies are to know.
             session.info["scope"] = {
-                "scope_tenants": "{" + ",".join(tenant.hex for tenant in tenants) + "}",
+                "scope_tenants": prepared.array_of(tenants),
                 "scope_system": "on" if system else "off",
             }
             work = UnitOfWork(session)

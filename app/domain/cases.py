@@ -183,7 +183,7 @@ class Case:
     def open(self, kind: str) -> Operation | None:
         """Return the one open operation of a kind."""
         for operation in self.operations.values():
-            if operation.kind == kind and operation.state in OPEN:
+            if operation.kind == kind and operation.is_open:
                 return operation
         return None
 

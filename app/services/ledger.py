@@ -113,6 +113,7 @@ def show(session: Session, query: Select[Any], **values: Any) -> list[Case]:
     cases: dict[UUID, Case] = {}
     # All at once: asked for one by one, they go through four functions of SQLAlchemy each.
     for row in session.execute(query, values).all():
+        # Operations without a connection: see `_locked`.
         if row[0] is None:
             continue
         case = cases.get(row[0])
