@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
@@ -41,6 +43,9 @@ SESSION_OPTIONS = (
 # twice, and the same person for each step.
 _uuid_of = lru_cache(maxsize=1_000)(UUID)
 _UUIDS = psycopg2.extensions.new_type((2950,), "UUID", lambda text, _: text and _uuid_of(text))
+# In place of psycopg2's own, which takes twice as long, and a row has ten moments.
+_moment_of: Callable[[Any], datetime] = datetime.fromisoformat
+_MOMENTS = psycopg2.extensions.new_type((1184,), "TIMESTAMPTZ", lambda text, _: text and _moment_of(text))
 
 # A connection that has answered this recently, in seconds, is taken to be alive: to try each one first costs a tenth of
 # a read. Whoever finds it dead all the same is answered 503, and the pool connects anew.
@@ -152,6 +157,7 @@ def _look_at(connection: Any, record: ConnectionPoolEntry) -> None:
         role, bypasses, process_id = cursor.fetchone()
     connection.rollback()
     psycopg2.extensions.register_type(_UUIDS, connection)
+    psycopg2.extensions.register_type(_MOMENTS, connection)
     if bypasses:
         raise UnsafeDatabaseRole(
             f"DATABASE_URL: the role {role!r} is a superuser or has BYPASSRLS, so organizations would not be kept "

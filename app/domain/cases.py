@@ -104,6 +104,7 @@ Row = TypeVar("Row", Connection, Operation)
 NAMES = {cls: tuple(column.name for column in fields(cls)) for cls in (Connection, Operation)}
 # All of a row at once: `copy.copy` and a loop over the fields take five times as long, and a batch has thousands.
 _VALUES = {cls: attrgetter(*names) for cls, names in NAMES.items()}
+_ID = attrgetter("id")
 Values = tuple[Any, ...]
 # A row's values as they are now, and as the database holds them.
 Difference = tuple[Values, Values]
@@ -189,12 +190,13 @@ class Case:
 
     def newest(self, kind: str) -> Operation | None:
         """Return the operation of a kind that was asked for last."""
-        return max((o for o in self.operations.values() if o.kind == kind), key=lambda o: o.id, default=None)
+        of_kind = [operation for operation in self.operations.values() if operation.kind == kind]
+        return max(of_kind, key=_ID, default=None)
 
     def last_finished(self, kind: str) -> Operation | None:
         """Return the operation of a kind that was asked for last of those that have ended."""
-        ended = (o for o in self.operations.values() if o.kind == kind and not o.is_open)
-        return max(ended, key=lambda o: o.id, default=None)
+        ended = [o for o in self.operations.values() if o.kind == kind and not o.is_open]
+        return max(ended, key=_ID, default=None)
 
     def running(self) -> Operation | None:
         """Return the operation that the status shows: a sync goes before a verification."""

@@ -79,8 +79,8 @@ class _RawMessage(pyamqp.Message):
     """A delivery as it came: a header that claims compression is not obeyed, for what it hides may be a bomb."""
 
     def __init__(self, msg: Any, **options: Any) -> None:
-        headers = msg.properties.get("application_headers") or {}
-        msg.properties["application_headers"] = {k: v for k, v in headers.items() if k != "compression"}
+        if headers := msg.properties.get("application_headers"):
+            headers.pop("compression", None)
         super().__init__(msg, **options)  # type: ignore[no-untyped-call]
 
 

@@ -38,18 +38,18 @@ KEPT_SECONDS = 24 * 3600
 _ID = re.compile(r"(\d{1,20})-(\d{1,20})", re.ASCII)
 LARGEST_HALF = 2**64 - 1
 
-# KEYS: a channel for each event. ARGV: kept events, kept seconds, then type, data, place, step of each. An event that
+# KEYS: a channel for each event. ARGV: kept events, kept seconds, type, then data, place, step of each. An event that
 # tells an earlier step than the one told last at its place is left out, unless it tells an end.
 _PUBLISH = """
 local published = 0
 for i, channel in ipairs(KEYS) do
-  local type, data, place, step = unpack(ARGV, 4 * i - 1, 4 * i + 2)
+  local data, place, step = unpack(ARGV, 3 * i + 1, 3 * i + 3)
   local stream, steps = channel .. ':events', channel .. ':steps'
   local told = place ~= '' and redis.call('HGET', steps, place)
   if not told or step >= told or string.sub(step, -1) == '9' then
-    local id = redis.call('XADD', stream, 'MAXLEN', '~', ARGV[1], '*', 'type', type, 'data', data)
+    local id = redis.call('XADD', stream, 'MAXLEN', '~', ARGV[1], '*', 'type', ARGV[3], 'data', data)
     redis.call('EXPIRE', stream, ARGV[2])
-    redis.call('PUBLISH', channel, cjson.encode({data = data, type = type, id = id}))
+    redis.call('PUBLISH', channel, cjson.encode({data = data, type = ARGV[3], id = id}))
     if place ~= '' and (not told or step > told) then
       redis.call('HSET', steps, place, step)
       redis.call('EXPIRE', steps, ARGV[2])
@@ -69,7 +69,6 @@ class Event(NamedTuple):
     """What one channel is told; `step` is its order among the events of the same `place`, if it has one."""
 
     channel: str
-    type: str
     data: Any
     place: str = ""
     step: str = ""
@@ -84,10 +83,10 @@ def event_of(change: Change) -> Event:
     channel = channel_of(change.connection.organization_id)
     operation = change.operation
     if operation is None:
-        return Event(channel, EVENT, payload(change))
+        return Event(channel, payload(change))
     rank = _STEPS.get(change.action.partition(".")[2], _END)
     place, step = f"{change.connection.id}:{operation.kind}", f"{operation.id}:{rank}"
-    return Event(channel, EVENT, payload(change), place, step)
+    return Event(channel, payload(change), place, step)
 
 
 def channel_of(organization_id: UUID) -> str:
@@ -148,13 +147,13 @@ class EventStream(ServerSentEventsBlueprint):  # type: ignore[misc]
         channel: str = "sse",
     ) -> int:
         """Publish one event to one channel. Raises redis.RedisError."""
-        return self.publish_all([Event(channel, type or EVENT, data)])
+        return self.publish_all([Event(channel, data)], type=type or EVENT)
 
-    def publish_all(self, events: Sequence[Event]) -> int:
+    def publish_all(self, events: Sequence[Event], *, type: str = EVENT) -> int:  # noqa: A002
         """Publish events in order, in one round trip; return how many were not overtaken. Raises redis.RedisError."""
-        arguments: list[str | bytes | int] = [KEPT_EVENTS, KEPT_SECONDS]
+        arguments: list[str | bytes | int] = [KEPT_EVENTS, KEPT_SECONDS, type]
         for event in events:
-            arguments += [event.type, _to_json(event.data), event.place, event.step]
+            arguments += [_to_json(event.data), event.place, event.step]
         script = self.redis.register_script(_PUBLISH)
         return cast(int, script(keys=[event.channel for event in events], args=arguments))
 

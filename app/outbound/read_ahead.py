@@ -40,7 +40,9 @@ class ReadAhead:
         self._rest = b""
 
     def __call__(self, timeout: float | None = None) -> bool:
-        """Take the next frame, and return whether that made a method whole.
+        """Take the frames that are there, and return whether they made a method whole.
+
+        All of them, for kombu's loop goes round once for each call. What handles a frame may call this again.
 
         Raises TimeoutError when none has come within `timeout` seconds (0: none is there, None: as long as the socket
         waits), OSError when the connection is gone, UnexpectedFrame when what came is no frame.
@@ -48,7 +50,10 @@ class ReadAhead:
         while not self._frames:
             self._rest += self._receive(timeout)
             self._frames.extend(self._whole())
-        return bool(self._connection.on_inbound_frame(self._frames.popleft()))
+        made_whole = False
+        while self._frames:
+            made_whole |= bool(self._connection.on_inbound_frame(self._frames.popleft()))
+        return made_whole
 
     def _receive(self, timeout: float | None) -> bytes:
         transport = self._connection.transport

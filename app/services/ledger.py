@@ -18,7 +18,7 @@ from uuid_utils.compat import uuid7
 
 from app import errors
 from app.domain.actors import Actor
-from app.domain.cases import NAMES, OPEN, Case, Change, Connection, Operation
+from app.domain.cases import NAMES, OPEN, Case, Change, Connection, Operation, Values
 from app.extensions import Session
 from app.prepared import Ids, prepared
 from app.services import rows
@@ -211,17 +211,19 @@ def _is_audited(change: Change) -> bool:
     return change.action not in _UNAUDITED
 
 
-def _audit_row(change: Change, *, actor: Actor, now: datetime) -> dict[str, Any]:
-    return {
-        "id": uuid7(),
-        "organization_id": change.connection.organization_id,
-        "connection_id": change.connection.id,
-        "operation_id": change.operation and change.operation.id,
-        "actor_type": actor.type,
-        "actor_id": actor.id,
-        "actor_email": actor.email,
-        "action": change.action,
-        "changes": change.fields,
-        "request_id": actor.request_id or (change.operation and change.operation.request_id),
-        "created_at": now,
-    }
+def _audit_row(change: Change, *, actor: Actor, now: datetime) -> Values:
+    """Return the values of an audit row, in the order of the table's columns."""
+    connection, operation = change.connection, change.operation
+    return (
+        uuid7(),
+        connection.organization_id,
+        connection.id,
+        operation and operation.id,
+        actor.type,
+        actor.id,
+        actor.email,
+        change.action,
+        change.fields,
+        actor.request_id or (operation and operation.request_id),
+        now,
+    )

@@ -27,6 +27,7 @@ from app.prepared import prepared
 CONNECTIONS = cast(Table, models.DataSourceConnection.__table__)
 OPERATIONS = cast(Table, models.Operation.__table__)
 AUDIT = cast(Table, models.AuditLog.__table__)
+AUDIT_NAMES = tuple(AUDIT.c.keys())
 
 
 def _record(row: Connection | Operation) -> dict[str, Any]:
@@ -39,7 +40,7 @@ def write(
     stale: Sequence[Difference] = (),
     changed: Sequence[Difference] = (),
     opened: Sequence[Values] = (),
-    audited: Sequence[dict[str, Any]] = (),
+    audited: Sequence[Values] = (),
 ) -> Any:
     """Write connections and operations that differ from their rows (`stale`, `changed`); add operations and audit rows.
 
@@ -48,12 +49,11 @@ def write(
     """
     if not (stale or changed or opened or audited):
         return None
-    told = [tuple(row.values()) for row in audited]
     parts = {
         "stale": _differing(NAMES[Connection], stale),
         "changed": _differing(NAMES[Operation], changed),
         "opened": _given(NAMES[Operation], opened, without=_NEW_OPERATION),
-        "audited": _given(tuple(next(iter(audited), ())), told, without=repeat(None)),
+        "audited": _given(AUDIT_NAMES, audited, without=repeat(None)),
     }
     statement = _write_statement(**{name: columns for name, (columns, _) in parts.items()})
     values = {name: records for name, (_, records) in parts.items() if records}

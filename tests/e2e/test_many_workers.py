@@ -29,7 +29,7 @@ TWICE = """
 
 @pytest.fixture
 def workers(rita: Processes) -> Iterator[list[str]]:
-    """Two more beside the one there is, of two children each."""
+    """Two more beside the one there is, of three children each."""
     names = ["second worker", "third worker"]
     for name in names:
         rita.start("worker", as_name=name)
