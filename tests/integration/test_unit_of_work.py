@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -260,3 +261,19 @@ def test_a_savepoint_that_is_given_up_does_not_take_the_scope_with_it() -> None:
         work.session.execute(ADD, {"id": tenant})
 
         assert work.session.scalar(COUNT) == 1
+
+
+@pytest.mark.usefixtures("house")
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kathmandu", "America/St_Johns"])
+def test_a_moment_is_read_as_it_was_written_whatever_zone_the_server_keeps(zone: str) -> None:
+    written = [datetime(2026, 11, 27, 14, 3, 22, 123456, tzinfo=UTC), datetime(2026, 7, 1, tzinfo=UTC), None]
+
+    with unit_of_work() as work:
+        work.session.execute(text("SELECT set_config('TimeZone', :zone, true)"), {"zone": zone})
+        read = work.session.execute(
+            text("SELECT CAST(:a AS timestamptz), CAST(:b AS timestamptz), CAST(:c AS timestamptz)"),
+            dict(zip("abc", written, strict=True)),
+        ).one()
+
+    assert list(read) == written
+    assert read[0].utcoffset() is not None

@@ -81,6 +81,28 @@ def test_frames_are_whole_whatever_pieces_they_come_in(ends: tuple[socket.socket
     assert b"".join(map(written, reader.frames)) == sent
 
 
+def test_one_call_takes_all_that_has_come_though_what_handles_a_frame_may_call_again() -> None:
+    theirs, ours = socket.socketpair()
+
+    class Asking(Reader):
+        def on_inbound_frame(self, frame: Frame) -> bool:
+            whole = super().on_inbound_frame(frame)
+            if frame == FRAMES[0]:
+                assert read(timeout=10), "what comes after it"
+            return whole
+
+    reader = Asking(ours)
+    read = ReadAhead(reader)
+    with theirs, ours:
+        theirs.sendall(b"".join(map(written, [FRAMES[-1], *FRAMES[:4], FRAMES[-1]])))
+
+        assert read(timeout=10)
+        with pytest.raises(TimeoutError):
+            read(timeout=0)
+
+    assert reader.frames == [FRAMES[-1], *FRAMES[:4], FRAMES[-1]]
+
+
 def test_amqp_reads_the_same_frames() -> None:
     theirs, ours = socket.socketpair()
     reader = Reader(ours)
