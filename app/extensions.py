@@ -39,13 +39,18 @@ SESSION_OPTIONS = (
     " -c plan_cache_mode=force_generic_plan -c random_page_cost=1.1"
 )
 
+
+def _reader(oid: int, name: str, read: Callable[[Any], Any]) -> Any:
+    """Return how psycopg2 is to read a type of PostgreSQL: NULL is None, and `read` gets any other text."""
+    return psycopg2.extensions.new_type((oid,), name, lambda text, _: text and read(text))
+
+
 # In place of what SQLAlchemy registers, which parses each id anew: a row names its connection and its organization
-# twice, and the same person for each step.
-_uuid_of = lru_cache(maxsize=1_000)(UUID)
-_UUIDS = psycopg2.extensions.new_type((2950,), "UUID", lambda text, _: text and _uuid_of(text))
-# In place of psycopg2's own, which takes twice as long, and a row has ten moments.
-_moment_of: Callable[[Any], datetime] = datetime.fromisoformat
-_MOMENTS = psycopg2.extensions.new_type((1184,), "TIMESTAMPTZ", lambda text, _: text and _moment_of(text))
+# twice, and the same person for each step. And of psycopg2's own for moments, which takes twice as long; a row has ten.
+_READERS = (
+    _reader(2950, "UUID", lru_cache(maxsize=1_000)(UUID)),
+    _reader(1184, "TIMESTAMPTZ", datetime.fromisoformat),
+)
 
 # A connection that has answered this recently, in seconds, is taken to be alive: to try each one first costs a tenth of
 # a read. Whoever finds it dead all the same is answered 503, and the pool connects anew.
@@ -156,8 +161,8 @@ def _look_at(connection: Any, record: ConnectionPoolEntry) -> None:
         cursor.execute(_WHO)
         role, bypasses, process_id = cursor.fetchone()
     connection.rollback()
-    psycopg2.extensions.register_type(_UUIDS, connection)
-    psycopg2.extensions.register_type(_MOMENTS, connection)
+    for reader in _READERS:
+        psycopg2.extensions.register_type(reader, connection)
     if bypasses:
         raise UnsafeDatabaseRole(
             f"DATABASE_URL: the role {role!r} is a superuser or has BYPASSRLS, so organizations would not be kept "
