@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import count
@@ -39,25 +39,27 @@ class Size:
 
 def run(stage: Stage, size: Size, repeat: int) -> list[Row]:
     """Compare with itself at the smallest stock: in turns, each in a database of its own."""
-    measured = stage.quiet.measured
     messages: dict[Stock, list[float]] = {stock: [] for stock in size.stocks}
     lists: dict[Stock, list[float]] = {stock: [] for stock in size.stocks}
+    turns = count()
+
+    def ingested(stock: Stock) -> float:
+        return stage.quiet.measured(_ingest, stages[stock], _some(stock, size), turns)
+
+    def listed(stock: Stock) -> float:
+        return stage.quiet.measured(_lists, stages[stock], _some(stock, size)[:500], seconds=size.seconds)
+
     with ExitStack() as stack:
         stages = {stock: stack.enter_context(stage.another_database()) for stock in size.stocks}
         for stock, its in stages.items():
             tables.fill(its, connections=stock.connections, history=stock.history)
-        turns = count()
-        for stock, its in stages.items():
+        for stock in size.stocks:
             # The first time finds cold what has just been filled.
-            _ingest(its, _some(stock, size), turns)
+            ingested(stock)
         for _ in range(repeat):
-            there = [measured(_ingest, its, _some(stock, size), turns) for stock, its in stages.items()]
-            for stock, its in stages.items():
-                lists[stock].append(measured(_lists, its, _some(stock, size)[:500], seconds=size.seconds))
-            # And back, so that a machine that grows slower meanwhile is so for all alike.
-            back = [measured(_ingest, its, _some(stock, size), turns) for stock, its in reversed(stages.items())]
-            for stock, rates in zip(stages, zip(there, reversed(back), strict=True), strict=True):
-                messages[stock].append(harmonic_mean(rates))
+            for found, rate in ((messages, ingested), (lists, listed)):
+                for stock, mean in _there_and_back(size.stocks, rate):
+                    found[stock].append(mean)
     first = size.stocks[0]
     return [
         Row(
@@ -71,6 +73,14 @@ def run(stage: Stage, size: Size, repeat: int) -> list[Row]:
         for name, unit, found in [("status messages", "messages/s", messages), ("lists", "requests/s", lists)]
         for stock in size.stocks
     ]
+
+
+def _there_and_back(stocks: Sequence[Stock], rate: Callable[[Stock], float]) -> Iterator[tuple[Stock, float]]:
+    """Find a rate at each stock, and again in reverse, so that a machine that grows slower is so for all alike."""
+    there = [rate(stock) for stock in stocks]
+    back = [rate(stock) for stock in reversed(stocks)]
+    for stock, rates in zip(stocks, zip(there, reversed(back), strict=True), strict=True):
+        yield stock, harmonic_mean(rates)
 
 
 def _some(stock: Stock, size: Size) -> Sequence[int]:
