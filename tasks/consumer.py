@@ -111,7 +111,7 @@ class StatusConsumer(MonitoredConsumer):
         connection = super().connect()
         declare(connection.default_channel, [*self.app.amqp.queues.consume_from, DEAD_LETTERS])
         receive_raw(connection.default_channel)
-        read_ahead(connection)
+        read_ahead(connection, soon=self._soon)
         return connection
 
     def register_with_event_loop(self, hub: Any) -> None:
@@ -133,7 +133,7 @@ class StatusConsumer(MonitoredConsumer):
         """Bury what kombu cannot even unpack, instead of acknowledging it away."""
         self._guarded(self._bury, message, Unacceptable("undecodable", type(exc).__name__))
 
-    def _guarded(self, act: Callable[..., None], *args: Any) -> None:
+    def _guarded(self, act: Callable[..., object], *args: Any) -> None:
         """Take a step of the loop: a fault of its own must not end the process, nor leave a batch unsettled."""
         try:
             act(*args)
@@ -143,7 +143,7 @@ class StatusConsumer(MonitoredConsumer):
             log.exception("status_consumer_fault")
             raise LoopFault from fault
 
-    def _soon(self, act: Callable[..., None], *args: Any) -> None:
+    def _soon(self, act: Callable[..., object], *args: Any) -> None:
         self.call_soon(self._guarded, act, *args)
 
     def _take(self, message: Message) -> None:

@@ -8,7 +8,7 @@ amqp's. See `docs/decisions/0024-reading-ahead.md`; frames are of AMQP 0-9-1, se
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from struct import Struct
 from typing import Any
 
@@ -24,25 +24,28 @@ _END = 0xCE
 Frame = tuple[int, int, bytes]
 
 
-def read_ahead(connection: Any) -> None:
-    """Let a kombu connection read so, if it is one to RabbitMQ."""
+def read_ahead(connection: Any, *, soon: Callable[[Callable[[], object]], None]) -> None:
+    """Let a kombu connection read so, if it is one to RabbitMQ; `soon` has the loop call something in its next turn."""
     opened = connection.connection
     if isinstance(opened, amqp.Connection):
-        opened.blocking_read = ReadAhead(opened)
+        opened.blocking_read = ReadAhead(opened, soon=soon)
 
 
 class ReadAhead:
     """An amqp connection's `blocking_read`."""
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Any, *, soon: Callable[[Callable[[], object]], None]) -> None:
         self._connection = connection
+        self._soon = soon
         self._frames: deque[Frame] = deque()
         self._rest = b""
 
     def __call__(self, timeout: float | None = None) -> bool:
         """Take the frames that are there, and return whether they made a method whole.
 
-        All of them, for kombu's loop goes round once for each call. What handles a frame may call this again.
+        All of them when the loop asks, with a timeout of 0, for it goes round once for each call. Who waits for an
+        answer is given one method at a time: what follows it may count on what the answer brings about, as a delivery
+        does on its consumer. The loop takes the rest in its next turn. What handles a frame may call this again.
 
         Raises TimeoutError when none has come within `timeout` seconds (0: none is there, None: as long as the socket
         waits), OSError when the connection is gone, UnexpectedFrame when what came is no frame.
@@ -50,9 +53,22 @@ class ReadAhead:
         while not self._frames:
             self._rest += self._receive(timeout)
             self._frames.extend(self._whole())
+        if timeout == 0:
+            return self._take_all()
+        made_whole = False
+        while self._frames and not made_whole:
+            made_whole = self._take_one()
+        if self._frames:
+            self._soon(self._take_all)
+        return made_whole
+
+    def _take_one(self) -> bool:
+        return bool(self._connection.on_inbound_frame(self._frames.popleft()))
+
+    def _take_all(self) -> bool:
         made_whole = False
         while self._frames:
-            made_whole |= bool(self._connection.on_inbound_frame(self._frames.popleft()))
+            made_whole |= self._take_one()
         return made_whole
 
     def _receive(self, timeout: float | None) -> bytes:

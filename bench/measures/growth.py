@@ -30,9 +30,10 @@ class Stock:
 
 @dataclass(frozen=True)
 class Size:
-    """The stocks, smallest first; so many pairs of messages and so many seconds of reading at each."""
+    """The stocks, smallest first; at each, so many of its connections, pairs of messages, and seconds of reading."""
 
     stocks: tuple[Stock, ...]
+    connections: int
     pairs: int
     seconds: float
 
@@ -44,7 +45,7 @@ def run(stage: Stage, size: Size, repeat: int) -> list[Row]:
     turns = count()
 
     def ingested(stock: Stock) -> float:
-        return stage.quiet.measured(_ingest, stages[stock], _some(stock, size), turns)
+        return stage.quiet.measured(_ingest, stages[stock], _some(stock, size), size.pairs, turns)
 
     def listed(stock: Stock) -> float:
         return stage.quiet.measured(_lists, stages[stock], _some(stock, size)[:500], seconds=size.seconds)
@@ -85,14 +86,15 @@ def _there_and_back(stocks: Sequence[Stock], rate: Callable[[Stock], float]) -> 
 
 def _some(stock: Stock, size: Size) -> Sequence[int]:
     """Return the numbers of the connections that are worked on: the same at every turn."""
-    return random.Random(SEED).sample(range(stock.connections), size.pairs)  # noqa: S311 - no secret
+    return random.Random(SEED).sample(range(stock.connections), size.connections)  # noqa: S311 - no secret
 
 
-def _ingest(stage: Stage, numbers: Sequence[int], turns: Iterator[int]) -> float:
+def _ingest(stage: Stage, numbers: Sequence[int], pairs: int, turns: Iterator[int]) -> float:
     """Return the messages a second of a turn that there was not before: what is sent again is a copy."""
     tables.settle(stage)
-    sent = 2 * len(numbers)
-    return ingest.consume(stage, ingest.messages(numbers, rounds=1, tick=next(turns) * sent), sent, line="worker")
+    sent = 2 * pairs
+    messages = ingest.messages(numbers, rounds=pairs // len(numbers), tick=next(turns) * sent)
+    return ingest.consume(stage, messages, sent, line="worker")
 
 
 def _lists(stage: Stage, numbers: Sequence[int], *, seconds: float) -> float:
@@ -104,11 +106,13 @@ MEASURE = Measure(
     "growth",
     "Growth: the same work beside ever more rows",
     {
-        "tiny": Size((Stock(40, 100), Stock(80, 200)), 20, 0.5),
-        "quick": Size((Stock(10_000, 100_000), Stock(100_000, 1_000_000)), 5_000, 3),
+        "tiny": Size((Stock(40, 100), Stock(80, 200)), 20, 20, 0.5),
+        "quick": Size((Stock(10_000, 100_000), Stock(100_000, 1_000_000)), 5_000, 5_000, 3),
         "full": Size(
             (Stock(10_000, 100_000), Stock(100_000, 1_000_000), Stock(1_000_000, 10_000_000)),
+            # As much as the ingest beside the peers.
             10_000,
+            20_000,
             4,
         ),
     },

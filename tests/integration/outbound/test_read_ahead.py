@@ -5,15 +5,17 @@ from __future__ import annotations
 import socket
 import ssl
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from amqp.exceptions import UnexpectedFrame
 from amqp.transport import TCPTransport
+from kombu import Connection, Consumer, Message, Producer, Queue
 
-from app.outbound.read_ahead import AT_ONCE, Frame, ReadAhead
+from app.outbound.read_ahead import AT_ONCE, Frame, ReadAhead, read_ahead
 from tests.integration.outbound.sockets import a_certificate
 
 
@@ -33,6 +35,11 @@ FRAMES = [
     (1, 1, b"the last"),
 ]
 BYTES = b"".join(map(written, FRAMES))
+
+
+def at_once(act: Callable[[], object]) -> None:
+    """Stand in for a loop: its next turn is now."""
+    act()
 
 
 class Reader:
@@ -68,7 +75,7 @@ def ends(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[socke
 def test_frames_are_whole_whatever_pieces_they_come_in(ends: tuple[socket.socket, socket.socket], piece: int) -> None:
     theirs, ours = ends
     reader = Reader(ours)
-    read = ReadAhead(reader)
+    read = ReadAhead(reader, soon=at_once)
     # In pieces of one byte nobody wants to wait for a long frame.
     sent = BYTES if piece > 7 else b"".join(map(written, FRAMES[:5] + FRAMES[-1:]))
 
@@ -92,15 +99,54 @@ def test_one_call_takes_all_that_has_come_though_what_handles_a_frame_may_call_a
             return whole
 
     reader = Asking(ours)
-    read = ReadAhead(reader)
+    read = ReadAhead(reader, soon=at_once)
     with theirs, ours:
         theirs.sendall(b"".join(map(written, [FRAMES[-1], *FRAMES[:4], FRAMES[-1]])))
 
-        assert read(timeout=10)
+        assert read(timeout=0)
         with pytest.raises(TimeoutError):
             read(timeout=0)
 
     assert reader.frames == [FRAMES[-1], *FRAMES[:4], FRAMES[-1]]
+
+
+def test_who_waits_for_an_answer_gets_one_method_and_the_loop_the_rest() -> None:
+    theirs, ours = socket.socketpair()
+    reader = Reader(ours)
+    later: list[Callable[[], object]] = []
+    read = ReadAhead(reader, soon=later.append)
+    with theirs, ours:
+        theirs.sendall(b"".join(map(written, [FRAMES[0], FRAMES[-1], *FRAMES[1:4], FRAMES[-1]])))
+
+        assert read(timeout=None)
+
+    assert reader.frames == [FRAMES[0], FRAMES[-1]]
+    (rest,) = later
+    rest()
+    assert reader.frames == [FRAMES[0], FRAMES[-1], *FRAMES[1:4], FRAMES[-1]]
+
+
+@pytest.mark.rabbitmq
+def test_what_comes_right_after_a_consumer_was_accepted_is_its_own(rabbitmq_url: str) -> None:
+    came: list[Message] = []
+    later: list[Callable[[], object]] = []
+    with Connection(rabbitmq_url) as connection:
+        channel = connection.default_channel
+        queue = Queue(f"test_read_ahead_{uuid4()}", exchange="", durable=False, auto_delete=True, no_declare=True)
+        channel.queue_declare(queue=queue.name, durable=False, auto_delete=True)
+        sending = Producer(channel)
+        for number in range(100):
+            sending.publish(str(number), routing_key=queue.name)
+        read_ahead(connection, soon=later.append)
+
+        with Consumer(channel, [queue], on_message=came.append, no_ack=True, auto_declare=False):
+            for take in later:
+                take()
+            while len(came) < 100:
+                connection.drain_events(timeout=10)
+
+    assert [message.body for message in came] == [str(number) for number in range(100)]
+    assert not any(message.delivery_info["redelivered"] for message in came)
 
 
 def test_amqp_reads_the_same_frames() -> None:
@@ -119,7 +165,7 @@ def test_amqp_reads_the_same_frames() -> None:
 def test_half_a_frame_is_waited_for_and_not_lost(ends: tuple[socket.socket, socket.socket], timeout: float) -> None:
     theirs, ours = ends
     reader = Reader(ours)
-    read = ReadAhead(reader)
+    read = ReadAhead(reader, soon=at_once)
     half = len(written(FRAMES[-1])) // 2
 
     for missing in (b"", written(FRAMES[-1])[:half]):
@@ -138,7 +184,7 @@ def test_the_sockets_own_limit_is_a_timeout_too() -> None:
     # Python's TLS begins again when it has passed.
     theirs, ours = socket.socketpair()
     reader = Reader(ours)
-    read = ReadAhead(reader)
+    read = ReadAhead(reader, soon=at_once)
 
     with theirs, ours:
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, 50_000))
@@ -157,7 +203,7 @@ def test_a_broker_that_is_gone_is_an_error_of_the_connection(ends: tuple[socket.
     theirs.shutdown(socket.SHUT_RDWR)
 
     with pytest.raises(ConnectionError):
-        ReadAhead(reader)(timeout=10)
+        ReadAhead(reader, soon=at_once)(timeout=10)
 
     assert not reader.transport.connected
     assert reader.frames == []
@@ -168,4 +214,4 @@ def test_what_is_no_frame_is_said(ends: tuple[socket.socket, socket.socket]) -> 
     theirs.sendall(written(FRAMES[0])[:-1] + b"\x00" + written(FRAMES[-1]))
 
     with pytest.raises(UnexpectedFrame, match="0x00"):
-        ReadAhead(Reader(ours))(timeout=10)
+        ReadAhead(Reader(ours), soon=at_once)(timeout=10)
