@@ -94,6 +94,10 @@ def test_a_batch_that_no_child_takes_up_goes_to_another(
 
     assert "no child has taken up a batch" in log
     eventually(lambda: worker_queue.waiting() == 0)
+    # What it has taken is not in that count, and must not meet the rows of the next test.
+    processes.stop("worker")
+    worker_queue.purge(worker_queue.queue)
+    processes.start("worker")
     assert worker_queue.waiting(DEAD) == 0
     assert database_rows("SELECT count(*) AS n FROM operations")[0]["n"] == len(connections)
 
