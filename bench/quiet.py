@@ -1,12 +1,18 @@
 """Whether the host left this machine its processors while something was measured.
 
 What a hypervisor gives to others meanwhile counts as `steal` (proc_stat(5)); no figure taken then is a contestant's.
+What a neighbour slows down by sharing a core, its caches or the memory, nobody counts: a loop on all processors after
+each measurement tells how even the machine's pace was, for whoever compares two runs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from multiprocessing import get_context
+from statistics import mean, median
+from timeit import timeit
 from typing import ParamSpec, TypeVar
 
 import psutil  # type: ignore[import-untyped]
@@ -17,14 +23,17 @@ Found = TypeVar("Found")
 # More of the processors' time than this, and it is measured again, so many times in all; the last one counts.
 MOST_STOLEN = 0.02
 TRIES = 4
+# About half a second of work for a processor and its caches nearest to it.
+LOOP, TURNS = "for number in range(200_000): number * number", 50
 
 
 @dataclass
 class Quiet:
-    """What was stolen during each measurement that counts, and how many did not count."""
+    """What was stolen during each measurement that counts, how many did not count, and the pace after each."""
 
     stolen: list[float] = field(default_factory=list)
     repeated: int = 0
+    paces: list[float] = field(default_factory=list)
 
     def measured(self, measure: Callable[P, Found], *args: P.args, **kwargs: P.kwargs) -> Found:
         """Return what a measurement finds in a quiet moment."""
@@ -36,15 +45,21 @@ class Quiet:
                 break
             self.repeated += 1
         self.stolen.append(stolen)
+        self.paces.append(_pace())
         return found
 
     def told(self) -> Iterator[str]:
-        """Yield a line on it, once there is something to tell."""
+        """Yield the lines on it, once there is something to tell."""
         if self.stolen:
             yield (
                 f"- the host took at most {max(self.stolen):.1%} of the processors' time during each of"
                 f" {len(self.stolen)} measurements; {self.repeated} more, during which it took over"
                 f" {MOST_STOLEN:.0%}, were repeated"
+            )
+            quickest, slowest = min(self.paces), max(self.paces)
+            yield (
+                f"- after each of them a loop in Python, on all processors at once, took {median(self.paces):.1f} ms,"
+                f" {quickest:.1f} to {slowest:.1f}: at its slowest the machine had {quickest / slowest:.0%} of its pace"
             )
 
 
@@ -54,6 +69,17 @@ def stolen_between(before: dict[str, float], after: dict[str, float]) -> float:
     # A guest's time is a part of the user's.
     everything = sum(seconds for name, seconds in passed.items() if not name.startswith("guest"))
     return passed.get("steal", 0.0) / everything if everything else 0.0
+
+
+def _pace() -> float:
+    """Return the milliseconds that a turn of the loop takes while there is one on each processor, as in a measurement.
+
+    At once, because two processors may be threads of one core, which shows only when both have work.
+    """
+    processors = psutil.cpu_count() or 1
+    with ProcessPoolExecutor(processors, mp_context=get_context("spawn")) as pool:
+        seconds = [pool.submit(timeit, LOOP, number=TURNS) for _ in range(processors)]
+    return mean(taken.result() for taken in seconds) / TURNS * 1000
 
 
 def _times() -> dict[str, float]:

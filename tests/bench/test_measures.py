@@ -92,9 +92,9 @@ def test_what_is_measured_while_the_host_takes_the_processors_is_measured_again(
 
     assert watched.measured(lambda: next(figures)) == 300
     assert (len(watched.stolen), watched.repeated) == (1, 2)
-    (line,) = watched.told()
-    assert "at most 1.0%" in line
-    assert "; 2 more" in line
+    stolen, _ = watched.told()
+    assert "at most 1.0%" in stolen
+    assert "; 2 more" in stolen
 
 
 def test_a_machine_that_is_never_quiet_is_measured_all_the_same(stealing: Callable[..., None]) -> None:
@@ -104,6 +104,21 @@ def test_a_machine_that_is_never_quiet_is_measured_all_the_same(stealing: Callab
     assert watched.measured(lambda number: number, 7) == 7
     assert watched.stolen == pytest.approx([0.1])
     assert watched.repeated == 3
+
+
+def test_how_even_the_pace_of_the_machine_was_is_told(
+    stealing: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stealing(0, 0, 0)
+    paces = iter([20.0, 10.0, 11.0])
+    monkeypatch.setattr(quiet, "_pace", lambda: next(paces))
+    watched = quiet.Quiet()
+    for _ in range(3):
+        watched.measured(int)
+
+    _, pace = watched.told()
+    assert "took 11.0 ms, 10.0 to 20.0:" in pace
+    assert "had 50% of its pace" in pace
 
 
 def test_a_host_that_says_nothing_of_it_is_taken_to_steal_nothing() -> None:
