@@ -8,6 +8,7 @@ import sys
 from bench import measures, report
 from bench.results import Measure, Row
 from bench.stage import stage
+from devstack import interrupted
 from devstack.child import StartError
 
 # Of a full run and of a quick one: an odd number has a median that was measured.
@@ -34,11 +35,15 @@ def main() -> int:
         arguments.error("the page shows one whole run: --write goes without --only")
     scale = "quick" if chosen.quick else "full"
     repeat = chosen.repeat or (QUICK_REPEAT if chosen.quick else REPEAT)
+    interrupted.by_signals()
     try:
         run(wanted, scale=scale, repeat=repeat, writes=chosen.write)
     except StartError as failed:
         print(failed, *getattr(failed, "__notes__", ()), sep="\n", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("Broken off; nothing of it is left.", file=sys.stderr)
+        return 130
     return 0
 
 

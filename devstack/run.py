@@ -6,21 +6,19 @@ import argparse
 import http.client
 import os
 import shlex
-import signal
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
-from types import FrameType
 from typing import NoReturn
 from uuid import UUID
 
 import jwt
 from honcho.environ import parse_procfile
 
-from devstack import environment
+from devstack import environment, interrupted
 from devstack.child import LOOPBACK, Child, StartError, stop_all, wait_until
 from devstack.servers import held, remove, servers
 
@@ -54,8 +52,7 @@ def main() -> int:
     arguments = argparse.ArgumentParser(prog="python -m devstack.run", description=__doc__)
     arguments.add_argument("--directory", type=Path, default=LOCAL, help="where data, secrets and logs are kept")
     arguments.add_argument("--clean", action="store_true", help="remove .local and what an earlier run left running")
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+    interrupted.by_signals()
     try:
         chosen = arguments.parse_args()
         directory = chosen.directory.absolute()
@@ -206,13 +203,6 @@ def _addresses(environ: Mapping[str, str], *, directory: Path) -> list[str]:
         f"Another terminal:   set -a; . {here}/environment; set +a",
         "Ctrl-C stops everything.",
     ]
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-    # A second Ctrl-C must not break off the stopping that the first one began; all of it is bounded.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

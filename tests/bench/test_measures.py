@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from itertools import accumulate
+from pathlib import Path
 
 import pytest
 
@@ -104,6 +109,23 @@ def test_a_machine_that_is_never_quiet_is_measured_all_the_same(stealing: Callab
     assert watched.measured(lambda number: number, 7) == 7
     assert watched.stolen == pytest.approx([0.1])
     assert watched.repeated == 3
+
+
+@pytest.mark.bench
+@pytest.mark.rabbitmq
+@pytest.mark.parametrize("asking", [signal.SIGINT, signal.SIGTERM])
+def test_a_bench_that_is_broken_off_leaves_nothing(rabbitmq_url: str, tmp_path: Path, asking: signal.Signals) -> None:
+    assert rabbitmq_url
+    command = [sys.executable, "-m", "bench", "--only", "press", "--quick", "--repeat", "1"]
+    with subprocess.Popen(command, env={**os.environ, "TMPDIR": str(tmp_path)}, stdout=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        # What it runs on, which it says once its servers are there.
+        assert running.stdout.readline()
+        assert list(tmp_path.glob("rita-bench-*"))
+        running.send_signal(asking)
+        assert running.wait(60) == 130
+
+    assert not list(tmp_path.glob("rita-bench-*"))
 
 
 def test_how_even_the_pace_of_the_machine_was_is_told(
