@@ -23,7 +23,7 @@ Found = TypeVar("Found")
 # More of the processors' time than this, and it is measured again, so many times in all; the last one counts.
 MOST_STOLEN = 0.02
 TRIES = 4
-# About half a second of work for a processor and its caches nearest to it.
+# A quarter of a second of work, or a few, for a processor and the caches nearest to it.
 LOOP, TURNS = "for number in range(200_000): number * number", 50
 
 
