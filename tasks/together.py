@@ -1,11 +1,13 @@
 """Do for several at once what several threads ask for at the same time, as a database does with its commits.
 
 Who comes first goes alone; who comes while that is under way waits, and all who wait go next, in one call. So nobody
-waits for company that does not come, and the more there is to do, the less each costs. See docs/decisions/0017.
+waits for company that does not come, and the more there is to do, the less each costs. Where it is known that company
+is on its way, who goes first may linger for it. See docs/decisions/0017.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from queue import SimpleQueue
@@ -17,10 +19,15 @@ Given = TypeVar("Given")
 
 
 class Together(Generic[Asked, Given]):
-    """`act` takes what was asked for, in the order in which it came, and gives as many results in the same order."""
+    """`act` takes what was asked for, in the order in which it came, and gives as many results in the same order.
 
-    def __init__(self, act: Callable[[Sequence[Asked]], Sequence[Given]]) -> None:
-        self._act = act
+    `linger` tells, in seconds, how long to wait for company before each call of it.
+    """
+
+    def __init__(
+        self, act: Callable[[Sequence[Asked]], Sequence[Given]], *, linger: Callable[[], float] = lambda: 0.0
+    ) -> None:
+        self._act, self._linger = act, linger
         self._lock = Lock()
         self._busy = False
         # Each with a box: for the outcome, or before that for None, which says that it is this one's turn to lead.
@@ -44,6 +51,8 @@ class Together(Generic[Asked, Given]):
 
     def _lead(self) -> None:
         """Act for all who wait, and wake one of those who have come meanwhile to act for them."""
+        if pause := self._linger():
+            time.sleep(pause)
         with self._lock:
             taken, self._waiting = self._waiting, []
         for (_, box), outcome in zip(taken, self._outcomes([asked for asked, _ in taken]), strict=True):

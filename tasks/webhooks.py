@@ -1,6 +1,7 @@
 """Deliver one operation's webhook: claim, post, record. The schedule of attempts lives in PostgreSQL, not here.
 
-Claims and records of the threads of one worker that fall together are made together: see `tasks/together.py`.
+Claims and records of the threads of one worker that fall together are made together, and a record waits a moment for
+others that are on their way: see `tasks/together.py`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any, cast
 from uuid import UUID
 
 import structlog
+from celery.worker.state import active_requests, reserved_requests
 from flask import current_app
 from opentelemetry.trace import SpanKind
 from redis.exceptions import RedisError
@@ -29,6 +31,9 @@ from tasks.celery import app
 from tasks.together import Together
 
 log = structlog.get_logger()
+
+# How long a record waits for others, in seconds: what a person does not see.
+LINGER = 0.02
 
 
 @app.task(name=DELIVER_WEBHOOK, shared=False)
@@ -126,8 +131,18 @@ def record_all(attempts: Sequence[deliveries.Attempted]) -> list[Operation | Non
     return [known.get(attempt.operation.id) for attempt in attempts]
 
 
+def company() -> float:
+    """Return how long a record may wait for others, in seconds: while some are on their way, and no job for a thread.
+
+    Celery counts what is under way as reserved, too.
+    """
+    under_way = len(active_requests)
+    queued = len(reserved_requests) - under_way
+    return LINGER if under_way > 1 and queued * 2 < under_way else 0.0
+
+
 take = Together(claim_all)
-record = Together(record_all)
+record = Together(record_all, linger=company)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event
@@ -83,3 +84,25 @@ def test_after_a_fault_it_goes_on() -> None:
         desk.ask(13)
 
     assert desk.ask(1) == 10
+
+
+def test_who_goes_first_lingers_for_company_where_that_is_on_its_way(threads: ThreadPoolExecutor) -> None:
+    desk = Desk()
+    desk.lets_go.set()
+
+    def until_three_are_there() -> float:
+        eventually(lambda: together.waiting == 3)
+        return 0.0
+
+    together = Together(desk.answer, linger=until_three_are_there)
+    asked = [threads.submit(together, number) for number in (1, 2, 3)]
+
+    assert sorted(one.result(WITHIN) for one in asked) == [10, 20, 30]
+    assert [sorted(call) for call in desk.calls] == [[1, 2, 3]]
+
+
+def test_it_lingers_as_long_as_it_is_told() -> None:
+    together = Together(lambda asked: [time.monotonic() for _ in asked], linger=lambda: 0.05)
+    began = time.monotonic()
+
+    assert together(1) - began >= 0.05

@@ -120,6 +120,19 @@ def test_of_those_together_one_that_cannot_be_written_is_nobody_elses_matter(
     assert states(desk, first, broken, other) == ["delivered", "pending", "delivered"]
 
 
+@pytest.mark.parametrize(
+    ("under_way", "queued", "seconds"), [(0, 0, 0), (1, 0, 0), (2, 0, 0.02), (6, 2, 0.02), (6, 3, 0), (16, 16, 0)]
+)
+def test_a_record_waits_for_others_on_their_way_unless_jobs_wait_for_a_thread(
+    webhooks: ModuleType, monkeypatch: pytest.MonkeyPatch, under_way: int, queued: int, seconds: float
+) -> None:
+    requests = list(range(under_way + queued))
+    monkeypatch.setattr(webhooks, "active_requests", requests[:under_way])
+    monkeypatch.setattr(webhooks, "reserved_requests", requests)
+
+    assert webhooks.company() == seconds
+
+
 def test_of_two_jobs_for_one_operation_that_are_claimed_together_one_has_it(
     desk: Desk, webhooks: ModuleType, tasks_app: Flask
 ) -> None:
