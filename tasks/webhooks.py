@@ -33,7 +33,7 @@ from tasks.together import Together
 log = structlog.get_logger()
 
 # How long a record waits for others, in seconds: what a person does not see.
-LINGER = 0.02
+LINGER = 0.05
 
 
 @app.task(name=DELIVER_WEBHOOK, shared=False)

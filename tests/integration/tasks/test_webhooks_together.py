@@ -121,7 +121,7 @@ def test_of_those_together_one_that_cannot_be_written_is_nobody_elses_matter(
 
 
 @pytest.mark.parametrize(
-    ("under_way", "queued", "seconds"), [(0, 0, 0), (1, 0, 0), (2, 0, 0.02), (6, 2, 0.02), (6, 3, 0), (16, 16, 0)]
+    ("under_way", "queued", "seconds"), [(0, 0, 0), (1, 0, 0), (2, 0, 0.05), (6, 2, 0.05), (6, 3, 0), (16, 16, 0)]
 )
 def test_a_record_waits_for_others_on_their_way_unless_jobs_wait_for_a_thread(
     webhooks: ModuleType, monkeypatch: pytest.MonkeyPatch, under_way: int, queued: int, seconds: float
