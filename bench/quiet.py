@@ -1,14 +1,12 @@
 """Whether the host left this machine its processors while something was measured.
 
 What a hypervisor gives to others meanwhile counts as `steal` (proc_stat(5)); no figure taken then is a contestant's.
-What a neighbour slows down by sharing a core, its caches or the memory, nobody counts: a loop on all processors before
-and after each measurement shows it. Each waits for a quiet moment and is repeated if there was none; the same for all.
+What a neighbour slows down by sharing a core, its caches or the memory, nobody counts: a loop on all processors after
+each measurement tells how even the machine's pace was, for whoever compares two runs.
 """
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -25,10 +23,6 @@ Found = TypeVar("Found")
 # More of the processors' time than this, and it is measured again, so many times in all; the last one counts.
 MOST_STOLEN = 0.02
 TRIES = 4
-# So it is with less of the best pace that was seen: two threads of one core take a quarter from each other anyway.
-LEAST_PACE = 0.7
-# In seconds: looked at so often, a slow machine is waited for so long before each try.
-LOOK_EVERY, PATIENCE = 5.0, 120.0
 # A quarter of a second of work, or a few, for a processor and the caches nearest to it.
 LOOP, TURNS = "for number in range(200_000): number * number", 50
 
@@ -40,21 +34,18 @@ class Quiet:
     stolen: list[float] = field(default_factory=list)
     repeated: int = 0
     paces: list[float] = field(default_factory=list)
-    # Milliseconds of the loop: the fewest of all that were taken.
-    best: float = math.inf
 
     def measured(self, measure: Callable[P, Found], *args: P.args, **kwargs: P.kwargs) -> Found:
         """Return what a measurement finds in a quiet moment."""
         for tries in range(1, TRIES + 1):
-            self._wait()
             before = _times()
             found = measure(*args, **kwargs)
-            stolen, pace = stolen_between(before, _times()), self._look()
-            if (stolen <= MOST_STOLEN and not self._is_slow(pace)) or tries == TRIES:
+            stolen = stolen_between(before, _times())
+            if stolen <= MOST_STOLEN or tries == TRIES:
                 break
             self.repeated += 1
         self.stolen.append(stolen)
-        self.paces.append(pace)
+        self.paces.append(_pace())
         return found
 
     def told(self) -> Iterator[str]:
@@ -63,27 +54,13 @@ class Quiet:
             yield (
                 f"- the host took at most {max(self.stolen):.1%} of the processors' time during each of"
                 f" {len(self.stolen)} measurements; {self.repeated} more, during which it took over"
-                f" {MOST_STOLEN:.0%}, or which ended at less than {LEAST_PACE:.0%} of the best pace, were repeated"
+                f" {MOST_STOLEN:.0%}, were repeated"
             )
+            quickest, slowest = min(self.paces), max(self.paces)
             yield (
                 f"- after each of them a loop in Python, on all processors at once, took {median(self.paces):.1f} ms,"
-                f" {min(self.paces):.1f} to {max(self.paces):.1f}; {self.best:.1f} at best: at its slowest the machine"
-                f" had {self.best / max(self.paces):.0%} of its pace"
+                f" {quickest:.1f} to {slowest:.1f}: at its slowest the machine had {quickest / slowest:.0%} of its pace"
             )
-
-    def _wait(self) -> None:
-        """Let a slow moment pass, if it does."""
-        until = time.monotonic() + PATIENCE
-        while self._is_slow(self._look()) and time.monotonic() < until:
-            time.sleep(LOOK_EVERY)
-
-    def _is_slow(self, pace: float) -> bool:
-        return self.best < pace * LEAST_PACE
-
-    def _look(self) -> float:
-        pace = _pace()
-        self.best = min(self.best, pace)
-        return pace
 
 
 def stolen_between(before: dict[str, float], after: dict[str, float]) -> float:

@@ -76,13 +76,12 @@ def test_half_of_the_rounds_are_not_most() -> None:
 
 @pytest.fixture
 def stealing(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Let the host steal so many hundredths of a measurement that takes a second; its pace is even."""
+    """Let the host steal so many hundredths of a measurement that takes a second."""
 
     def steal(*hundredths: int) -> None:
         passed = (share for stolen in hundredths for share in (0, stolen))
         clock = accumulate(({"user": 1 - s / 100, "guest": 0.5, "steal": s / 100} for s in passed), _sum)
         monkeypatch.setattr(quiet, "_times", lambda: next(clock))
-        monkeypatch.setattr(quiet, "_pace", lambda: 10.0)
 
     return steal
 
@@ -129,69 +128,19 @@ def test_a_bench_that_is_broken_off_leaves_nothing(rabbitmq_url: str, tmp_path: 
     assert not list(tmp_path.glob("rita-bench-*"))
 
 
-@pytest.fixture
-def pacing(stealing: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Iterator[float]]:
-    """Let the loop take so many milliseconds each time; return what is left of them. Waiting takes no time."""
-
-    def pace(*milliseconds: float) -> Iterator[float]:
-        stealing(*[0] * len(milliseconds))
-        paces = iter(milliseconds)
-        monkeypatch.setattr(quiet, "_pace", lambda: next(paces))
-        return paces
-
-    monkeypatch.setattr(quiet, "LOOK_EVERY", 0)
-    return pace
-
-
-def test_how_even_the_pace_of_the_machine_was_is_told(pacing: Callable[..., Iterator[float]]) -> None:
-    pacing(10.0, 13.0, 10.4, 10.8, 10.4, 12.5)
+def test_how_even_the_pace_of_the_machine_was_is_told(
+    stealing: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stealing(0, 0, 0)
+    paces = iter([20.0, 10.0, 11.0])
+    monkeypatch.setattr(quiet, "_pace", lambda: next(paces))
     watched = quiet.Quiet()
     for _ in range(3):
         watched.measured(int)
 
     _, pace = watched.told()
-    assert "took 12.5 ms, 10.8 to 13.0; 10.0 at best:" in pace
-    assert "had 77% of its pace" in pace
-
-
-def test_a_measurement_waits_until_the_machine_has_its_pace(pacing: Callable[..., Iterator[float]]) -> None:
-    paces = pacing(10, 10, 20, 15, 14, 10, 99)
-    watched = quiet.Quiet()
-    watched.measured(int)
-
-    watched.measured(lambda: None)
-    assert list(paces) == [99]
-    assert watched.repeated == 0
-
-
-def test_a_machine_that_stays_slow_is_waited_for_only_so_long(
-    pacing: Callable[..., Iterator[float]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(quiet, "PATIENCE", 0)
-    pacing(10, 10, *[20] * 8)
-    figures = iter(range(5))
-    watched = quiet.Quiet()
-
-    assert watched.measured(lambda: next(figures)) == 0
-    assert watched.measured(lambda: next(figures)) == 4
-    assert watched.repeated == 3
-
-
-def test_what_ended_while_the_machine_was_slow_is_measured_again(pacing: Callable[..., Iterator[float]]) -> None:
-    pacing(10, 20, 10, 11)
-    figures = iter([100, 200])
-    watched = quiet.Quiet()
-
-    assert watched.measured(lambda: next(figures)) == 200
-    assert (watched.repeated, watched.paces) == (1, [11])
-
-
-def test_the_pace_is_that_of_a_loop_which_takes_milliseconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quiet, "TRIES", 1)
-    watched = quiet.Quiet()
-    watched.measured(int)
-
-    assert [0.1 < pace < 1_000 for pace in watched.paces] == [True]
+    assert "took 11.0 ms, 10.0 to 20.0:" in pace
+    assert "had 50% of its pace" in pace
 
 
 def test_a_host_that_says_nothing_of_it_is_taken_to_steal_nothing() -> None:
