@@ -76,12 +76,13 @@ def test_half_of_the_rounds_are_not_most() -> None:
 
 @pytest.fixture
 def stealing(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Let the host steal so many hundredths of a measurement that takes a second."""
+    """Let the host steal so many hundredths of what takes a second: a measurement, or a wait before the next."""
 
     def steal(*hundredths: int) -> None:
         passed = (share for stolen in hundredths for share in (0, stolen))
         clock = accumulate(({"user": 1 - s / 100, "guest": 0.5, "steal": s / 100} for s in passed), _sum)
         monkeypatch.setattr(quiet, "_times", lambda: next(clock))
+        monkeypatch.setattr(quiet, "_pace", lambda: 10.0)
 
     return steal
 
@@ -91,7 +92,7 @@ def _sum(before: dict[str, float], more: dict[str, float]) -> dict[str, float]:
 
 
 def test_what_is_measured_while_the_host_takes_the_processors_is_measured_again(stealing: Callable[..., None]) -> None:
-    stealing(30, 3, 1)
+    stealing(30, 0, 3, 0, 1)
     figures = iter([100, 200, 300])
     watched = quiet.Quiet()
 
@@ -102,13 +103,25 @@ def test_what_is_measured_while_the_host_takes_the_processors_is_measured_again(
     assert "; 2 more" in stolen
 
 
-def test_a_machine_that_is_never_quiet_is_measured_all_the_same(stealing: Callable[..., None]) -> None:
+def test_a_machine_that_is_never_quiet_is_measured_all_the_same(
+    stealing: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     stealing(10, 10, 10, 10)
+    monkeypatch.setattr(quiet, "PATIENCE", 0)
     watched = quiet.Quiet()
 
     assert watched.measured(lambda number: number, 7) == 7
     assert watched.stolen == pytest.approx([0.1])
     assert watched.repeated == 3
+
+
+def test_a_repetition_waits_until_the_host_takes_nothing_any_more(stealing: Callable[..., None]) -> None:
+    stealing(30, 20, 9, 0, 1)
+    figures = iter([100, 200, 300])
+    watched = quiet.Quiet()
+
+    assert watched.measured(lambda: next(figures)) == 200
+    assert watched.stolen == pytest.approx([0.01])
 
 
 @pytest.mark.bench
@@ -141,6 +154,14 @@ def test_how_even_the_pace_of_the_machine_was_is_told(
     _, pace = watched.told()
     assert "took 11.0 ms, 10.0 to 20.0:" in pace
     assert "had 50% of its pace" in pace
+
+
+def test_the_pace_is_that_of_a_loop_which_takes_milliseconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quiet, "PATIENCE", 0)
+    watched = quiet.Quiet()
+    watched.measured(int)
+
+    assert [0.1 < pace < 1_000 for pace in watched.paces] == [True]
 
 
 def test_a_host_that_says_nothing_of_it_is_taken_to_steal_nothing() -> None:
