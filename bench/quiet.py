@@ -7,10 +7,10 @@ each measurement tells how even the machine's pace was, for whoever compares two
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from datetime import timedelta
 from multiprocessing import get_context
 from statistics import mean, median
 from timeit import timeit
@@ -18,14 +18,16 @@ from typing import ParamSpec, TypeVar
 
 import psutil  # type: ignore[import-untyped]
 
+from devstack.child import wait_until
+
 P = ParamSpec("P")
 Found = TypeVar("Found")
 
 # More of the processors' time than this, and it is measured again, so many times in all; the last one counts.
 MOST_STOLEN = 0.02
 TRIES = 4
-# In seconds: a host that is busy is so for minutes, and before a repetition it gets so long to be done.
-PATIENCE = 60.0
+# A host that is busy is so for minutes; before a repetition it gets so long to be done.
+PATIENCE = timedelta(minutes=1)
 # A quarter of a second of work, or a few, for a processor and the caches nearest to it.
 LOOP, TURNS = "for number in range(200_000): number * number", 50
 
@@ -47,7 +49,7 @@ class Quiet:
             if stolen <= MOST_STOLEN or tries == TRIES:
                 break
             self.repeated += 1
-            _let_it_pass()
+            wait_until(_is_left_alone, within=PATIENCE)
         self.stolen.append(stolen)
         self.paces.append(_pace())
         return found
@@ -75,14 +77,11 @@ def stolen_between(before: dict[str, float], after: dict[str, float]) -> float:
     return passed.get("steal", 0.0) / everything if everything else 0.0
 
 
-def _let_it_pass() -> None:
-    """Wait until the host takes nothing of what the loop asks for: who asks for no processor has none taken."""
-    until = time.monotonic() + PATIENCE
-    stolen = 1.0
-    while stolen > MOST_STOLEN and time.monotonic() < until:
-        before = _times()
-        _pace()
-        stolen = stolen_between(before, _times())
+def _is_left_alone() -> bool:
+    """Tell whether the host takes nothing of what the loop asks for: who asks for no processor has none taken."""
+    before = _times()
+    _pace()
+    return stolen_between(before, _times()) <= MOST_STOLEN
 
 
 def _pace() -> float:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from itertools import accumulate
 from pathlib import Path
 
@@ -106,8 +107,8 @@ def test_what_is_measured_while_the_host_takes_the_processors_is_measured_again(
 def test_a_machine_that_is_never_quiet_is_measured_all_the_same(
     stealing: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stealing(10, 10, 10, 10)
-    monkeypatch.setattr(quiet, "PATIENCE", 0)
+    stealing(*[10] * 7)
+    monkeypatch.setattr(quiet, "PATIENCE", timedelta(0))
     watched = quiet.Quiet()
 
     assert watched.measured(lambda number: number, 7) == 7
@@ -157,7 +158,7 @@ def test_how_even_the_pace_of_the_machine_was_is_told(
 
 
 def test_the_pace_is_that_of_a_loop_which_takes_milliseconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quiet, "PATIENCE", 0)
+    monkeypatch.setattr(quiet, "PATIENCE", timedelta(0))
     watched = quiet.Quiet()
     watched.measured(int)
 
