@@ -78,7 +78,7 @@ def verdict(found: Found) -> str:
 def _told(row: Row) -> str:
     if row.verdict is None:
         return "-"
-    return f"{WORDS[row.verdict]} ({sum(row.met)} of {len(row.met)})"
+    return f"{WORDS[row.verdict]} ({min(row.met)} of {len(row.product)})"
 
 
 def _image(measure: Measure, picture: Path) -> str:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 Verdict = Literal["met", "missed"]
 
-RULE = "A target is met if most rounds are within it: the median is, of an odd number."
+RULE = "A target is met if most rounds are within it, as the median of an odd number is; each of two for itself."
 
 
 @dataclass(frozen=True)
@@ -59,18 +59,17 @@ class Row:
         return [ours / theirs for ours, theirs in zip(self.product, self.theirs, strict=True)] if self.theirs else []
 
     @property
-    def met(self) -> list[bool]:
-        """Whether each round was within the targets; nothing where there is no target."""
+    def met(self) -> list[int]:
+        """How many rounds were within each target: nothing where there is none."""
         checks = [(self.target, self.product), (self.ratio_target, self.ratios)]
-        kept = [[target.is_met(value) for value in values] for target, values in checks if target is not None]
-        return [all(of_round) for of_round in zip(*kept, strict=True)]
+        return [sum(map(target.is_met, values)) for target, values in checks if target is not None]
 
     @property
     def verdict(self) -> Verdict | None:
-        """What most rounds say of the targets, if there are any."""
+        """What most rounds say of each target, if there are any."""
         if not self.met:
             return None
-        return "met" if sum(self.met) > len(self.met) / 2 else "missed"
+        return "met" if min(self.met) > len(self.product) / 2 else "missed"
 
 
 @dataclass(frozen=True, eq=False)
