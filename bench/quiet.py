@@ -28,6 +28,9 @@ MOST_STOLEN = 0.02
 TRIES = 4
 # A host that is busy is so for minutes; before a repetition it gets so long to be done.
 PATIENCE = timedelta(minutes=1)
+# A machine that kept less of its pace was not quiet, and of two runs on it each has some verdicts of its own.
+QUIET_PACE = 0.8
+NOT_QUIET = "- so it was not quiet, and what is near its target may be on its other side in the next run"
 # A quarter of a second of work, or a few, for a processor and the caches nearest to it.
 LOOP, TURNS = "for number in range(200_000): number * number", 50
 
@@ -63,10 +66,13 @@ class Quiet:
                 f" {MOST_STOLEN:.0%}, were repeated"
             )
             quickest, slowest = min(self.paces), max(self.paces)
+            kept = quickest / slowest
             yield (
                 f"- after each of them a loop in Python, on all processors at once, took {median(self.paces):.1f} ms,"
-                f" {quickest:.1f} to {slowest:.1f}: at its slowest the machine had {quickest / slowest:.0%} of its pace"
+                f" {quickest:.1f} to {slowest:.1f}: at its slowest the machine had {kept:.0%} of its pace"
             )
+            was_quiet = kept >= QUIET_PACE and max(self.stolen) <= MOST_STOLEN
+            yield "- so it was quiet" if was_quiet else NOT_QUIET
 
 
 def stolen_between(before: dict[str, float], after: dict[str, float]) -> float:

@@ -90,11 +90,15 @@ def _some(stock: Stock, size: Size) -> Sequence[int]:
 
 
 def _ingest(stage: Stage, numbers: Sequence[int], pairs: int, turns: Iterator[int]) -> float:
-    """Return the messages a second of a turn that there was not before: what is sent again is a copy."""
-    tables.settle(stage)
+    """Return the messages a second of a turn that there was not before: what is sent again is a copy.
+
+    What it leaves to be vacuumed is so at its end, or PostgreSQL would do that by itself in the turn of another stock.
+    """
     sent = 2 * pairs
     messages = ingest.messages(numbers, rounds=pairs // len(numbers), tick=next(turns) * sent)
-    return ingest.consume(stage, messages, sent, line="worker")
+    rate = ingest.consume(stage, messages, sent, line="worker")
+    tables.settle(stage)
+    return rate
 
 
 def _lists(stage: Stage, numbers: Sequence[int], *, seconds: float) -> float:

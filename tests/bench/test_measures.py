@@ -110,7 +110,7 @@ def test_what_is_measured_while_the_host_takes_the_processors_is_measured_again(
 
     assert watched.measured(lambda: next(figures)) == 300
     assert (len(watched.stolen), watched.repeated) == (1, 2)
-    stolen, _ = watched.told()
+    stolen, *_ = watched.told()
     assert "at most 1.0%" in stolen
     assert "; 2 more" in stolen
 
@@ -163,9 +163,18 @@ def test_how_even_the_pace_of_the_machine_was_is_told(
     for _ in range(3):
         watched.measured(int)
 
-    _, pace = watched.told()
+    _, pace, _ = watched.told()
     assert "took 11.0 ms, 10.0 to 20.0:" in pace
     assert "had 50% of its pace" in pace
+
+
+@pytest.mark.parametrize(
+    ("slowest", "stolen", "verdict"),
+    [(12.5, 0.02, "- so it was quiet"), (12.6, 0.0, "- so it was not quiet"), (10.0, 0.03, "- so it was not quiet")],
+)
+def test_whether_the_machine_was_quiet_is_told(slowest: float, stolen: float, verdict: str) -> None:
+    *_, told = quiet.Quiet(stolen=[0.0, stolen], paces=[10.0, slowest]).told()
+    assert told.startswith(verdict)
 
 
 def test_the_pace_is_that_of_a_loop_which_takes_milliseconds(monkeypatch: pytest.MonkeyPatch) -> None:
