@@ -28,7 +28,7 @@ MOST_STOLEN = 0.02
 TRIES = 4
 # A host that is busy is so for minutes; before a repetition it gets so long to be done.
 PATIENCE = timedelta(minutes=1)
-# A machine that kept less of its pace was not quiet, and of two runs on it each has some verdicts of its own.
+# A machine that kept less of its pace was not quiet, and the next run on it may have some verdicts of its own.
 QUIET_PACE = 0.8
 NOT_QUIET = "- so it was not quiet, and what is near its target may be on its other side in the next run"
 # A quarter of a second of work, or a few, for a processor and the caches nearest to it.
