@@ -26,10 +26,11 @@ FLOOD = 3_000
 
 
 @contextmanager
-def held(database: Database, connection_id: str) -> Iterator[None]:
-    """Hold a connection's row, so that the batch that names it waits in a child of the pool."""
+def held(database: Database, *connection_ids: str) -> Iterator[None]:
+    """Hold connections' rows, so that each batch that names one waits in a child of the pool."""
     with closing(psycopg2.connect(database.url)) as holder:
-        holder.cursor().execute("SELECT FROM data_source_connections WHERE id = %s FOR UPDATE", [connection_id])
+        query = "SELECT FROM data_source_connections WHERE id = ANY(%s::uuid[]) FOR UPDATE"
+        holder.cursor().execute(query, [list(connection_ids)])
         yield
         holder.rollback()
 
@@ -126,10 +127,13 @@ def test_a_stop_in_the_middle_of_a_flood_loses_nothing(
     processes: Processes, worker: Processes, worker_queue: Service, database_rows: Database
 ) -> None:
     connections = database_rows.connections(FLOOD)
-    with held(database_rows, connections[0]["id"]):
+    leader, *children = worker.children["worker"].family()
+    # One for each child and all through the flood: while a child is free, it may reach the end before the stop comes.
+    obstacles = [connection["id"] for connection in connections[:: FLOOD // len(children)]]
+    with held(database_rows, *obstacles):
         worker_queue.flood(completions(connections))
-        eventually(lambda: batches_that_wait(database_rows))
-        worker.children["worker"].family()[0].terminate()
+        eventually(lambda: batches_that_wait(database_rows) == len(children))
+        leader.terminate()
         eventually(lambda: "Warm shutdown" in worker.log("worker"))
     eventually(lambda: not worker.children["worker"].is_running, within=30)
 
