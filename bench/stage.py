@@ -166,6 +166,7 @@ def stage() -> Iterator[Stage]:
         stack.callback(_forget, data)
         # Kept while it runs, which makes PostgreSQL durable: fsync is a part of what is measured.
         started = stack.enter_context(servers(data, environ={"PATH": os.environ["PATH"]}))
+        started.wait()
         if not started.rabbitmq_url.startswith("amqp"):
             raise StartError("The bench needs RabbitMQ: install rabbitmq-server.")
         made = Stage(started, directory, _environment(started))

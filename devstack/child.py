@@ -249,10 +249,29 @@ class Server(ABC):
 
     # The process whose end is the server's end.
     child: Child
+    # What it may take until it answers.
+    ready_within: timedelta
 
     @abstractmethod
+    def launch(self) -> None:
+        """Start it; it answers when `wait` returns. Raises StartError."""
+
+    @abstractmethod
+    def answers(self) -> bool:
+        """Tell whether it does its work."""
+
+    def wait(self) -> None:
+        """Wait until it answers. Raises StartError, with nothing left running, when it ends first or is not in time."""
+        try:
+            self.child.wait_until(self.answers, within=self.ready_within)
+        except StartError:
+            self.kill()
+            raise
+
     def start(self) -> None:
         """Start and wait until it answers. Raises StartError."""
+        self.launch()
+        self.wait()
 
     def stop(self) -> None:
         """End in good order; also what an earlier run left behind."""

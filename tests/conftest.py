@@ -61,6 +61,7 @@ def private_servers() -> Iterator[Servers]:
     directory.chmod(0o755)
     try:
         with servers(directory / "servers", environ=given, keep=False) as started:
+            started.wait()
             yield started
             leave_as_found(started)
     finally:
