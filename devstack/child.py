@@ -251,6 +251,8 @@ class Server(ABC):
     child: Child
     # What it may take until it answers.
     ready_within: timedelta
+    # Whether it ever has, as far as we waited for it.
+    has_answered = False
 
     @abstractmethod
     def launch(self) -> None:
@@ -267,6 +269,7 @@ class Server(ABC):
         except StartError:
             self.kill()
             raise
+        self.has_answered = True
 
     def start(self) -> None:
         """Start and wait until it answers. Raises StartError."""

@@ -176,13 +176,14 @@ class _Start:
 
     def _launch(self, server: AnyServer) -> AnyServer:
         self.running.callback(server.stop)
-        # Whatever stops us meanwhile, it is up or has failed before it is stopped.
-        self.running.callback(_wait_in_any_case, server)
+        self.running.callback(_let_come_up, server)
         server.launch()
         self.private.append(server)
         return server
 
 
-def _wait_in_any_case(server: Server) -> None:
-    with suppress(StartError):
-        server.wait()
+def _let_come_up(server: Server) -> None:
+    """Wait for what is still on its way, whatever stops us: it is not to be stopped halfway."""
+    if not server.has_answered:
+        with suppress(StartError):
+            server.wait()
