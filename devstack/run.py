@@ -31,6 +31,9 @@ STAND_IN = "external_service"
 # What serves HTTP: the setting of its port, and the path that answers 200 once it does.
 SHOWN = {WEB: ("PORT", "/readyz"), STAND_IN: ("EXTERNAL_SERVICE_PORT", "/healthz")}
 
+# What it says when all that a person needs has answered, with the links to sign in by.
+READY = "Rita is ready"
+
 MIGRATED_WITHIN = timedelta(minutes=2)
 READY_WITHIN = timedelta(minutes=1)
 PROBE = timedelta(seconds=5)
@@ -191,13 +194,13 @@ def _answers(port: str, *, path: str) -> bool:
 
 def _addresses(environ: Mapping[str, str], *, directory: Path) -> list[str]:
     here = os.path.relpath(directory)
-    lines = ["", "Rita is ready. Open a link to be signed in for 12 hours:"]
+    lines = ["", f"{READY}. Open a link to be signed in for 12 hours:"]
     if environ.get("JWT_SECRET"):
         for title, (organization, user, email, role) in PEOPLE.items():
             link = sign_in_link(environ, organization=organization, user=user, email=email, role=role)
             lines += [f"  {title} ({email})", f"    {link}"]
     else:
-        lines = ["", f"Rita is ready at http://{LOOPBACK}:{environ['PORT']}/ for the tokens of your own issuer."]
+        lines = ["", f"{READY} at http://{LOOPBACK}:{environ['PORT']}/ for the tokens of your own issuer."]
     flower = f"http://{environ.get('FLOWER_ADDRESS') or LOOPBACK}:{environ['FLOWER_PORT']}/"
     return [
         *lines,

@@ -16,10 +16,9 @@ from pathlib import Path
 from bench.results import Measure, Row, at_most
 from bench.stage import PROJECT, Stage, memory_of
 from devstack.child import LOOPBACK, Child, free_port
+from devstack.run import READY
 
 READY_WITHIN = timedelta(minutes=3)
-# What it says when all that a person needs has answered, with the links to sign in by.
-READY = "Rita is ready"
 STOPPED_WITHIN = timedelta(seconds=40)
 MEBI = 1024 * 1024
 

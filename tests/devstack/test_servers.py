@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from devstack import rabbitmq
 from devstack.child import StartError
 from devstack.servers import servers
 from tests.project import do_without
@@ -29,7 +29,7 @@ def directory() -> Iterator[Path]:
 @pytest.fixture
 def environ() -> Mapping[str, str]:
     """Name no server, so that each is a private one."""
-    if shutil.which("rabbitmq-server") is None:
+    if not rabbitmq.is_installed(os.environ):
         do_without("no RabbitMQ: rabbitmq-server is not on the PATH")
     return {"PATH": os.environ["PATH"]}
 
