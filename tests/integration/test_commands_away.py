@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from uuid import uuid4
 
 import click
 import pytest
@@ -12,9 +11,9 @@ from flask import Flask
 from flask_migrate.cli import db
 
 from app.cli import plainly
-from devstack.child import free_port
+from devstack.ports import free_port
 
-ID = str(uuid4())
+ID = "0199a1f4-6c3e-7000-8000-00000000c0de"
 OF_THE_DATABASE = [
     ["operations", "list"],
     ["operations", "show", ID],
