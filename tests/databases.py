@@ -13,6 +13,7 @@ from flask_migrate import upgrade
 from psycopg2 import sql
 from sqlalchemy import make_url
 
+from app.cli import migrations
 from app.extensions import db
 from devstack.databases import create_database, drop_database
 from devstack.drift import MIGRATIONS
@@ -66,7 +67,9 @@ def migrated_template(admin_url: str) -> Iterator[Template]:
     name = f"rita_template_{uuid4().hex[:8]}"
     owner_url, application_url = create_database(admin_url, name=name)
     try:
-        with application(database_url=application_url, migration_database_url=owner_url).app_context():
+        app = application(database_url=application_url, migration_database_url=owner_url)
+        migrations(app)
+        with app.app_context():
             logging.getLogger("alembic").setLevel(logging.WARNING)
             upgrade(MIGRATIONS)
             db.engine.dispose()

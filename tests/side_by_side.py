@@ -36,10 +36,11 @@ UNITS = (
 ALONE = "alone"
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Take the scheduler's place where there is more than one process."""
-    if config.pluginmanager.has_plugin("dsession"):
-        config.pluginmanager.register(_Plan(), "side-by-side")
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Return what gives the tests out, instead of what `--dist` names."""
+    # The order of the collection is the order in which to begin, whatever the number of tests.
+    config.option.loadscopereorder = False
+    return AloneLast(config, log)
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -79,13 +80,6 @@ def _rank(unit: str) -> int:
     if unit == ALONE:
         return len(UNITS) + 1
     return UNITS.index(unit) if unit in UNITS else len(UNITS)
-
-
-class _Plan:
-    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> LoadScopeScheduling:
-        # The order of the collection is the order in which to begin, whatever the number of tests.
-        config.option.loadscopereorder = False
-        return AloneLast(config, log)
 
 
 class AloneLast(LoadScopeScheduling):
