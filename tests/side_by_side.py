@@ -8,6 +8,7 @@ other, when the other processes have ended.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -34,6 +35,8 @@ UNITS = (
     "tests/integration/sse",
 )
 ALONE = "alone"
+# Among what stands in brackets behind a test's name, one of its parameters.
+_IS_ALONE = re.compile(rf"[\[-]{ALONE}(?=[\]-])[^\[]*$")
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
@@ -53,20 +56,29 @@ def pytest_xdist_auto_num_workers() -> int:
     return 2 * (os.cpu_count() or 1)
 
 
+@pytest.fixture(name=ALONE)
+def _alone(request: pytest.FixtureRequest) -> Any:
+    """Exist, for the parameter below."""
+    return request.param
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Write into a test's name that it runs alone: the names are all that the scheduler sees."""
+    if metafunc.definition.get_closest_marker(ALONE):
+        metafunc.fixturenames.append(ALONE)
+        metafunc.parametrize(ALONE, [None], ids=[ALONE], indirect=True)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest first; and write into a test's name that it runs alone, for the scheduler sees names only."""
-    if not os.environ.get("PYTEST_XDIST_WORKER"):
-        return
-    for item in items:
-        if item.get_closest_marker(ALONE):
-            item._nodeid += f"@{ALONE}"  # noqa: SLF001 - as pytest-xdist itself writes its groups
-    items.sort(key=lambda item: _rank(_unit(item.nodeid)))
+    """Put the longest first, for several processes."""
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        items.sort(key=lambda item: _rank(_unit(item.nodeid)))
 
 
 def _unit(nodeid: str) -> str:
     """Return the name of what a test stays together with."""
-    if nodeid.endswith(f"@{ALONE}"):
+    if _IS_ALONE.search(nodeid):
         return ALONE
     file = nodeid.split("::", 1)[0]
     return next((unit for unit in UNITS if any(_lies_in(file, place) for place in unit.split())), file)

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
 
+import pytest
 import requests
 from redis import Redis
 
@@ -32,6 +33,7 @@ def subscriptions(redis: Redis) -> int:
     return sum(int(client["psub"]) > 0 for client in redis.client_list())
 
 
+@pytest.mark.alone
 def test_the_stream_answers_at_once_though_nothing_happens(ada: Person) -> None:
     ada.seeded()
 

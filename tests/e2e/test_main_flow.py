@@ -6,6 +6,8 @@ import time
 from datetime import datetime
 from uuid import uuid4
 
+import pytest
+
 from tests.e2e.browser import CREDENTIALS, Person
 from tests.e2e.processes import Processes
 from tests.e2e.service import DEAD, Service, body_of
@@ -19,6 +21,7 @@ COMMON_KEYS = {
 }  # fmt: skip
 
 
+@pytest.mark.alone
 def test_a_verification_is_asked_by_webhook_and_its_answer_reaches_every_browser_of_the_organization(
     rita: Processes, ada: Person, service: Service, external: Receiver
 ) -> None:
@@ -50,6 +53,7 @@ def test_a_verification_is_asked_by_webhook_and_its_answer_reaches_every_browser
     assert ada.connection()["latest_options"] == {"spaces": "ENG,PROD"}
 
 
+@pytest.mark.alone
 def test_a_sync_is_asked_without_credentials_and_every_step_of_it_reaches_a_second_browser_within_a_second(
     rita: Processes, ada: Person, service: Service, external: Receiver
 ) -> None:

@@ -13,6 +13,7 @@ from tests.integration.sse.conftest import TICKET_LIFETIME, Web
 from tests.waiting import eventually
 
 
+@pytest.mark.alone
 def test_a_bearer_token_opens_the_stream_and_the_first_bytes_come_before_any_event(web: Web) -> None:
     with web.person().stream() as seen:
         eventually(lambda: seen.retry)

@@ -23,6 +23,7 @@ T0 = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 FLOOD = 3_000
 
 
+@pytest.mark.alone
 def test_a_lone_message_is_applied_at_once_and_a_flood_entirely(
     worker: Processes, worker_queue: Service, database_rows: Database
 ) -> None:
