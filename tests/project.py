@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[1]
+
+
+def program(name: str, *, of: str = "", elsewhere: str = "") -> str:
+    """Return where a program of the system is; without it, skip the test or fail. `of` says what brings it."""
+    found = shutil.which(name, path=os.pathsep.join(filter(None, [os.environ["PATH"], elsewhere])))
+    if found is None:
+        do_without(f"no {name} on the PATH{of and f'; it is part of {of}'}")
+    return found
 
 
 def do_without(reason: str) -> NoReturn:

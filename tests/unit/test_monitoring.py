@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.project import PROJECT, do_without
+from tests.project import PROJECT, program
 
 FOLDER = PROJECT / "docker/monitoring"
 RULES: dict[str, Any] = {
@@ -82,9 +81,7 @@ Promtool = Callable[..., None]
 @pytest.fixture
 def promtool(tmp_path: Path) -> Promtool:
     """Run Prometheus' tool on a file of this content; without the tool, skip, or fail where services are required."""
-    tool = shutil.which("promtool")
-    if tool is None:
-        do_without("no promtool on the PATH; it is part of Debian's package prometheus")
+    tool = program("promtool", of="Debian's package prometheus")
 
     def run(*words: str, content: Mapping[str, Any] | None = None) -> None:
         file = tmp_path / "content.yml"
