@@ -15,9 +15,11 @@ from kombu import Connection
 from app import create_app
 from app.config import Settings
 from app.extensions import db
-from app.outbound.broker import DEAD_LETTERS, DeadLetter, DeadLetterQueue, bury_reliably, connected, declare
+from app.outbound.broker import DEAD_LETTERS, connected, declare
+from app.outbound.dead_letters import DeadLetter, DeadLetterQueue
 from devstack.valkey import Valkey
 from tests.e2e.service import Service
+from tests.letters import bury_reliably
 
 NOT_TEXT = bytes(range(256))
 
@@ -41,7 +43,7 @@ def origin(broker_url: str) -> Iterator[str]:
     """A queue that letters come from, of this test's own."""
     name = f"origin.{uuid4().hex[:8]}"
     with connected(broker_url) as connection:
-        declare(connection.default_channel, [name])
+        declare(connection.default_channel, name)
     yield name
     if broker_url.startswith("amqp"):
         Service(broker_url).delete(name)

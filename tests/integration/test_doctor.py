@@ -18,13 +18,15 @@ from flask import Flask
 from sqlalchemy import text
 from uuid_utils.compat import uuid7
 
-from app.outbound.broker import DEAD_LETTERS, DeadLetter, bury_reliably
+from app.outbound.broker import DEAD_LETTERS
+from app.outbound.dead_letters import DeadLetter
 from app.unit_of_work import unit_of_work
 from devstack.child import free_port
 from devstack.databases import create_database, drop_database
 from devstack.valkey import Valkey
 from tests.e2e.service import Service, channel
 from tests.factories import Browser
+from tests.letters import bury_reliably
 from tests.receiver import Receiver
 
 Rows = list[dict[str, Any]]
