@@ -15,7 +15,7 @@ from tasks.inbox import Batch
 
 @dataclass(eq=False, slots=True)
 class Submission:
-    """A batch that a child is given, and is given again until it is applied; an empty one asks whether it could be."""
+    """A batch that a child is given, and is given again until it is applied; a probe only asks whether it could be."""
 
     batch: Batch[Any] = field(default_factory=Batch)
     task_id: str = ""
@@ -23,11 +23,7 @@ class Submission:
     failures: int = 0
     failed_at_first: float = 0.0
     due: float = 0.0
-
-    @property
-    def is_probe(self) -> bool:
-        """Whether there is nothing in it."""
-        return not self.batch.deliveries
+    is_probe: bool = False
 
 
 class Holding:
@@ -50,7 +46,7 @@ class Holding:
 
     def probe(self) -> None:
         """Hold nothing any more, but ask whether anything can be applied."""
-        self._held = [Submission()]
+        self._held = [Submission(is_probe=True)]
 
     def failed(self, submission: Submission, *, now: float) -> set[float]:
         """Hold a submission; return in how many seconds to look again, for others and for this one."""

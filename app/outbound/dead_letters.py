@@ -203,7 +203,8 @@ class DeadLetterQueue:
 
     def _take(self, channel: Any, *, limit: int | None = None) -> Iterator[Message]:
         # Only those that are there now: what dies while we work waits for the next time.
-        waiting = channel.queue_declare(queue=DEAD_LETTERS, passive=True).message_count
+        # An empty queue is none in Redis.
+        waiting = channel.queue_declare(queue=DEAD_LETTERS, durable=True, passive=is_amqp(channel)).message_count
         queue = plain_queue(DEAD_LETTERS).bind(channel)
         for _ in range(waiting if limit is None else min(limit, waiting)):
             message = queue.get(no_ack=False, accept=None)
