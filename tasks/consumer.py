@@ -27,6 +27,7 @@ from app.outbound.broker import (
     acknowledge,
     acknowledge_up_to,
     is_amqp,
+    limit_each_consumer,
     receive_raw,
     see_to,
     task_message,
@@ -97,6 +98,7 @@ class StatusConsumer(MonitoredConsumer):
             self._say_once("status_queue_not_as_declared", see_to(connection, name), queue=name)
         self._see_to_dead_letters(connection)
         receive_raw(connection.default_channel)
+        limit_each_consumer(connection)
         read_ahead(connection, soon=self._soon)
 
     def _see_to_dead_letters(self, connection: Connection) -> None:

@@ -1,9 +1,9 @@
-"""What has come from the broker and is not acknowledged: which messages may go to a child together, which may be settled.
+"""What has come from the broker and is not acknowledged: what may go to a child together, and what may be settled.
 
-Pure: no broker, no clock. Two batches that are under way never share a connection, so that no child overtakes another one
-with messages of the same connection. Which connection a message is about is read here from its bytes, without parsing it;
-where that cannot be told for sure, the message goes when nothing else is under way, and nothing passes it. See decision
-0004.
+Pure: no broker, no clock. Two batches that are under way never share a connection, so that no child overtakes another
+with messages of the same connection. Which connection a message is about is read here from its bytes, without parsing
+it; where that cannot be told for sure, the message goes when nothing else is under way, and nothing passes it. See
+decision 0004.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NOWHERE = b""
 
 
 def key_of(body: bytes) -> bytes | None:
-    """Return the connection that a message is about, in one spelling; None if that cannot be told without parsing it."""
+    """Return the connection that a message is about, in one spelling; None if only parsing it would tell."""
     found = _FIELD.findall(body)
     if _ESCAPED.search(body):
         return None
@@ -184,7 +184,7 @@ class Unsettled(Generic[Message]):
         return oldest, self._all_that_wait() if self._waiting > self._most_waiting else alone
 
     def give_back(self) -> tuple[list[Message], list[Message]]:
-        """Return and forget all but what is leaving: what is settled, to be acknowledged, and the rest, each in order."""
+        """Return and forget all but what is leaving: the settled, to be acknowledged, and the rest, each in order."""
         settled = self._all_that_wait()
         rest = [each.message for each in self._deliveries if not (each.is_settled or each.is_leaving)]
         self._deliveries = deque(each for each in self._deliveries if each.is_leaving and not each.is_settled)

@@ -19,8 +19,8 @@ from tasks.inbox import Delivery
 
 log = structlog.get_logger()
 
-# RabbitMQ 4 deletes what a quorum queue has had back 20 times, and may count five seconds behind. A worker that is killed
-# again and again takes longer than a second to be back.
+# RabbitMQ 4 deletes what a quorum queue has had back 20 times, and may count five seconds behind. A worker that is
+# killed again and again takes longer than a second to be back.
 MOST_RETURNS = 10
 
 

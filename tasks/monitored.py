@@ -1,13 +1,13 @@
-"""What each of our workers' consumers does besides Celery's own: it waits where it is refused, and sends events together.
+"""What our workers' consumers do besides Celery's own: wait where they are refused, and send events together.
 
-A broker that refuses (no such virtual host, no right to a queue, a queue that was declared otherwise) says so in no time,
-and Celery asks again at once. Here each attempt gives back what it has opened, the next one waits, and the log says why
-when that changes.
+A broker that refuses (no such virtual host, no right to a queue, a queue that was declared otherwise) says so in no
+time, and Celery asks again at once. Here each attempt closes what it has opened, the next one waits, and the log says
+why when that changes.
 
-Celery's own events, which Flower shows, are sent together, for one message a step costs as much as half the task. And by
-the thread of the worker's loop alone. Celery lets a thread of the pool send what has gathered, over the connection whose
-heartbeats the loop reads: both read at once, one of them waits for bytes that the other has, in a loop that keeps the
-processor, and nothing is delivered until the broker gives the connection up. See decision 0006.
+Celery's own events, which Flower shows, are sent together, for one message a step costs as much as half the task. And
+by the thread of the worker's loop alone. Celery lets a thread of the pool send what has gathered, over the connection
+whose heartbeats the loop reads: both read at once, one of them waits for bytes that the other has, in a loop that keeps
+the processor, and nothing is delivered until the broker gives the connection up. See decision 0006.
 """
 
 from __future__ import annotations

@@ -139,6 +139,14 @@ def receive_raw(channel: Any) -> None:
         channel.Message = _RawMessage
 
 
+def limit_each_consumer(connection: Connection) -> None:
+    """Have a limit on what is sent ahead count for each consumer, not for their channel.
+
+    Kombu asks for the latter before RabbitMQ 4.0, where a quorum queue then refuses to be consumed (540).
+    """
+    connection.transport.qos_semantics_matches_spec = lambda _: True
+
+
 @dataclass(frozen=True, slots=True)
 class Outgoing:
     """A raw message on its way to a queue; `properties` are AMQP's, by their names there, without the headers."""
@@ -151,8 +159,8 @@ class Outgoing:
 
 # Of a message's properties: what it says of itself is kept. A user's name, which RabbitMQ checks, would be refused.
 _KEPT = (
-    "content_type", "content_encoding", "priority", "correlation_id", "reply_to", "expiration", "message_id", "timestamp",
-    "type", "app_id",
+    "content_type", "content_encoding", "priority", "correlation_id", "reply_to", "expiration", "message_id",
+    "timestamp", "type", "app_id",
 )  # fmt: skip
 
 

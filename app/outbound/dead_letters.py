@@ -123,8 +123,8 @@ class DeadLetterQueue:
     """What the operator's commands do with the dead letters.
 
     However often somebody looks, none is used up. In a classic queue each goes back to its old place, any number of
-    times. A quorum queue counts each return, and RabbitMQ 4 deletes what it has had back 20 times: there every letter is
-    published anew instead, confirmed before the old one is taken off, and all of them, so that their order is kept.
+    times. A quorum queue counts each return, and RabbitMQ 4 deletes what it has had back 20 times: there every letter
+    is published anew instead, confirmed before the old one is taken off, and all of them, so that their order is kept.
     """
 
     def __init__(self, connection: Connection) -> None:
