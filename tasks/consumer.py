@@ -9,7 +9,7 @@ connection, never the worker: see `StatusConsumer._guarded`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -53,6 +53,12 @@ AHEAD = 2
 # Celery's was seen to do when it had just ended a child; longer than what a child waits for a lock (`lock_timeout`).
 TAKEN_UP_WITHIN = 15.0
 LOOK_EVERY = 5.0
+
+
+def _queue_of(message: Message, names: Mapping[str, str]) -> str:
+    # It may have come by way of an exchange, under any key. Kombu's Redis transport names no consumer.
+    said = message.delivery_info
+    return names.get(said.get("consumer_tag", ""), "") or str(said.get("routing_key", ""))
 
 
 class LoopFault(ConnectionError):
@@ -218,9 +224,10 @@ class StatusConsumer(MonitoredConsumer):
         """Return a batch's messages for its child; what is no text leaves it."""
         raw: list[tuple[str, str]] = []
         readable: list[Delivery[Message]] = []
+        names = self._names()
         for delivery in submission.batch.deliveries:
             try:
-                raw.append((self._queue_of(delivery.message), text_of(delivery.message.body)))
+                raw.append((_queue_of(delivery.message, names), text_of(delivery.message.body)))
             except Unacceptable as refusal:
                 self._bury(delivery, refusal)
             else:
@@ -228,12 +235,12 @@ class StatusConsumer(MonitoredConsumer):
         submission.batch.deliveries = readable
         return raw
 
+    def _names(self) -> dict[str, str]:
+        """Return the queues by the tags of their consumers, as kombu keeps them and tells nobody."""
+        return {tag: name for name, tag in self.task_consumer._active_tags.items()}  # noqa: SLF001
+
     def _queue_of(self, message: Message) -> str:
-        said = message.delivery_info or {}
-        # It may have come by way of an exchange, under any key; kombu names consumers by queue, and tells nobody.
-        tags = self.task_consumer._active_tags  # noqa: SLF001
-        by_key = str(said.get("routing_key", ""))
-        return next((str(name) for name, tag in tags.items() if tag == said.get("consumer_tag")), by_key)
+        return _queue_of(message, self._names())
 
     def _look_after_batches(self) -> None:
         """Give up the connection if no child has taken up a batch in time: what is in it is redelivered."""

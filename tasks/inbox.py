@@ -12,10 +12,12 @@ import re
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Generic, TypeVar
 
 Message = TypeVar("Message")
 
+_NAME = b"connection_id"
 # A key of the object, wherever it may stand, with its value if that is a string without escapes.
 _FIELD = re.compile(rb'"connection_id"[ \t\r\n]*:(?:[ \t\r\n]*"([^"\\]*)")?')
 # An escape that may spell a letter of that key.
@@ -31,14 +33,21 @@ NOWHERE = b""
 
 def key_of(body: bytes) -> bytes | None:
     """Return the connection that a message is about, in one spelling; None if only parsing it would tell."""
-    found = _FIELD.findall(body)
-    if _ESCAPED.search(body):
+    if b"\\u" in body and _ESCAPED.search(body):
         return None
-    if not found:
+    # As a rule there is one, and looking for another with the expression would take most of the time.
+    once = body.count(_NAME) == 1
+    found = _FIELD.search(body)
+    if found is None:
         return NOWHERE
-    if len(found) > 1:
+    if not once and _FIELD.search(body, found.end()):
         return None
-    spelled = found[0].removeprefix(_URN).translate(*_DECORATION)
+    return _in_one_spelling(found[1])
+
+
+@lru_cache(maxsize=4096)
+def _in_one_spelling(id_: bytes | None) -> bytes | None:
+    spelled = (id_ or b"").removeprefix(_URN).translate(*_DECORATION)
     return spelled if _UUID.fullmatch(spelled) else None
 
 
@@ -127,19 +136,20 @@ class Inbox(Generic[Message]):
 
     def _fill(self, batch: Batch[Message]) -> None:
         """Take connection by connection all that waits, as long as it fits."""
+        ready, lanes, keys, deliveries = self._ready, self._lanes, batch.keys, batch.deliveries
         size = 0
-        while self._ready and len(batch.deliveries) < self._largest:
-            longest = next(iter(self._ready))
-            lane, before = self._lanes[longest], len(batch.deliveries)
+        while ready and len(deliveries) < self._largest:
+            longest = next(iter(ready))
+            lane = lanes[longest]
+            if size + lane[0].size > self._capacity and deliveries:
+                break
+            del ready[longest]
+            keys.add(longest)
             size = self._move(lane, batch, size=size)
-            if len(batch.deliveries) == before:
-                return
-            del self._ready[longest]
-            batch.keys.add(longest)
-            self._under_way.add(longest)
             if lane:
-                return
-            del self._lanes[longest]
+                break
+            del lanes[longest]
+        self._under_way |= keys
 
     def _move(self, waiting: deque[Delivery[Message]], batch: Batch[Message], *, size: int) -> int:
         """Move from the front of a line into a batch what fits; return the batch's size."""

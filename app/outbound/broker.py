@@ -172,6 +172,8 @@ def properties_of(message: Message) -> dict[str, Any]:
 
 def times_returned(message: Message) -> int:
     """Return how often a quorum queue has had a message back, as far as it says; 0 on any other."""
+    if not message.headers:
+        return 0
     counts = (message.headers.get(name) for name in RETURNS)
     return max((count for count in counts if isinstance(count, int)), default=0)
 
