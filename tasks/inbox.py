@@ -36,11 +36,11 @@ def key_of(body: bytes) -> bytes | None:
     if b"\\u" in body and _ESCAPED.search(body):
         return None
     # As a rule there is one, and looking for another with the expression would take most of the time.
-    once = body.count(_NAME) == 1
-    found = _FIELD.search(body)
-    if found is None:
+    mentions = body.count(_NAME)
+    if not mentions:
         return NOWHERE
-    if not once and _FIELD.search(body, found.end()):
+    found = _FIELD.search(body)
+    if found is None or (mentions > 1 and _FIELD.search(body, found.end())):
         return None
     return _in_one_spelling(found[1])
 
