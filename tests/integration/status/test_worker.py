@@ -19,7 +19,7 @@ from tests.factories import a_sync_message, a_verification_message
 from tests.integration.status.conftest import Apply, Database, completions
 from tests.waiting import eventually
 
-pytestmark = pytest.mark.rabbitmq
+pytestmark = [pytest.mark.rabbitmq, pytest.mark.brokers]
 
 T0 = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 FLOOD = 3_000
