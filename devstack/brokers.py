@@ -18,7 +18,7 @@ CLASSIC, QUORUM = "classic", "quorum"
 # Where a release is to be had; the first one is the machine's.
 SUITES: Mapping[str, str | None] = {"3.10": None, "4.0": "trixie", "4.3": "forky"}
 # Beside what it depends on: what its shell scripts call.
-PACKAGES = ("rabbitmq-server", "dash", "coreutils", "sed", "grep", "hostname", "util-linux")
+PACKAGES = ("rabbitmq-server", "dash", "coreutils", "sed", "grep", "hostname", "libc-bin")
 PACKAGED = Path("lib/rabbitmq")
 
 

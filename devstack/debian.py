@@ -49,7 +49,7 @@ def unpacked(packages: Sequence[str], *, suite: str, folder: Path) -> Path:
     """
     _can_run()
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_suffix(".lock").open("w") as lock:
+    with (folder.parent / f"{folder.name}.lock").open("w") as lock:
         # Another process may be at it; what it may take is limited.
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
@@ -102,7 +102,9 @@ def _download(packages: Sequence[str], *, suite: str, work: Path) -> list[Path]:
     }
     configuration = work / "apt.conf"
     # What the machine does after its own updates is for its own lists.
-    configuration.write_text("#clear APT::Update;\n" + "".join(f'{name} "{value}";\n' for name, value in options.items()))
+    configuration.write_text(
+        "#clear APT::Update;\n" + "".join(f'{name} "{value}";\n' for name, value in options.items())
+    )
     apt = ["apt-get", "-qq", "--config-file", str(configuration)]
     _run([*apt, "update"], within=DOWNLOADED_WITHIN)
     install = ["install", "--download-only", "--yes", "--no-install-recommends"]

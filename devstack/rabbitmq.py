@@ -20,7 +20,7 @@ from devstack.child import LOOPBACK, Child, Server, StartError, kept_port
 PROBE = timedelta(seconds=2)
 STOP_WITHIN = timedelta(seconds=15)
 # An Erlang of its own starts for each command.
-COMMANDED_WITHIN = timedelta(seconds=30)
+COMMANDED_WITHIN = timedelta(seconds=60)
 FIRST_VIRTUAL_HOST = "/"
 
 

@@ -43,7 +43,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make brokers", description=__doc__)
     parser.add_argument("--only", metavar="NAME[,NAME]", help="run these combinations alone; the others' rows stay")
     parser.add_argument("--list", action="store_true", help="name the combinations and end")
-    parser.add_argument("--quick", action="store_true", help="only what CI runs: no faults, and the page stays as it is")
+    parser.add_argument(
+        "--quick", action="store_true", help="only what CI runs: no faults, and the page stays as it is"
+    )
     options = parser.parse_args()
     if options.list:
         print("\n".join(COMBINATIONS))

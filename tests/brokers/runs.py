@@ -57,7 +57,9 @@ def run_tests(combination: Combination, *selection: str, folder: Path, within: t
     if not file.exists():
         return Tally(0, 1)
     suites = ET.parse(file).getroot().iter("testsuite")  # noqa: S314 - pytest has just written it
-    counts = [{name: int(suite.get(name, 0)) for name in ("tests", "failures", "errors", "skipped")} for suite in suites]
+    counts = [
+        {name: int(suite.get(name, 0)) for name in ("tests", "failures", "errors", "skipped")} for suite in suites
+    ]
     failed = sum(count["failures"] + count["errors"] for count in counts)
     skipped = sum(count["skipped"] for count in counts)
     passed = sum(count["tests"] for count in counts) - failed - skipped
