@@ -17,7 +17,7 @@ SETTING = "TEST_BROKER"
 CLASSIC, QUORUM = "classic", "quorum"
 # Where a release is to be had; the first one is the machine's.
 SUITES: Mapping[str, str | None] = {"3.10": None, "4.0": "trixie", "4.3": "forky"}
-# Beside what it depends on: what its shell scripts call.
+# RabbitMQ's scripts and the node itself call what no dependency brings: the shell, `df`, `hostname`, `getconf`.
 PACKAGES = ("rabbitmq-server", "dash", "coreutils", "sed", "grep", "hostname", "libc-bin")
 PACKAGED = Path("lib/rabbitmq")
 
@@ -32,12 +32,15 @@ class Installation:
     usr: Path | None = None
 
     def server(self) -> list[str]:
+        """Return the command that runs a node in the foreground."""
         return self._command(self.scripts / "rabbitmq-server")
 
     def control(self, *words: str) -> list[str]:
+        """Return a command of rabbitmqctl's."""
         return self._command(self.scripts / "rabbitmqctl", *words)
 
     def port_mapper(self, *words: str) -> list[str]:
+        """Return the command that runs epmd."""
         return self._command(self.erlang / "epmd", *words)
 
     def versions(self) -> tuple[str, str]:

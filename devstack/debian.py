@@ -1,7 +1,7 @@
 """Packages of another Debian suite, unpacked into a folder: nothing is installed, and no script of theirs runs.
 
-They come from the mirror that this machine's apt is configured with, checked with Debian's own keys. A program from such
-a folder runs with it in place of the machine's /usr, so with its own C library, see `command`.
+They come from the mirror that this machine's apt is configured with, checked with Debian's own keys. A program from
+such a folder runs with it in place of the machine's /usr, so with its own C library, see `command`.
 """
 
 from __future__ import annotations

@@ -12,8 +12,16 @@ from tests.project import replace_between
 
 BEGIN, END = "<!-- table: make brokers -->", "<!-- end of table: make brokers -->"
 HEADINGS = (
-    "release and queues", "RabbitMQ", "Erlang", "tests passed", "failed", "skipped", "faults passed", "minutes", "run on"
-)  # fmt: skip
+    "release and queues",
+    "RabbitMQ",
+    "Erlang",
+    "tests passed",
+    "failed",
+    "skipped",
+    "faults passed",
+    "minutes",
+    "run on",
+)
 
 
 def table(outcomes: Iterable[Outcome]) -> str:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -114,6 +115,16 @@ def test_what_cannot_be_applied_becomes_a_dead_letter_that_the_operator_sees(
 
     eventually(lambda: Service(broker.url).waiting(DEAD))
     assert "not_json" in rita_of_rights.command("flask", "--app", "app", "dead-letters", "list")
+
+
+def test_the_operator_may_look_at_every_queue(rita_of_rights: Processes) -> None:
+    words = ["flask", "--app", "app", "doctor", "--json"]
+    said = subprocess.run(words, cwd=PROJECT, env=rita_of_rights.environ, capture_output=True, text=True, check=False)
+    rows = [json.loads(line) for line in said.stdout.splitlines()]
+
+    of_broker = [row for row in rows if row["what"] in ("broker", "queue")]
+    assert len(of_broker) == 4
+    assert [row["found"] for row in of_broker if not row["ok"]] == []
 
 
 def test_flower_sees_what_every_process_does(rita_of_rights: Processes, service_of_rights: Service) -> None:
