@@ -96,6 +96,8 @@ def _download(packages: Sequence[str], *, suite: str, work: Path) -> list[Path]:
         # A mirror that is a snapshot of a day past serves what has expired since.
         "Acquire::Check-Valid-Until": "false",
         "Acquire::Languages": "none",
+        # Left to itself, an update that fetched nothing counts as done.
+        "APT::Update::Error-Mode": "any",
         "Acquire::Retries": TRIES - 1,
         "Acquire::http::Timeout": int(SILENT_FOR.total_seconds()),
         "Acquire::https::Timeout": int(SILENT_FOR.total_seconds()),
@@ -118,7 +120,7 @@ def _unpack(packages: Sequence[Path], *, root: Path) -> None:
 
 
 def _run(words: Sequence[str], *, within: timedelta) -> str:
-    """Run a command and return what it prints. Raises StartError with its last line when it fails or takes too long."""
+    """Run a command and return what it prints. Raises StartError, with the first complaint, when it fails or hangs."""
     try:
         done = subprocess.run(
             words,
@@ -135,5 +137,5 @@ def _run(words: Sequence[str], *, within: timedelta) -> str:
         raise StartError(f"{words[0]} did not end within {within.total_seconds():.0f} s.") from problem
     except subprocess.CalledProcessError as problem:
         said = problem.stderr.strip().splitlines() or ["it said nothing"]
-        raise StartError(f"{words[0]} failed: {said[-1]}.") from problem
+        raise StartError(f"{words[0]} failed: {said[0].strip().rstrip('.')}.") from problem
     return done.stdout
