@@ -1,6 +1,6 @@
 """Which RabbitMQ a private node is of: the machine's own, or a newer release out of Debian's suites.
 
-`TEST_BROKER=4.3-quorum` names a release and the type of queue that its virtual host makes of a plain declaration.
+`TEST_RABBITMQ=4.3-quorum` names a release and the type of queue that its virtual host makes of a plain declaration.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from pathlib import Path
 from devstack import debian
 from devstack.child import StartError
 
-SETTING = "TEST_BROKER"
+# Not TEST_BROKER, which Celery's own test support takes for an address.
+SETTING = "TEST_RABBITMQ"
 CLASSIC, QUORUM = "classic", "quorum"
 # Where a release is to be had; the first one is the machine's.
 SUITES: Mapping[str, str | None] = {"3.10": None, "4.0": "trixie", "4.3": "forky"}

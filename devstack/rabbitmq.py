@@ -1,4 +1,4 @@
-"""A private RabbitMQ node, of the installation that `rabbitmq-server` on the PATH belongs to or TEST_BROKER names.
+"""A private RabbitMQ node, of the installation that `rabbitmq-server` on the PATH belongs to or TEST_RABBITMQ names.
 
 It shares nothing with the system's node: its own name, ports, port mapper (epmd), cookie, data and configuration.
 """

@@ -113,7 +113,7 @@ class Service:
             except amqp.NotFound:
                 return []
             for message in found:
-                opened.basic_publish(amqp.Message(message.body, **message.properties), routing_key=queue)
+                opened.basic_publish(amqp.Message(body_of(message), **message.properties), routing_key=queue)
                 opened.basic_ack(message.delivery_tag)
         return found
 
