@@ -6,12 +6,16 @@ import time
 from datetime import datetime
 from uuid import uuid4
 
+import pytest
+
 from tests.e2e.browser import CREDENTIALS, Person
 from tests.e2e.processes import Processes
 from tests.e2e.service import DEAD, Service, body_of
 from tests.factories import a_sync_message, a_verification_message
 from tests.receiver import Receiver
 from tests.waiting import eventually
+
+pytestmark = pytest.mark.brokers
 
 COMMON_KEYS = {
     "source", "action", "user_email", "user_id", "tenant_id", "timestamp", "connection_id", "connection_type",

@@ -85,7 +85,8 @@ class World:
             )
             for line in LINES:
                 self.brokers[line] = stack.enter_context(Proxy(self.rabbitmq.port))
-                self._changes[line] = {"RABBITMQ_URL": f"amqp://guest:guest@{LOOPBACK}:{self.brokers[line].port}//"}
+                through = f"guest:guest@{LOOPBACK}:{self.brokers[line].port}"
+                self._changes[line] = {"RABBITMQ_URL": urlsplit(self.rabbitmq.url)._replace(netloc=through).geturl()}
             self.processes = stack.enter_context(Processes(environ, directory=self.directory))
             self.queues = Service(self.rabbitmq.url)
             self.queues.declare()
