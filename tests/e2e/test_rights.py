@@ -20,7 +20,7 @@ from app.jobs import DELIVER_WEBHOOK
 from devstack.child import LOOPBACK
 from devstack.rabbitmq import RabbitMQ, is_installed
 from tasks import schedule
-from tasks.consumer import APPLY_MESSAGES
+from tasks.requests import APPLY_MESSAGES
 from tests.e2e.browser import Person
 from tests.e2e.processes import FLOWER_AUTH, Processes, environment
 from tests.e2e.service import DEAD, STATUS, Service, channel
