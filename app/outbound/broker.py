@@ -263,33 +263,6 @@ def connected(url: str, *, timeout: timedelta = timedelta(seconds=4)) -> Iterato
         yield connection
 
 
-@dataclass(frozen=True, slots=True)
-class QueueFacts:
-    """A queue as the broker has it. `foreign` was declared otherwise than we do; `consumers` is unknown on Redis."""
-
-    messages: int = 0
-    consumers: int | None = None
-    foreign: bool = False
-
-
-def look_at(connection: Connection, name: str) -> QueueFacts:
-    """Return what the broker has under a queue's name, without making it; a queue that is not there is empty."""
-    counts_consumers = connection.transport.driver_type == "amqp"
-    with connection.channel() as channel:
-        try:
-            seen = channel.queue_declare(queue=name, passive=True)
-        except connection.channel_errors:
-            return QueueFacts(consumers=0 if counts_consumers else None)
-    if not counts_consumers:
-        return QueueFacts(seen.message_count)
-    with connection.channel() as channel:
-        try:
-            declare(channel, name)
-        except connection.channel_errors:
-            return QueueFacts(seen.message_count, seen.consumer_count, foreign=True)
-    return QueueFacts(seen.message_count, seen.consumer_count)
-
-
 def answers(url: str, *, timeout: timedelta) -> bool:
     """Tell whether the broker takes a connection."""
     try:
