@@ -191,11 +191,12 @@ def _queue(seen: inspection.QueueFacts, *, name: str, worker: str) -> Finding:
         )
         mend = f"have its publishers declare durable: true alone; {worker} consumes it as it is" + _what_follows(seen)
         return Finding("queue", ok=False, found=found, mend=mend)
+    kind = f", {seen.type}{COUNTS if seen.type == 'quorum' else ''}" if seen.type else ""
     if seen.consumers == 0:
         mend = f"start {worker}, or look into its log"
-        return Finding("queue", ok=False, found=f"{name} has {seen.messages} messages and no consumer", mend=mend)
+        found = f"{name} has {seen.messages} messages and no consumer{kind}"
+        return Finding("queue", ok=False, found=found, mend=mend)
     consumers = "" if seen.consumers is None else f", {seen.consumers} consumers"
-    kind = f", {seen.type}{COUNTS if seen.type == 'quorum' else ''}" if seen.type else ""
     return Finding("queue", ok=True, found=f"{name}: {seen.messages} messages{consumers}{kind}")
 
 
