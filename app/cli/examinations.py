@@ -170,8 +170,8 @@ def of_broker() -> Iterator[Finding]:
 def _publishing(connection: broker.Connection) -> Finding:
     wrong = inspection.try_to_publish(connection)
     mend = (
-        "rabbitmq-diagnostics alarms, and the rights of this user (docs/operations.md, Rights at the broker); until then "
-        "no webhook is sent and no dead letter kept, and presses wait in the database"
+        "rabbitmq-diagnostics alarms, and the rights of this user (docs/operations.md, Rights at the broker); until "
+        "then no webhook is sent and no dead letter kept, and presses wait in the database"
     )
     return Finding("publishing", ok=wrong is None, found=wrong or "is confirmed", mend=mend)
 
