@@ -7,10 +7,12 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+import psutil  # type: ignore[import-untyped]
 
 from devstack.child import LOOPBACK
 from devstack.databases import create_database
@@ -132,7 +134,9 @@ class World:
         """End a line as when its container dies: all its processes at once, with KILL."""
         self._killed.add(line)
         for process in self.family(line):
-            process.kill()
+            # One may have ended with its leader.
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
 
     def logs(self) -> str:
         return "\n".join(self.processes.log(line) for line in LINES)
