@@ -10,7 +10,8 @@ import structlog
 from celery import Celery
 
 from app.config import Settings
-from app.outbound.broker import BrokerError, Queue, connected, look_at, task_queue
+from app.outbound.broker import BrokerError, Queue, connected, task_queue
+from app.outbound.inspection import look_at
 
 log = structlog.get_logger()
 
@@ -73,7 +74,7 @@ class Jobs:
         wanted = [*operation_ids, *overdue]
         try:
             with connected(self._url) as connection:
-                room = LONG_QUEUE - look_at(connection, WEBHOOKS).messages if overdue else 0
+                room = LONG_QUEUE - (look_at(connection, WEBHOOKS).messages or 0) if overdue else 0
                 wanted = [*operation_ids, *overdue[: max(A_FEW, room)]]
                 for operation_id in wanted:
                     self._send(operation_id, connection=connection)

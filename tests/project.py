@@ -25,3 +25,10 @@ def do_without(reason: str) -> NoReturn:
     if os.environ.get("REQUIRE_SERVICES"):
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+def replace_between(page: Path, begin: str, end: str, text: str) -> None:
+    """Write the text between a page's two markers."""
+    before, _, rest = page.read_text().partition(begin)
+    _, _, after = rest.partition(end)
+    page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")
