@@ -25,7 +25,7 @@ run: $(INSTALLED) ## start everything on this machine and print a sign-in link; 
 	@$(BIN)/python -m devstack.run
 
 test: $(INSTALLED) ## run the whole test suite; ARGS goes to pytest: make test ARGS='-k retry'
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest -n auto $(ARGS)
 
 faults: $(INSTALLED) ## inject every fault into the real processes, write docs/reliability.md; ARGS='--list', '--only NAME'
 	@$(BIN)/python -m tests.faults $(ARGS)

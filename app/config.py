@@ -34,6 +34,8 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     port: types.Port = 8000
     web_processes: int = Field(default=1, ge=1)
+    # Said by /healthz and /readyz, so that whoever started this process can tell its answer from a stranger's.
+    instance_id: types.HeaderValue | None = None
 
     database_url: types.PostgresUrl
     migration_database_url: types.PostgresUrl | None = None

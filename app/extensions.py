@@ -13,7 +13,6 @@ import psycopg2.extensions
 import pydantic_core
 import structlog
 from flask import Flask, current_app
-from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
 from redis import Redis
 from sqlalchemy import event, text
@@ -58,7 +57,7 @@ TRUSTED_FOR = 1.0
 
 # `Session` is SQLAlchemy's connection, a word for data sources here; PostgreSQL too calls it a session. The ORM's keeps
 # track of objects, and there are none: rows are written by statements.
-__all__ = ["Model", "Session", "db", "engine", "migrate", "redis", "settings"]
+__all__ = ["Model", "Session", "db", "engine", "redis", "settings"]
 
 
 class Base(DeclarativeBase):
@@ -66,7 +65,6 @@ class Base(DeclarativeBase):
 
 
 db = SQLAlchemy(model_class=Base, disable_autonaming=True)
-migrate = Migrate()
 
 if TYPE_CHECKING:
     # What `db.Model` is to a type checker, which cannot follow how it is made.
@@ -96,7 +94,6 @@ def init_app(app: Flask, *, settings: Settings) -> None:
         "connect_args": {"connect_timeout": 5, "options": SESSION_OPTIONS, "application_name": "rita-data-sources"},
     }
     db.init_app(app)
-    migrate.init_app(app, db, directory="migrations")
     app.extensions["settings"] = settings
     app.extensions["redis"] = Redis(connection_pool=pool_of(settings.redis_url))
     with app.app_context():

@@ -61,6 +61,8 @@ def logging_config(level: str) -> dict[str, Any]:
             "celery.pool": {"level": "INFO"},
             "kombu": {"level": "WARNING"},
             "alembic": {"level": "INFO"},
+            # What it imports, line by line.
+            "alembic.runtime.plugins": {"level": "WARNING"},
             "amqp": {"level": "WARNING"},
             "urllib3": {"level": "WARNING"},
             "requests": {"level": "WARNING"},

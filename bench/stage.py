@@ -28,8 +28,9 @@ from honcho.environ import parse_procfile
 from redis import Redis
 
 from bench.quiet import Quiet
-from devstack.child import LOOPBACK, Child, StartError, free_port
+from devstack.child import LOOPBACK, Child, StartError
 from devstack.databases import create_database, drop_database
+from devstack.ports import free_port
 from devstack.postgres import PostgreSQL
 from devstack.servers import Servers, held, remove, servers
 

@@ -10,9 +10,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
-import random
 import signal
-import socket
 import subprocess
 import time
 from abc import ABC, abstractmethod
@@ -32,9 +30,6 @@ BURIAL = timedelta(seconds=5)
 # A process number is used again no sooner than this, and no step of the clock between two runs is larger by chance.
 SAME_START = timedelta(minutes=1)
 LINES_SHOWN = 20
-# Below those that a kernel gives to outgoing connections (from 32768 on Linux, from 49152 elsewhere): one of those can
-# be taken between our look and the server's start.
-SERVER_PORTS = range(20_000, 32_768)
 
 
 class StartError(Exception):
@@ -49,34 +44,6 @@ def wait_until(condition: Callable[[], bool], *, within: timedelta) -> bool:
             return False
         time.sleep(POLL_INTERVAL.total_seconds())
     return True
-
-
-def is_free(port: int) -> bool:
-    """Tell whether a server could listen on this port of the loopback interface now."""
-    with socket.socket() as probe:
-        # As servers do: connections of the last run that linger in TIME_WAIT do not count.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LOOPBACK, port))
-        except OSError:
-            return False
-        return True
-
-
-def free_port(*preferred: int) -> int:
-    """Return the first preferred port that is free, or any free one. Raises StartError when there is none."""
-    for port in (*preferred, *random.sample(SERVER_PORTS, k=len(SERVER_PORTS))):
-        if is_free(port):
-            return port
-    raise StartError(f"No port of {SERVER_PORTS[0]} to {SERVER_PORTS[-1]} is free.")
-
-
-def kept_port(file: Path) -> int:
-    """Return the port that the file remembers if it is free, or a free one, remembered from now on."""
-    remembered = file.read_text().strip() if file.exists() else ""
-    port = free_port(*[int(remembered)] if remembered.isdecimal() else [])
-    file.write_text(f"{port}\n")
-    return port
 
 
 @dataclass(eq=False)

@@ -23,6 +23,7 @@ from flask import Flask
 from flask_migrate import downgrade, upgrade
 from sqlalchemy import Connection, Engine, create_engine, make_url, pool, text
 
+from app.cli import migrations
 from app.extensions import db
 from devstack.child import StartError
 from devstack.databases import create_database, drop_database
@@ -77,7 +78,9 @@ def main() -> int:
 def drift(owner_url: str, application_url: str) -> list[str]:
     """Migrate an empty database up, down and up again; return a line for each thing that is not as it should be."""
     engine = create_engine(make_url(owner_url).set(drivername="postgresql+psycopg2"), poolclass=pool.NullPool)
-    with _application(owner_url, application_url).app_context():
+    app = _application(owner_url, application_url)
+    migrations(app)
+    with app.app_context():
         upgrade(MIGRATIONS)
         with engine.connect() as connection:
             found = unlike_models(connection)

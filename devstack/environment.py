@@ -13,7 +13,8 @@ from pathlib import Path
 
 from cryptography.fernet import Fernet
 
-from devstack.child import LOOPBACK, StartError, free_port, is_free
+from devstack.child import LOOPBACK, StartError
+from devstack.ports import free_port, hold
 
 # Standard Webhooks, "Signature scheme": between 24 and 64 random bytes.
 SIGNING_KEY_BYTES = 32
@@ -67,7 +68,7 @@ def _secrets(given: Mapping[str, str], *, file: Path) -> dict[str, str]:
 
 
 def _ports(given: Mapping[str, str]) -> dict[str, str]:
-    taken = [name for name in PORTS if given.get(name) and not (given[name].isdecimal() and is_free(int(given[name])))]
+    taken = [name for name in PORTS if given.get(name) and not (given[name].isdecimal() and hold(int(given[name])))]
     if taken:
         raise StartError("; ".join(f"{name}={given[name]} is not a free port" for name in taken) + ".")
     return {name: given.get(name) or str(free_port(usual)) for name, usual in PORTS.items()}

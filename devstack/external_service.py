@@ -49,6 +49,8 @@ class Settings:
     signing_secret: str | None = field(repr=False)
     port: int
     status_queue: str
+    # Said by /healthz, so that whoever started this process can tell its answer from a stranger's.
+    instance_id: str = ""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -70,6 +72,7 @@ class Settings:
             signing_secret=secret,
             port=int(port),
             status_queue=environment.get("STATUS_QUEUE") or "data_source_status",
+            instance_id=environment.get("INSTANCE_ID", ""),
         )
 
 
@@ -186,8 +189,8 @@ def create_app(service: ExternalService, *, settings: Settings, stopping: Event)
     signatures = _signatures(settings.signing_secret)
 
     @app.get("/healthz")
-    def healthz() -> Response:
-        return jsonify(status="ok")
+    def healthz() -> tuple[Response, Mapping[str, str]]:
+        return jsonify(status="ok"), {"X-Instance-ID": settings.instance_id}
 
     @app.post("/webhook")
     def webhook() -> tuple[Response, int, Mapping[str, str]]:

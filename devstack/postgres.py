@@ -23,7 +23,8 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import psycopg2
 
-from devstack.child import BURIAL, LOOPBACK, Child, Server, StartError, kept_port, wait_until
+from devstack.child import BURIAL, LOOPBACK, Child, Server, StartError, wait_until
+from devstack.ports import kept_port
 
 ROLE_NAMES = ("postgres", "owner", "application")
 INITDB_WITHIN = timedelta(minutes=1)
@@ -142,7 +143,7 @@ class PostgreSQL(Server):
     def _prepare_home(self) -> None:
         if not self._user:
             return
-        self._home.mkdir(parents=True, exist_ok=True)
+        self._make_home()
         for directory in (UNPRIVILEGED_HOMES, self._home):
             directory.chmod(0o755)
         place = self._package.parent
@@ -164,6 +165,12 @@ class PostgreSQL(Server):
                 mode = path.stat().st_mode
                 path.chmod(mode | stat.S_IRGRP | stat.S_IROTH | (mode & stat.S_IXUSR) >> 3 | (mode & stat.S_IXUSR) >> 6)
         unfinished.rename(place)
+
+    def _make_home(self) -> None:
+        while not self._home.exists():
+            # Another server that goes at this moment may take the folder of all of them with it: see `remove`.
+            with suppress(FileNotFoundError):
+                self._home.mkdir(parents=True, exist_ok=True)
 
     def _initialize(self) -> None:
         _remove(self._data)

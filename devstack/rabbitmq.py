@@ -15,7 +15,8 @@ from pathlib import Path
 import amqp
 
 from devstack import brokers
-from devstack.child import LOOPBACK, Child, Server, StartError, kept_port
+from devstack.child import LOOPBACK, Child, Server, StartError
+from devstack.ports import kept_port
 
 PROBE = timedelta(seconds=2)
 STOP_WITHIN = timedelta(seconds=15)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import http.client
 import os
+import secrets
 import shlex
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -85,6 +86,7 @@ def run(given: Mapping[str, str], *, directory: Path) -> NoReturn:
         # Left by a run that was killed, they would still have the ports.
         stop_all(children.values(), within=STOPPED_WITHIN)
         environ = environment.complete(given, servers=backing.environ, directory=directory)
+        environ["INSTANCE_ID"] = secrets.token_hex(8)
         release = children.pop(RELEASE)
         release.run(_shell(commands[RELEASE]), environ=environ, within=MIGRATED_WITHIN)
         say(f"The database is migrated. Starting {', '.join(children)}.")
@@ -103,8 +105,7 @@ def run(given: Mapping[str, str], *, directory: Path) -> NoReturn:
             if STAND_IN in shown:
                 start(STAND_IN)
             for name in shown:
-                setting, path = SHOWN[name]
-                _wait_for_answer(children[name], port=environ[setting], path=path, watched=watched)
+                _wait_for_answer(children[name], *SHOWN[name], environ=environ, watched=watched)
             for name in children.keys() - set(shown):
                 start(name)
             say(*_addresses(environ, directory=directory))
@@ -172,23 +173,28 @@ def _ended(watched: Sequence[Child]) -> list[Child]:
     return [child for child in watched if not child.is_running]
 
 
-def _wait_for_answer(child: Child, *, port: str, path: str, watched: Sequence[Child]) -> None:
-    """Wait until the child answers 200. Raises StartError when it does not in time, or any of them ends."""
-    wait_until(lambda: bool(_ended(watched)) or _answers(port, path=path), within=READY_WITHIN)
+def _wait_for_answer(
+    child: Child, setting: str, path: str, *, environ: Mapping[str, str], watched: Sequence[Child]
+) -> None:
+    """Wait until the child itself answers 200. Raises StartError when it does not in time, or any of them ends."""
+    port, instance = int(environ[setting]), environ["INSTANCE_ID"]
+    wait_until(lambda: bool(_ended(watched)) or answers(port, path, instance=instance), within=READY_WITHIN)
     for ended in _ended(watched):
         raise StartError(ended.account())
-    if not _answers(port, path=path):
+    if not answers(port, path, instance=instance):
         raise StartError(
             f"{child.name} did not answer 200 at http://{LOOPBACK}:{port}{path} within"
             f" {READY_WITHIN.total_seconds():.0f} s. {child.last_lines()}"
         )
 
 
-def _answers(port: str, *, path: str) -> bool:
-    connection = http.client.HTTPConnection(LOOPBACK, int(port), timeout=PROBE.total_seconds())
+def answers(port: int, path: str, *, instance: str) -> bool:
+    """Tell whether the process of this INSTANCE_ID answers 200 there: another one may listen in its place."""
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=PROBE.total_seconds())
     with closing(connection), suppress(OSError, http.client.HTTPException):
         connection.request("GET", path)
-        return connection.getresponse().status == HTTPStatus.OK
+        answer = connection.getresponse()
+        return answer.status == HTTPStatus.OK and answer.headers["X-Instance-ID"] == instance
     return False
 
 

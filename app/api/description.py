@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from flask import Response
-from openapi_pydantic import Parameter
 from pydantic import BaseModel
 
 from app import errors
+from app.api.parameters import Parameter
 
 View = Callable[..., Response]
 

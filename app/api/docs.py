@@ -8,7 +8,7 @@ from pathlib import Path
 import pydantic_core
 from flask import Blueprint, Response, current_app, send_from_directory
 
-from app.api import answers, openapi
+from app.api import answers
 from app.api.description import Described
 
 TAG = "Documentation"
@@ -28,6 +28,9 @@ def document() -> Response:
     """Describe the API of this installation: OpenAPI 3.1."""
     known = current_app.extensions
     if "openapi" not in known:
+        # Half a second that a process needs once, or never.
+        from app.api import openapi  # noqa: PLC0415
+
         known["openapi"] = pydantic_core.to_json(openapi.document(current_app))
     return Response(known["openapi"], mimetype="application/json")
 

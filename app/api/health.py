@@ -16,8 +16,17 @@ from app.api.requests import answer
 from app.outbound import broker
 
 TAG = "Health"
+INSTANCE_HEADER = "X-Instance-ID"
 
 blueprint = Blueprint("health", __name__)
+
+
+@blueprint.after_request
+def _say_who_answers(response: Response) -> Response:
+    """Name the installation where it has a name: on a port, another one may be listening than was started."""
+    if instance := extensions.settings().instance_id:
+        response.headers[INSTANCE_HEADER] = instance
+    return response
 
 
 @blueprint.get("/healthz")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from http import HTTPStatus
 from importlib.metadata import version
 from inspect import cleandoc
@@ -18,6 +19,7 @@ from openapi_pydantic import (
     MediaType,
     OpenAPI,
     Operation,
+    Parameter,
     PathItem,
     Reference,
     RequestBody,
@@ -173,7 +175,7 @@ def _operation_id(rule: Rule) -> str:
 def _operation(app: Flask, rule: Rule, described: Described, *, models: _Models) -> Operation:
     summary, _, more = cleandoc(app.view_functions[rule.endpoint].__doc__ or "").partition("\n\n")
     own = list(described.parameters())
-    names = {parameter.name for parameter in own}
+    names = {parameter["name"] for parameter in own}
     if "connection_id" in rule.arguments - names:
         own.insert(0, parameters.connection_id())
     if "operation_id" in rule.arguments:
@@ -183,7 +185,7 @@ def _operation(app: Flask, rule: Rule, described: Described, *, models: _Models)
         tags=[described.tag],
         summary=summary.replace("\n", " "),
         description=more or None,
-        parameters=[*own, parameters.request_id()],
+        parameters=_parameters([*own, parameters.request_id()]),
         security=[{name: []} for name in described.security],
     )
     if described.takes:
@@ -237,13 +239,17 @@ def _header(name: str) -> Reference:
     return Reference.model_validate({"$ref": f"#/components/headers/{name}"})
 
 
+def _parameters(written: Sequence[parameters.Parameter]) -> list[Parameter | Reference]:
+    return [Parameter.model_validate(parameter) for parameter in written]
+
+
 def _webhook(name: str, model: type[Webhook], *, models: _Models) -> PathItem:
     return PathItem(
         post=Operation(
             operationId=f"webhook_{name}",
             summary=cleandoc(model.__doc__ or ""),
             description=pushed.DELIVERY,
-            parameters=parameters.of_webhooks(),
+            parameters=_parameters(parameters.of_webhooks()),
             requestBody=RequestBody(content=models.content(model), required=True),
             responses={status: Response(description=text) for status, text in pushed.ANSWERS.items()},
             security=[{"automation": []}],

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Any
-
-from openapi_pydantic import Parameter, ParameterLocation
+from typing import Any, Literal
 
 from app import extensions
 from app.services import connections
+
+# A parameter as OpenAPI 3.1 writes it (section 4.8.12).
+Parameter = dict[str, Any]
 
 # The filters whose values are the same on every installation.
 ALLOWED = {"status": list(connections.STATUS_FILTERS), "enabled": ["true", "false"]}
@@ -23,13 +24,13 @@ _UUID: dict[str, Any] = {"type": "string", "format": "uuid"}
 
 def connection_id() -> Parameter:
     """Describe the id in the path of one connection's calls."""
-    return _parameter("connection_id", ParameterLocation.PATH, _UUID, "The connection's id.")
+    return _parameter("connection_id", "path", _UUID, "The connection's id.")
 
 
 def id_or_type() -> list[Parameter]:
     """Describe the path of a call that takes a type's name, too."""
     either = {"anyOf": [_UUID, {"type": "string", "enum": extensions.settings().source_types.names}]}
-    return [_parameter("connection_id", ParameterLocation.PATH, either, "The connection's id, or the name of a type.")]
+    return [_parameter("connection_id", "path", either, "The connection's id, or the name of a type.")]
 
 
 def filters() -> list[Parameter]:
@@ -39,13 +40,13 @@ def filters() -> list[Parameter]:
     return [
         _parameter(
             "status",
-            ParameterLocation.QUERY,
+            "query",
             status,
             "What happens now (`idle`, `verifying`, `syncing`), or what an idle one is: `unconfigured` (never enabled "
             "nor verified), `pending` (enabled, never synced), `completed` or `failed` (by its last sync).",
         ),
-        _parameter("type", ParameterLocation.QUERY, types, "The types that this installation offers."),
-        _parameter("enabled", ParameterLocation.QUERY, {"type": "boolean"}, "Whether it may be synced."),
+        _parameter("type", "query", types, "The types that this installation offers."),
+        _parameter("enabled", "query", {"type": "boolean"}, "Whether it may be synced."),
     ]
 
 
@@ -54,8 +55,8 @@ def last_event_id() -> list[Parameter]:
     text = {"type": "string", "examples": ["1763812800000-0"]}
     what = "The id of the last event that was seen: the stream begins with those after it."
     return [
-        _parameter("Last-Event-ID", ParameterLocation.HEADER, text, f"{what} A browser's EventSource sends it itself."),
-        _parameter("last_event_id", ParameterLocation.QUERY, text, f"{what} For a new EventSource with a new ticket."),
+        _parameter("Last-Event-ID", "header", text, f"{what} A browser's EventSource sends it itself."),
+        _parameter("last_event_id", "query", text, f"{what} For a new EventSource with a new ticket."),
     ]
 
 
@@ -63,27 +64,27 @@ def if_match() -> Parameter:
     """Describe how two people are kept from undoing each other's changes."""
     text = {"type": "string", "examples": ['"0f1e2d3c4b5a6978"']}
     what = "The `ETag` that the change is based on: 412 if somebody has configured the connection since."
-    return _parameter("If-Match", ParameterLocation.HEADER, text, what)
+    return _parameter("If-Match", "header", text, what)
 
 
 def idempotency_key() -> list[Parameter]:
     """Describe how a press can be repeated without being made twice."""
     text = {"type": "string", "pattern": f"^{IDEMPOTENCY_KEY.pattern}$"}
     what = "Of the caller's making: a repeated request with the same key gets the answer of the first."
-    return [_parameter("Idempotency-Key", ParameterLocation.HEADER, text, what)]
+    return [_parameter("Idempotency-Key", "header", text, what)]
 
 
 def operation_id() -> Parameter:
     """Describe the id in the path of one operation's calls."""
-    return _parameter("operation_id", ParameterLocation.PATH, _UUID, "The operation's id.")
+    return _parameter("operation_id", "path", _UUID, "The operation's id.")
 
 
 def paging() -> list[Parameter]:
     """Describe how to read on."""
     limit = {"type": "integer", "minimum": 1, "maximum": LARGEST_PAGE, "default": PAGE}
     return [
-        _parameter("before", ParameterLocation.QUERY, _UUID, "The `next` of the page before this one."),
-        _parameter("limit", ParameterLocation.QUERY, limit, "At most so many."),
+        _parameter("before", "query", _UUID, "The `next` of the page before this one."),
+        _parameter("limit", "query", limit, "At most so many."),
     ]
 
 
@@ -91,7 +92,7 @@ def request_id() -> Parameter:
     """Describe the header that every call takes."""
     return _parameter(
         "X-Request-ID",
-        ParameterLocation.HEADER,
+        "header",
         {"type": "string"},
         "Names the request in answer, logs and webhooks, if it is 1 to 128 of `A-Za-z0-9._:-`; else one is made.",
     )
@@ -106,12 +107,11 @@ def of_webhooks() -> list[Parameter]:
         "webhook-signature": f"{signed}: `v1,` and the base64 HMAC-SHA256 of id, timestamp and body, joined by dots.",
         "X-Request-ID": "The id of the request that asked for it.",
     }
-    return [
-        _parameter(name, ParameterLocation.HEADER, {"type": "string"}, description)
-        for name, description in texts.items()
-    ]
+    return [_parameter(name, "header", {"type": "string"}, description) for name, description in texts.items()]
 
 
-def _parameter(name: str, where: ParameterLocation, schema: dict[str, Any], description: str) -> Parameter:
-    content = {"name": name, "in": where, "description": description, "schema": schema}
-    return Parameter.model_validate(content | ({"required": True} if where is ParameterLocation.PATH else {}))
+def _parameter(
+    name: str, where: Literal["path", "query", "header"], schema: dict[str, Any], description: str
+) -> Parameter:
+    content: Parameter = {"name": name, "in": where, "description": description, "schema": schema}
+    return content | ({"required": True} if where == "path" else {})

@@ -2,20 +2,64 @@
 
 from __future__ import annotations
 
-from flask import Flask
+from importlib import import_module
+from typing import TYPE_CHECKING, cast
 
-from app.cli import dead_letters, doctor, keys, operations, organizations
+import click
+from flask import Flask
+from flask.cli import AppGroup
+
+from app.extensions import db
+
+if TYPE_CHECKING:
+    from flask_migrate import Migrate
+
+# Where each is: (module of this package, its name there).
+COMMANDS = {
+    "dead-letters": ("dead_letters", "group"),
+    "doctor": ("doctor", "doctor"),
+    "operations": ("operations", "group"),
+    "organizations": ("organizations", "organizations"),
+    "seal-keys": ("keys", "seal_keys"),
+    "token": ("keys", "token"),
+}
+# Flask-Migrate's.
+MIGRATE = "db"
+# Where Alembic's scripts lie, seen from the project.
+SCRIPTS = "migrations"
+
+
+class Commands(AppGroup):
+    """Each is imported when it is asked for: a process that serves or works needs none of them."""
+
+    def __init__(self, app: Flask) -> None:
+        super().__init__(app.name)
+        self._app = app
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command, or None."""
+        if cmd_name in COMMANDS:
+            module, name = COMMANDS[cmd_name]
+            return cast(click.Command, getattr(import_module(f"app.cli.{module}"), name))
+        if cmd_name == MIGRATE:
+            migrations(self._app)
+        return super().get_command(ctx, cmd_name)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return their names."""
+        return sorted({*COMMANDS, MIGRATE, *super().list_commands(ctx)})
 
 
 def init_app(app: Flask) -> None:
-    """Add the commands."""
-    commands = (
-        dead_letters.group,
-        doctor.doctor,
-        operations.group,
-        organizations.organizations,
-        keys.seal_keys,
-        keys.token,
-    )
-    for command in commands:
-        app.cli.add_command(command)
+    """Add the commands, our own and Flask-Migrate's."""
+    app.cli = Commands(app)
+
+
+def migrations(app: Flask) -> Migrate:
+    """Bind Flask-Migrate to the application, once, and return it."""
+    if "migrate" not in app.extensions:
+        from flask_migrate import Migrate  # noqa: PLC0415 - see Commands
+
+        # This adds its command, too.
+        Migrate().init_app(app, db, directory=SCRIPTS)
+    return cast("Migrate", app.extensions["migrate"].migrate)

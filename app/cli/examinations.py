@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from uuid_utils.compat import uuid7
 
 from app import extensions, jobs
+from app.cli import migrations
 from app.extensions import UnsafeDatabaseRole
 from app.outbound import broker, sealing, webhook
 from app.services import backlog
@@ -70,7 +71,7 @@ def of_database() -> Iterator[Finding]:
 
 
 def _migrations() -> Finding:
-    script = ScriptDirectory.from_config(current_app.extensions["migrate"].migrate.get_config())
+    script = ScriptDirectory.from_config(migrations(current_app).get_config())
     wanted = script.get_current_head()
     owner = make_url(extensions.settings().owner_database_url).set(drivername="postgresql+psycopg2")
     with create_engine(owner, poolclass=pool.NullPool).connect() as connection:

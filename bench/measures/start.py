@@ -15,7 +15,8 @@ from pathlib import Path
 
 from bench.results import Measure, Row, at_most
 from bench.stage import PROJECT, Stage, memory_of
-from devstack.child import LOOPBACK, Child, free_port
+from devstack.child import LOOPBACK, Child
+from devstack.ports import free_port
 from devstack.run import READY
 
 READY_WITHIN = timedelta(minutes=3)

@@ -34,7 +34,7 @@ TESTS = (
 QUICK = ("-m", "brokers and not bench")
 # A run hangs, or nearly, if it takes longer.
 TESTS_WITHIN, FAULTS_WITHIN, QUICK_WITHIN = timedelta(minutes=25), timedelta(minutes=20), timedelta(minutes=4)
-# The module of faults that need no broker of a certain kind.
+# The module whose faults happen to the broker.
 BROKERS_FAULTS = "tests.faults.injected.broker"
 
 
@@ -54,10 +54,14 @@ def main() -> int:
     if unknown := [name for name in names if name not in COMBINATIONS]:
         parser.error(f"no such combination: {', '.join(unknown)}")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    outcomes = [outcome for name in names if (outcome := _try(COMBINATIONS[name], quick=options.quick))]
+    outcomes: list[Outcome] = []
+    for name in names:
+        if outcome := _try(COMBINATIONS[name], quick=options.quick):
+            outcomes.append(outcome)
+            # Each when it is done: all of them take an hour.
+            if not options.quick:
+                report.publish([outcome])
     print("\n" + report.table(outcomes))
-    if not options.quick:
-        report.publish(outcomes)
     return int(any(outcome.failed for outcome in outcomes))
 
 

@@ -10,11 +10,11 @@ import pytest
 from playwright.sync_api import Browser
 from redis import Redis
 
-from devstack.databases import create_database, drop_database
 from devstack.servers import Servers
 from tests.browser.chromium import launched
 from tests.browser.screen import Screen
 from tests.browser.stack import Stack, running
+from tests.databases import Template
 from tests.e2e.processes import show_logs as pytest_runtest_makereport  # noqa: F401 - pytest finds it by this name
 
 # Apart from what the other tests use.
@@ -29,24 +29,19 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture(scope="package")
 def stack(
-    admin_database_url: str, private_servers: Servers, rabbitmq_url: str, tmp_path_factory: pytest.TempPathFactory
+    template: Template, private_servers: Servers, rabbitmq_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
-    name = f"rita_page_{uuid4().hex[:8]}"
     redis_url = urlsplit(private_servers.redis_url)._replace(path=f"/{REDIS_NUMBER}").geturl()
-    urls = create_database(admin_database_url, name=name)
-    try:
-        with Redis.from_url(redis_url) as redis:
-            redis.flushdb()
-            with running(
-                database_urls=urls,
-                redis_url=redis_url,
-                rabbitmq_url=rabbitmq_url,
-                directory=tmp_path_factory.mktemp("page"),
-            ) as started:
-                yield started
-            redis.flushdb()
-    finally:
-        drop_database(admin_database_url, name=name)
+    with template.copied("page") as urls, Redis.from_url(redis_url) as redis:
+        redis.flushdb()
+        with running(
+            database_urls=urls,
+            redis_url=redis_url,
+            rabbitmq_url=rabbitmq_url,
+            directory=tmp_path_factory.mktemp("page"),
+        ) as started:
+            yield started
+        redis.flushdb()
 
 
 @pytest.fixture

@@ -15,8 +15,9 @@ import jwt
 from werkzeug.serving import make_server
 
 from devstack import external_service, scenarios
-from devstack.child import LOOPBACK, free_port
+from devstack.child import LOOPBACK
 from devstack.external_service import ExternalService
+from devstack.ports import free_port
 from devstack.status_queue import StatusQueue
 from tests.e2e.browser import Person
 from tests.e2e.processes import JWT_SECRET, Processes, environment

@@ -16,8 +16,9 @@ from uuid import uuid4
 
 import pytest
 
-from devstack.child import LOOPBACK, free_port
+from devstack.child import LOOPBACK
 from devstack.conformance.clauses import CLAUSES
+from devstack.ports import free_port
 from tests.devstack.conftest import EXAMPLES
 from tests.devstack.standin import AUTHORIZATION, SECRET
 from tests.e2e.service import Service

@@ -7,16 +7,15 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
-from uuid import uuid4
 
 import psycopg2
 import pytest
 from psycopg2.extras import RealDictCursor
 from redis import Redis
 
-from devstack.child import free_port
-from devstack.databases import create_database, drop_database
+from devstack.ports import free_port
 from devstack.servers import Servers
+from tests.databases import Template
 from tests.e2e.browser import Person
 from tests.e2e.processes import Processes, environment
 from tests.e2e.processes import show_logs as pytest_runtest_makereport  # noqa: F401 - pytest finds it by this name
@@ -29,14 +28,10 @@ HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="package")
-def databases(admin_database_url: str) -> Iterator[tuple[str, str]]:
-    """A database of these processes' own, as (owner's URL, application's URL); the release line migrates it."""
-    name = f"rita_e2e_{uuid4().hex[:8]}"
-    urls = create_database(admin_database_url, name=name)
-    try:
+def databases(template: Template) -> Iterator[tuple[str, str]]:
+    """A database of these processes' own, as (owner's URL, application's URL)."""
+    with template.copied("e2e") as urls:
         yield urls
-    finally:
-        drop_database(admin_database_url, name=name)
 
 
 @pytest.fixture(scope="package")

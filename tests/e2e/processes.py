@@ -8,13 +8,16 @@ from collections.abc import Callable, Generator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
+from uuid import uuid4
 
 import pytest
 import requests
 from cryptography.fernet import Fernet
 from honcho.environ import parse_procfile
 
-from devstack.child import LOOPBACK, Child, free_port, wait_until
+from devstack import run
+from devstack.child import LOOPBACK, Child, wait_until
+from devstack.ports import free_port
 from tests.project import PROJECT
 from tests.waiting import eventually
 
@@ -45,6 +48,7 @@ def environment(
     return {
         "PATH": path_of_programs(),
         "PORT": str(free_port()),
+        "INSTANCE_ID": uuid4().hex,
         "FLOWER_PORT": str(free_port()),
         "FLOWER_BASIC_AUTH": ":".join(FLOWER_AUTH),
         "METRICS_TOKEN": METRICS_TOKEN,
@@ -155,7 +159,7 @@ class Processes:
 
     def _readiness(self, line: str, name: str, environ: Mapping[str, str], *, before: int) -> Callable[[], object]:
         if line == "web":
-            return lambda: answers(f"http://{LOOPBACK}:{environ['PORT']}/readyz")
+            return lambda: run.answers(int(environ["PORT"]), "/readyz", instance=environ["INSTANCE_ID"])
         if line == "flower":
             return lambda: answers(f"http://{LOOPBACK}:{environ['FLOWER_PORT']}/healthcheck")
         if line.endswith("worker"):

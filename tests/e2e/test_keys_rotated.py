@@ -16,7 +16,8 @@ from cryptography.fernet import Fernet
 from redis import Redis
 from standardwebhooks import Webhook
 
-from devstack.child import LOOPBACK, free_port
+from devstack.child import LOOPBACK
+from devstack.ports import free_port
 from tests.e2e.browser import CREDENTIALS, Person
 from tests.e2e.conftest import Rows
 from tests.e2e.processes import READY_WITHIN, Processes

@@ -13,7 +13,8 @@ import requests
 from redis import Redis
 
 from app.outbound.events import _PUBLISH, channel_of
-from devstack.child import LOOPBACK, free_port
+from devstack.child import LOOPBACK
+from devstack.ports import free_port
 from tests.e2e.browser import Person, Stream
 from tests.e2e.processes import Processes
 from tests.e2e.scrapes import Page

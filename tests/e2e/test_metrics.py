@@ -13,7 +13,7 @@ from uuid import uuid4
 import pytest
 import requests
 
-from devstack.child import free_port
+from devstack.ports import free_port
 from tests.e2e.browser import Person
 from tests.e2e.processes import Processes
 from tests.e2e.scrapes import AUTHORIZED, Page

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import requests
 
-from devstack.child import LOOPBACK, free_port
+from devstack.child import LOOPBACK
+from devstack.ports import free_port
 from tests.e2e.browser import CREDENTIALS, Person
 from tests.e2e.conftest import Rows
 from tests.e2e.processes import Processes

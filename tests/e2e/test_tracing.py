@@ -11,7 +11,7 @@ import requests
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from devstack.child import free_port
+from devstack.ports import free_port
 from tests.e2e.browser import Person
 from tests.e2e.processes import Processes
 from tests.e2e.service import Service

@@ -7,7 +7,8 @@ import socket
 import threading
 from typing import Self
 
-from devstack.child import LOOPBACK, free_port
+from devstack.child import LOOPBACK
+from devstack.ports import free_port
 
 CHUNK = 64 * 1024
 

@@ -20,8 +20,8 @@ from uuid_utils.compat import uuid7
 
 from app.outbound.broker import DEAD_LETTERS, DeadLetter, bury_reliably
 from app.unit_of_work import unit_of_work
-from devstack.child import free_port
 from devstack.databases import create_database, drop_database
+from devstack.ports import free_port
 from devstack.valkey import Valkey
 from tests.e2e.service import Service, channel
 from tests.factories import Browser

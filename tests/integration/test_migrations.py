@@ -17,6 +17,7 @@ from sqlalchemy import Connection, create_engine, make_url, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
+from app.cli import migrations
 from devstack import drift
 from devstack.databases import create_database, drop_database
 
@@ -88,10 +89,12 @@ class Database:
             connection.rollback()
 
     def up(self, revision: str = "head") -> None:
+        migrations(self.app)
         with self.app.app_context():
             upgrade(revision=revision)
 
     def down(self, revision: str) -> None:
+        migrations(self.app)
         with self.app.app_context():
             downgrade(revision=revision)
 

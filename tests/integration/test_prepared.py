@@ -31,7 +31,8 @@ from app.extensions import Session
 from app.services import connections, deliveries, ledger
 from app.services import rows as stored_rows
 from app.unit_of_work import unit_of_work
-from devstack.child import LOOPBACK, Child, free_port, wait_until
+from devstack.child import LOOPBACK, Child, wait_until
+from devstack.ports import free_port
 from devstack.postgres import UNPRIVILEGED_USER
 from tests.factories import a_token, forget_organizations, in_parallel, rows
 from tests.project import do_without

@@ -15,7 +15,7 @@ from psycopg2.extras import RealDictCursor
 from sqlalchemy import make_url, text
 
 from app.extensions import UnsafeDatabaseRole, check_role, db
-from devstack.child import free_port
+from devstack.ports import free_port
 from tests.factories import Browser, forget_organizations
 
 PATH = "/api/data-sources"

@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.config import Settings
 from app.outbound import webhook
 from app.outbound.sealing import PREFIX
-from devstack.child import free_port
+from devstack.ports import free_port
 from tests.factories import Browser
 from tests.integration.tasks.conftest import Sql
 from tests.receiver import Receiver, answer

@@ -11,7 +11,7 @@ from flask import Flask
 from redis import Redis
 
 from app.api.limits import PREFIX
-from devstack.child import free_port
+from devstack.ports import free_port
 from devstack.valkey import Valkey
 from tests.factories import Browser, in_parallel, rows
 from tests.waiting import eventually

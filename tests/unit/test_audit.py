@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from devstack import audit
-from devstack.child import free_port
+from devstack.ports import free_port
 
 FLASK = {
     "id": "PYSEC-2099-1",

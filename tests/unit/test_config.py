@@ -20,7 +20,7 @@ GOOD = {
     "AUTOMATION_WEBHOOK_URL": "https://automation.example.org/hook",
     "AUTOMATION_AUTH": "Bearer hidden-word",
     "JWT_SECRET": "hidden-word-that-is-long-enough-for-it",
-    "SEAL_KEYS": Fernet.generate_key().decode(),
+    "SEAL_KEYS": base64.urlsafe_b64encode(b"0123456789abcdef" * 2).decode(),
 }
 MISSING = ["DATABASE_URL", "RABBITMQ_URL", "REDIS_URL", "AUTOMATION_WEBHOOK_URL", "AUTOMATION_AUTH", "SEAL_KEYS"]
 PUBLIC_KEY = (

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 from flask import Flask
 
-from devstack.child import free_port
+from devstack.ports import free_port
 
 
 def dead(scheme: str) -> str:

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from flask import Flask
 from jwt.algorithms import RSAAlgorithm
 
-from devstack.child import free_port
+from devstack.ports import free_port
 from tests.factories import a_token
 
 PATH = "/api/data-sources"

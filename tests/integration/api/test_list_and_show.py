@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from flask import Flask
@@ -53,7 +52,16 @@ def test_a_completed_connection_that_syncs_again_is_only_syncing(web: Flask) -> 
     assert "confluence" not in types(ada.get(f"{PATH}?status=idle"))
 
 
-@pytest.mark.parametrize("name", [str(uuid4()), "confluence", "seed", "7", "00000000-0000-0000-0000-00000000000g"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "0199a1f4-6c3e-7000-8000-00000000c0de",
+        "confluence",
+        "seed",
+        "7",
+        "00000000-0000-0000-0000-00000000000g",
+    ],
+)
 def test_what_is_no_connections_id_is_not_found(web: Flask, name: str) -> None:
     answer = Browser(web).get(f"{PATH}/{name}")
 

@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 from redis import Redis
 
-from devstack.child import free_port
+from devstack.ports import free_port
 from tests.factories import Browser, a_sync_message, a_verification_message, apply_messages, in_parallel, rows
 
 PATH = "/api/data-sources"

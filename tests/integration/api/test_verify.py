@@ -12,7 +12,7 @@ from flask import Flask
 from redis import Redis
 
 from app.outbound.sealing import PREFIX
-from devstack.child import free_port
+from devstack.ports import free_port
 from tests.factories import Browser, a_verification_message, apply_messages, in_parallel, rows
 
 PATH = "/api/data-sources"

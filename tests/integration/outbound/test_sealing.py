@@ -80,7 +80,7 @@ def test_the_newest_key_seals(redis: Redis, operation_id: UUID) -> None:
     assert Seals(redis, keys=[OLD]).open(operation_id) is None
 
 
-@pytest.mark.parametrize("held", [b"", b"not a seal", Fernet(OLD).encrypt(b"{}")[:-3]])
+@pytest.mark.parametrize("held", [b"", b"not a seal", Fernet(OLD).encrypt(b"{}")[:-3]], ids=["nothing", "words", "cut"])
 def test_what_no_key_opens_is_as_good_as_gone(redis: Redis, operation_id: UUID, held: bytes) -> None:
     redis.set(f"{PREFIX}{operation_id}", held, px=MINUTE)
 

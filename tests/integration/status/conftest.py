@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from types import ModuleType
 from typing import Any
 from uuid import UUID, uuid4
@@ -144,6 +144,21 @@ def worker(processes: Processes) -> Processes:
     if child is None or not child.is_running:
         processes.start("worker")
     return processes
+
+
+@contextmanager
+def held(database: Database, *connection_ids: str) -> Iterator[None]:
+    """Hold connections' rows, so that each batch that names one waits in a child of the pool."""
+    with closing(psycopg2.connect(database.url)) as holder:
+        query = "SELECT FROM data_source_connections WHERE id = ANY(%s::uuid[]) FOR UPDATE"
+        holder.cursor().execute(query, [list(connection_ids)])
+        yield
+        holder.rollback()
+
+
+def batches_that_wait(database: Database) -> int:
+    query = "SELECT count(*) AS n FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    return int(database(query)[0]["n"])
 
 
 def completions(connections: Sequence[Mapping[str, str]]) -> list[Mapping[str, Any]]:

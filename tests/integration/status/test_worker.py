@@ -4,40 +4,23 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import psycopg2
 import pytest
 from celery import Celery
 
 from tests.e2e.processes import Processes
 from tests.e2e.service import DEAD, Service
 from tests.factories import a_sync_message, a_verification_message
-from tests.integration.status.conftest import Apply, Database, completions
+from tests.integration.status.conftest import Apply, Database, batches_that_wait, completions, held
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.rabbitmq
 
 T0 = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 FLOOD = 3_000
-
-
-@contextmanager
-def held(database: Database, *connection_ids: str) -> Iterator[None]:
-    """Hold connections' rows, so that each batch that names one waits in a child of the pool."""
-    with closing(psycopg2.connect(database.url)) as holder:
-        query = "SELECT FROM data_source_connections WHERE id = ANY(%s::uuid[]) FOR UPDATE"
-        holder.cursor().execute(query, [list(connection_ids)])
-        yield
-        holder.rollback()
-
-
-def batches_that_wait(database: Database) -> int:
-    query = "SELECT count(*) AS n FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    return int(database(query)[0]["n"])
 
 
 @pytest.mark.brokers

@@ -1,0 +1,78 @@
+"""Databases for tests: one is migrated, and every other is a copy of it (`CREATE DATABASE … TEMPLATE`)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from uuid import uuid4
+
+import psycopg2
+from flask_migrate import upgrade
+from psycopg2 import sql
+from sqlalchemy import make_url
+
+from app.cli import migrations
+from app.extensions import db
+from devstack.databases import create_database, drop_database
+from devstack.drift import MIGRATIONS
+from devstack.unconnected import application
+
+
+@dataclass(frozen=True)
+class Template:
+    """A migrated database that nobody connects to, for that would forbid to copy it; copies share its two roles."""
+
+    admin_url: str
+    owner_url: str
+    application_url: str
+
+    @contextmanager
+    def copied(self, purpose: str) -> Iterator[tuple[str, str]]:
+        """Make a copy for a purpose, as (owner's URL, application's URL), and drop it at the end."""
+        name = f"rita_{purpose}_{uuid4().hex[:8]}"
+        template, owner = make_url(self.owner_url).database or "", make_url(self.owner_url).username or ""
+        application = make_url(self.application_url).username or ""
+        names = {
+            "name": sql.Identifier(name),
+            "template": sql.Identifier(template),
+            "owner": sql.Identifier(owner),
+            "application": sql.Identifier(application),
+        }
+        self._run("CREATE DATABASE {name} OWNER {owner} TEMPLATE {template}", names)
+        try:
+            # What is granted on a database itself is not copied with it.
+            self._run("REVOKE ALL ON DATABASE {name} FROM PUBLIC", names)
+            self._run("GRANT CONNECT ON DATABASE {name} TO {application}", names)
+            yield self._of(name, self.owner_url), self._of(name, self.application_url)
+        finally:
+            self._run("DROP DATABASE IF EXISTS {name} WITH (FORCE)", names)
+
+    def _run(self, statement: str, names: dict[str, sql.Identifier]) -> None:
+        with closing(psycopg2.connect(self.admin_url)) as connection:
+            # Databases are created and dropped outside transactions only.
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(sql.SQL(statement).format(**names))
+
+    @staticmethod
+    def _of(name: str, url: str) -> str:
+        return make_url(url).set(database=name).render_as_string(hide_password=False)
+
+
+@contextmanager
+def migrated_template(admin_url: str) -> Iterator[Template]:
+    """Make the template, migrated to head, and drop it with its roles at the end."""
+    name = f"rita_template_{uuid4().hex[:8]}"
+    owner_url, application_url = create_database(admin_url, name=name)
+    try:
+        app = application(database_url=application_url, migration_database_url=owner_url)
+        migrations(app)
+        with app.app_context():
+            logging.getLogger("alembic").setLevel(logging.WARNING)
+            upgrade(MIGRATIONS)
+            db.engine.dispose()
+        yield Template(admin_url, owner_url, application_url)
+    finally:
+        drop_database(admin_url, name=name)
