@@ -30,10 +30,10 @@ TESTS = (
     "tests/integration/test_doctor.py",
     "tests/e2e",
 )
-# What CI runs beside its own broker.
-QUICK = ("-m", "brokers and not bench")
+# What CI runs beside its own broker: a few, for which one process is up soonest.
+QUICK = ("-m", "brokers and not bench", *TESTS)
 # A run hangs, or nearly, if it takes longer.
-TESTS_WITHIN, FAULTS_WITHIN, QUICK_WITHIN = timedelta(minutes=25), timedelta(minutes=20), timedelta(minutes=4)
+TESTS_WITHIN, FAULTS_WITHIN, QUICK_WITHIN = timedelta(minutes=25), timedelta(minutes=20), timedelta(minutes=6)
 # The module whose faults happen to the broker.
 BROKERS_FAULTS = "tests.faults.injected.broker"
 
@@ -82,7 +82,7 @@ def _try(combination: Combination, *, quick: bool) -> Outcome | None:
             tests = run_tests(combination, *QUICK, folder=Path(folder), within=QUICK_WITHIN)
             faults = None
         else:
-            tests = run_tests(combination, *TESTS, folder=Path(folder), within=TESTS_WITHIN)
+            tests = run_tests(combination, "-n", "auto", *TESTS, folder=Path(folder), within=TESTS_WITHIN)
             faults = run_faults(combination, _names_of_faults(), within=FAULTS_WITHIN)
     return Outcome(
         combination=str(combination),

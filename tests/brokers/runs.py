@@ -52,7 +52,7 @@ class Outcome:
 def run_tests(combination: Combination, *selection: str, folder: Path, within: timedelta) -> Tally:
     """Run pytest; what it prints goes to the terminal."""
     file = folder / "tests.xml"
-    words = ["-m", "pytest", "-q", "-n", "auto", "-p", "no:cacheprovider", f"--junit-xml={file}", *selection]
+    words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junit-xml={file}", *selection]
     code, _ = _run(words, combination, within=within)
     if not file.exists():
         return Tally(0, 1)
