@@ -13,6 +13,7 @@ from sqlalchemy.exc import DataError, IntegrityError, StatementError
 from app import errors, extensions, figures, tracing
 from app.domain.cases import ended_verifications
 from app.domain.messages import Report, Unacceptable, parse
+from app.domain.unreadable import Unreadable, about
 from app.outbound import events
 from app.outbound.broker import DeadLetter, bury_reliably
 from app.outbound.sealing import seals
@@ -31,9 +32,13 @@ FAULTS_OF_ONE = (
 )  # fmt: skip
 
 
+# The queue it came from, and its body.
+Raw = tuple[str, str]
+
+
 @status_app.task(name=consumer.APPLY_MESSAGES, shared=False, Request="tasks.consumer:BatchRequest")
-def apply_messages(raw: Sequence[tuple[str, str]]) -> None:
-    """Apply raw messages, each (queue, body), in the order of their arrival.
+def apply_messages(raw: Sequence[Raw]) -> None:
+    """Apply raw messages in the order of their arrival.
 
     Raises sqlalchemy.exc.OperationalError when the database is away and BrokerError when a dead letter cannot be
     buried: then nothing is acknowledged and all comes again, which changes nothing that was applied already.
@@ -42,7 +47,7 @@ def apply_messages(raw: Sequence[tuple[str, str]]) -> None:
         _apply_and_bury(raw)
 
 
-def _apply_and_bury(raw: Sequence[tuple[str, str]]) -> None:
+def _apply_and_bury(raw: Sequence[Raw]) -> None:
     started = time.monotonic()
     letters = apply(raw, now=datetime.now(UTC))
     if letters:
@@ -53,24 +58,32 @@ def _apply_and_bury(raw: Sequence[tuple[str, str]]) -> None:
     figures.batch_applied(messages=len(raw), took=time.monotonic() - started)
 
 
-def apply(raw: Sequence[tuple[str, str]], *, now: datetime) -> list[DeadLetter]:
-    """Apply what can be applied of raw messages, each (queue, body); return the rest, to be buried."""
+def apply(raw: Sequence[Raw], *, now: datetime) -> list[DeadLetter]:
+    """Apply what can be applied of raw messages; return the rest, to be buried.
+
+    One that cannot be read still tells, as a rule, whose answer it was to be: that is applied in its place.
+    """
     letters: list[DeadLetter] = []
-    reports: list[Report] = []
-    origins: list[tuple[str, str]] = []
-    for queue, body in raw:
+    reports: list[Report | Unreadable] = []
+    origins: list[Raw] = []
+    for origin in raw:
+        queue, body = origin
+        report: Report | Unreadable | None
         try:
-            reports.append(parse(body, queue=queue))
+            report = parse(body, queue=queue)
         except Unacceptable as refusal:
-            letters.append(_letter((queue, body), refusal))
+            letters.append(_letter(origin, refusal))
+            report = about(body.encode())
         except FAULTS_OF_ONE as fault:
-            letters.append(_letter((queue, body), _stumbled(fault)))
-        else:
-            origins.append((queue, body))
+            letters.append(_letter(origin, _stumbled(fault)))
+            report = about(body.encode())
+        if report is not None:
+            reports.append(report)
+            origins.append(origin)
     return letters + _apply(reports, origins, now=now)
 
 
-def _apply(reports: Sequence[Report], origins: Sequence[tuple[str, str]], *, now: datetime) -> list[DeadLetter]:
+def _apply(reports: Sequence[Report | Unreadable], origins: Sequence[Raw], *, now: datetime) -> list[DeadLetter]:
     """Apply reports in one transaction; halve the batch if it fails, until the one that cannot be applied is alone."""
     if not reports:
         return []
@@ -78,14 +91,15 @@ def _apply(reports: Sequence[Report], origins: Sequence[tuple[str, str]], *, now
         applied = _apply_together(reports, now=now)
     except FAULTS_OF_ONE as problem:
         if len(reports) == 1:
-            return [_letter(origins[0], _stumbled(problem))]
+            return _give_up(reports[0], origins[0], problem, now=now)
         half = len(reports) // 2
         return _apply(reports[:half], origins[:half], now=now) + _apply(reports[half:], origins[half:], now=now)
     late, refused = len(applied.late), len(applied.refused)
-    figures.messages_judged(applied=len(reports) - late - refused, late=late)
+    read = sum(not isinstance(report, Unreadable) for report in reports)
+    figures.messages_judged(applied=read - late - refused, late=late)
     log.info(
         "status_messages_applied",
-        messages=len(reports),
+        messages=read,
         changes=len(applied.changes),
         late=late,
         refused=refused,
@@ -93,7 +107,17 @@ def _apply(reports: Sequence[Report], origins: Sequence[tuple[str, str]], *, now
     return [_letter(origins[position], refusal) for position, refusal in _explained(applied, reports).items()]
 
 
-def _apply_together(reports: Sequence[Report], *, now: datetime) -> status_updates.Applied:
+def _give_up(report: Report | Unreadable, origin: Raw, problem: Exception, *, now: datetime) -> list[DeadLetter]:
+    """Bury the one that cannot be applied, and end what it is about; what was buried before only leaves its trace."""
+    letters = [_letter(origin, _stumbled(problem))]
+    if isinstance(report, Unreadable):
+        return []
+    if report.operation_id is not None:
+        _apply([Unreadable(report.connection_id, report.tenant_id, report.operation_id)], [origin], now=now)
+    return letters
+
+
+def _apply_together(reports: Sequence[Report | Unreadable], *, now: datetime) -> status_updates.Applied:
     started = tracing.now()
     if len(reports) == 1 and reports[0].operation_id is not None:
         tracing.name_operation(reports[0].operation_id)
@@ -106,13 +130,14 @@ def _apply_together(reports: Sequence[Report], *, now: datetime) -> status_updat
     return applied
 
 
-def _explained(applied: status_updates.Applied, reports: Sequence[Report]) -> dict[int, Unacceptable]:
+def _explained(applied: status_updates.Applied, reports: Sequence[Report | Unreadable]) -> dict[int, Unacceptable]:
     """Give each refusal its reason; what a tenant cannot see takes a look of its own to tell."""
     unseen = [position for position, refusal in applied.refused.items() if refusal.reason == "unknown_connection"]
     if not unseen:
         return applied.refused
+    wanted = [reports[position].connection_id for position in unseen]
     with unit_of_work(system=True) as work:
-        reasons = status_updates.explain(work.session, [reports[position] for position in unseen])
+        reasons = status_updates.explain(work.session, wanted)
     return applied.refused | dict(zip(unseen, reasons, strict=True))
 
 
@@ -123,6 +148,6 @@ def _stumbled(fault: Exception) -> Unacceptable:
     return Unacceptable("apply_failed", type(cause).__name__)
 
 
-def _letter(origin: tuple[str, str], refusal: Unacceptable) -> DeadLetter:
+def _letter(origin: Raw, refusal: Unacceptable) -> DeadLetter:
     queue, body = origin
     return DeadLetter(body.encode(), reason=refusal.reason, detail=refusal.detail, queue=queue)

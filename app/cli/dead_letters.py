@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import click
 
 from app import extensions
-from app.cli.plainly import Group
+from app.cli.plainly import Group, block, record, row
+from app.domain import texts
 from app.outbound import broker
 
 group = Group("dead-letters", help="Status messages that could not be applied: list, show, replay, drop.")
 
 # What one command handles unless told otherwise.
 LIMIT = 1_000
+# As much of a body as a list shows.
+GLANCE = 200
+# What is told of a letter besides its body.
+SHOWN = ("died_at", "reason", "detail", "queue", "content_type")
 
 _limit = click.option("--limit", default=LIMIT, show_default=True, type=click.IntRange(min=1), help="At most so many.")
 
@@ -36,12 +40,12 @@ def list_letters(limit: int, *, as_json: bool) -> None:
     for letter in letters:
         body = letter.body.decode(errors="replace")
         if as_json:
-            row = {"reason": letter.reason, "detail": letter.detail, "queue": letter.queue, "died_at": letter.died_at}
-            click.echo(json.dumps(row | {"body": body}))
+            record({name: getattr(letter, name) for name in SHOWN} | {"body": body})
         else:
-            click.echo(f"{letter.died_at}  {letter.reason:<20} {letter.detail}\n    {body[:200]}")
+            row(letter.died_at, letter.reason, letter.detail, widths=(25, 19))
+            row("  ", texts.cut(body, longest=GLANCE))
     if not as_json:
-        click.echo(f"{len(letters)} dead letters")
+        row(f"{len(letters)} dead letters")
 
 
 @group.command()
@@ -53,9 +57,10 @@ def show(number: int) -> None:
     if len(letters) < number:
         raise click.ClickException(f"There are {len(letters)} dead letters")
     letter = letters[-1]
-    for name in ("died_at", "reason", "detail", "queue", "content_type"):
-        click.echo(f"{name:<13} {getattr(letter, name)}")
-    click.echo(f"\n{letter.body.decode(errors='replace')}")
+    for name in SHOWN:
+        row(name, getattr(letter, name), widths=(12,))
+    row()
+    block(letter.body.decode(errors="replace"))
 
 
 @group.command()
@@ -64,7 +69,7 @@ def replay(limit: int) -> None:
     """Put the dead letters back on the queue that they came from; what still cannot be applied returns here."""
     with _queue() as queue:
         count = queue.replay(limit=limit, default_queue=extensions.settings().status_queues[0])
-    click.echo(f"Replayed {count} dead letters")
+    row(f"Replayed {count} dead letters")
 
 
 @group.command()
@@ -76,4 +81,4 @@ def drop(limit: int, *, yes: bool) -> None:
         click.confirm(f"Delete up to {limit} dead letters for good?", abort=True)
     with _queue() as queue:
         count = queue.drop(limit=limit)
-    click.echo(f"Dropped {count} dead letters")
+    row(f"Dropped {count} dead letters")

@@ -104,7 +104,7 @@ def test_a_raw_message_that_poses_as_a_task_runs_nothing_and_is_dead_lettered(
     service.send_raw(*bodies, headers=headers)
     eventually(lambda: service.waiting(DEAD) == 2 * len(bodies))
 
-    assert set(service.reasons()) == {"wrong_shape"}
+    assert set(service.reasons()) == {"enveloped"}
     assert sorted(body_of(letter).decode() for letter in service.look()) == sorted(bodies * 2)
     assert everything(rows) == before
     assert rita.children["worker"].is_running
