@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from app.domain import display
+from app.domain import display, messages
 from app.outbound import broker, dead_letters, events
 
 STATUS_QUEUE = "data_source_status"
@@ -18,6 +18,7 @@ REASONS = {
     "not_json": "The body is not JSON, or not UTF-8.",
     "wrong_shape": "A key is missing or does not fit.",
     "unknown_type": "`type` is neither `sync` nor `verification`.",
+    "enveloped": "A framework's envelope around a message; the detail says which, and what to set.",
     "too_large": "Longer than 256 KiB.",
     "undecodable": "The broker's library could not read the message.",
     "unknown_connection": "There is no such connection.",
@@ -63,7 +64,7 @@ EVENT: dict[str, Any] = {
         "documentsProcessed": {"type": ["integer", "null"]},
         "last_verification_at": {"anyOf": [_MOMENT, {"type": "null"}]},
         "last_verification_error": {"type": ["string", "null"]},
-        "latest_options": {"type": ["object", "null"], "additionalProperties": {"type": "string"}},
+        "latest_options": messages.OPTIONS_SCHEMA | {"type": ["object", "null"]},
         "type": {"type": "string"},
         "name": {"type": "string"},
         "description": {"type": ["string", "null"]},

@@ -80,19 +80,23 @@ class Report:
         return {"timestamp": wire_time(accepted_at + self.happens), **self.fields}
 
 
+Options = Mapping[str, str | list[str]]
+
+
 @dataclass(frozen=True)
 class Source:
     """What the stand-in pretends to find behind one type of connection."""
 
     label: str
-    options: Mapping[str, str] | None = None
+    options: Options | None = None
     needs_credentials: bool = True
 
 
 SOURCES = {
     "confluence": Source("Confluence", {"spaces": "ENG,PROD,HR,DOCS"}),
     "servicenow": Source("ServiceNow", {"tables": "incident,kb_knowledge,problem,change_request"}),
-    "sharepoint": Source("SharePoint", {"sites": "Intranet,Engineering,Policies"}),
+    # Names with commas take an array.
+    "sharepoint": Source("SharePoint", {"sites": ["Intranet", "Engineering", "Policies", "Sales, EMEA"]}),
     "websearch": Source("Web search", {"engines": "Brave,DuckDuckGo,Mojeek"}, needs_credentials=False),
     "jira": Source("Jira", {"projects": "RITA,OPS,WEB"}),
     "gdrive": Source("Google Drive", {"folders": "Handbook,Projects,Contracts"}),
@@ -153,7 +157,7 @@ def verification(
     *,
     error: str | None,
     chance: Random,
-    options: Mapping[str, str] | None = None,
+    options: Options | None = None,
     after: float | None = None,
 ) -> list[Report]:
     """Report one verdict after a moment of looking; `options` and `after` (seconds) go before what is made up."""

@@ -72,7 +72,7 @@ class OfAVerification(_Part):
     """How a verification ends, what it finds to choose from, and after how long."""
 
     error: Text | None = None
-    options: dict[Text, str] | None = None
+    options: dict[Text, str | list[str]] | None = None
     after: Seconds | None = None
 
 

@@ -56,15 +56,16 @@ def is_a_moment(value: object) -> bool:
 
 
 def message(kind: str) -> dict[str, Any]:
-    """Return the schema of a message by the word in its `type`.
+    """Return the schema of a message by the word in its `type`: what an author does well to write.
 
-    Stricter than what is understood: `type` must be said, and a sync must be dated, which the old dialect did not do.
+    Stricter than what is understood: `type` must be said, and a sync must be dated, by the standard.
     """
     schema = _of(messages.MODELS[kind])
     word = {"const": kind, "description": "Tells the two kinds apart."}
     schema["properties"] = {"type": word} | schema["properties"]
     schema["required"] = ["type", *schema["required"]]
     if kind == "sync":
+        schema["required"].append("timestamp")
         moment = schema["properties"]["timestamp"]
         del moment["anyOf"]
         moment |= {"type": "string", "format": "date-time", "examples": ["2026-11-22T10:00:00.000Z"]}

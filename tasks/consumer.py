@@ -19,6 +19,7 @@ from celery.worker.state import active_requests
 
 from app import figures
 from app.domain.messages import Unacceptable, raw_of, text_of
+from app.domain.unreadable import about
 from app.outbound.broker import (
     CLASSIC,
     DEAD_LETTERS,
@@ -221,17 +222,24 @@ class StatusConsumer(MonitoredConsumer):
         self.strategies[APPLY_MESSAGES](request, None, ack, reject, self.on_task_message)
 
     def _readable(self, submission: Submission) -> list[tuple[str, str]]:
-        """Return a batch's messages for its child; what is no text leaves it."""
+        """Return a batch's messages for its child; what is no text leaves it, or is named there as an answer."""
         raw: list[tuple[str, str]] = []
         readable: list[Delivery[Message]] = []
         names = self._names()
+        submission.refused.clear()
         for delivery in submission.batch.deliveries:
+            body = delivery.message.body
             try:
-                raw.append((_queue_of(delivery.message, names), text_of(delivery.message.body)))
+                text = text_of(body)
             except Unacceptable as refusal:
-                self._bury(delivery, refusal)
-            else:
-                readable.append(delivery)
+                named = about(raw_of(body))
+                if named is None:
+                    self._bury(delivery, refusal)
+                    continue
+                text = named.text()
+                submission.refused[len(raw)] = refusal
+            raw.append((_queue_of(delivery.message, names), text))
+            readable.append(delivery)
         submission.batch.deliveries = readable
         return raw
 
@@ -276,7 +284,7 @@ class StatusConsumer(MonitoredConsumer):
         self._inbox.over(submission.batch)
         deliveries = submission.batch.deliveries
         for place, reason, detail in refusals:
-            self._bury(deliveries[place], Unacceptable(reason, detail))
+            self._bury(deliveries[place], submission.refused.get(place) or Unacceptable(reason, detail))
         self._acknowledge([delivery for delivery in deliveries if not delivery.is_leaving])
 
     def _acknowledge(self, deliveries: Sequence[Delivery[Message]]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.domain.messages import Unacceptable
 from tasks.inbox import Batch
 
 
@@ -24,6 +25,8 @@ class Submission:
     failed_at_first: float = 0.0
     due: float = 0.0
     is_probe: bool = False
+    # What its child cannot be given, by its place: for what reason it was refused before.
+    refused: dict[int, Unacceptable] = field(default_factory=dict)
 
 
 class Holding:

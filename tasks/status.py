@@ -17,6 +17,7 @@ from sqlalchemy.exc import DataError, IntegrityError, StatementError
 from app import errors, extensions, figures, tracing
 from app.domain.cases import ended_verifications
 from app.domain.messages import Report, Unacceptable, parse
+from app.domain.unreadable import Unreadable, about
 from app.outbound import events
 from app.outbound.sealing import seals
 from app.services import status_updates
@@ -59,23 +60,29 @@ def apply_messages(raw: Sequence[tuple[str, str]]) -> None:
 
 
 def apply(raw: Sequence[tuple[str, str]], *, now: datetime) -> Refusals:
-    """Apply what can be applied of raw messages, each (queue, body); return the rest, by their places."""
+    """Apply what can be applied of raw messages, each (queue, body); return the rest, by their places.
+
+    One that cannot be read still tells, as a rule, whose answer it was to be: that is applied in its place.
+    """
     refusals: Refusals = {}
-    reports: list[Report] = []
+    reports: list[Report | Unreadable] = []
     places: list[int] = []
     for place, (queue, body) in enumerate(raw):
+        report: Report | Unreadable | None
         try:
-            reports.append(parse(body, queue=queue))
+            report = parse(body, queue=queue)
         except Unacceptable as refusal:
-            refusals[place] = refusal
+            refusals[place], report = refusal, about(body.encode())
         except FAULTS_OF_ONE as fault:
-            refusals[place] = _stumbled(fault)
-        else:
+            refusals[place], report = _stumbled(fault), about(body.encode())
+        if report is not None:
+            reports.append(report)
             places.append(place)
-    return refusals | {places[position]: refusal for position, refusal in _apply(reports, now=now).items()}
+    # Of two reasons for one message, the first.
+    return {places[position]: refusal for position, refusal in _apply(reports, now=now).items()} | refusals
 
 
-def _apply(reports: Sequence[Report], *, now: datetime) -> Refusals:
+def _apply(reports: Sequence[Report | Unreadable], *, now: datetime) -> Refusals:
     """Apply reports in one transaction; halve the batch if it fails, until the one that cannot be applied is alone."""
     if not reports:
         return {}
@@ -83,15 +90,16 @@ def _apply(reports: Sequence[Report], *, now: datetime) -> Refusals:
         applied = _apply_together(reports, now=now)
     except FAULTS_OF_ONE as problem:
         if len(reports) == 1:
-            return {0: _stumbled(problem)}
+            return _give_up(reports[0], problem, now=now)
         half = len(reports) // 2
         first, second = _apply(reports[:half], now=now), _apply(reports[half:], now=now)
         return first | {half + position: refusal for position, refusal in second.items()}
     late, refused = len(applied.late), len(applied.refused)
-    figures.messages_judged(applied=len(reports) - late - refused, late=late)
+    read = sum(not isinstance(report, Unreadable) for report in reports)
+    figures.messages_judged(applied=read - late - refused, late=late)
     log.info(
         "status_messages_applied",
-        messages=len(reports),
+        messages=read,
         changes=len(applied.changes),
         late=late,
         refused=refused,
@@ -99,7 +107,15 @@ def _apply(reports: Sequence[Report], *, now: datetime) -> Refusals:
     return _explained(applied, reports)
 
 
-def _apply_together(reports: Sequence[Report], *, now: datetime) -> status_updates.Applied:
+def _give_up(report: Report | Unreadable, problem: Exception, *, now: datetime) -> Refusals:
+    """Refuse the one that cannot be applied, and end what it is about."""
+    refusals = {0: _stumbled(problem)}
+    if not isinstance(report, Unreadable) and report.operation_id is not None:
+        _apply([Unreadable(report.connection_id, report.tenant_id, report.operation_id)], now=now)
+    return refusals
+
+
+def _apply_together(reports: Sequence[Report | Unreadable], *, now: datetime) -> status_updates.Applied:
     started = tracing.now()
     if len(reports) == 1 and reports[0].operation_id is not None:
         tracing.name_operation(reports[0].operation_id)
@@ -112,13 +128,14 @@ def _apply_together(reports: Sequence[Report], *, now: datetime) -> status_updat
     return applied
 
 
-def _explained(applied: status_updates.Applied, reports: Sequence[Report]) -> Refusals:
+def _explained(applied: status_updates.Applied, reports: Sequence[Report | Unreadable]) -> Refusals:
     """Give each refusal its reason; what a tenant cannot see takes a look of its own to tell."""
     unseen = [position for position, refusal in applied.refused.items() if refusal.reason == "unknown_connection"]
     if not unseen:
         return applied.refused
+    wanted = [reports[position].connection_id for position in unseen]
     with unit_of_work(system=True) as work:
-        reasons = status_updates.explain(work.session, [reports[position] for position in unseen])
+        reasons = status_updates.explain(work.session, wanted)
     return applied.refused | dict(zip(unseen, reasons, strict=True))
 
 

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.views import ConnectionView, DisplayView, OperationView
+from app.api.views import ConnectionView, DisplayView, OperationView, Options
 from app.outbound.bodies import SyncWebhook, VerifyWebhook, Webhook
 
 
@@ -56,7 +56,7 @@ class VerificationEvent(Event):
     operationId: UUID  # noqa: N815
     last_verification_at: datetime | None
     last_verification_error: str | None
-    latest_options: dict[str, Any] | None
+    latest_options: Options | None
 
 
 class Snapshot(BaseModel):

@@ -18,7 +18,7 @@ from app import errors
 log = structlog.get_logger()
 
 # The largest honest body is a configuration; see schemas.LARGEST_CONFIG.
-LARGEST_BODY = 256 * 1024
+LARGEST_BODY = 320 * 1024
 # Of what is wrong with a body: nobody mends more at once, and an answer must not outgrow what it answers.
 MOST_PROBLEMS, LONGEST_FIELD = 20, 100
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")

@@ -21,7 +21,8 @@ from app import errors
 from app.api.requests import MOST_PROBLEMS, named
 from app.domain import secrets
 
-LARGEST_CONFIG = 64 * 1024
+# All names of the largest message with options can be chosen.
+LARGEST_CONFIG = 256 * 1024
 DEEPEST_JSON = 20
 # Beyond this, other JSON readers lose digits or refuse (RFC 8259, section 6).
 LARGEST_NUMBER = 2**63 - 1

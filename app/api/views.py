@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from app.domain import display, sources
 from app.domain.cases import ENDED, OPEN, STATUSES, Case
+from app.domain.messages import OPTIONS_SCHEMA
+
+# What the database holds is shown, whatever it is.
+Options = Annotated[dict[str, Any], WithJsonSchema(OPTIONS_SCHEMA)]
 
 
 def _one_of(*values: str | None) -> dict[str, Any]:
@@ -68,8 +72,8 @@ class ConnectionView(BaseModel):
     last_sync_status: str | None = Field(
         description="What happened last time.", json_schema_extra=_one_of("completed", "failed", None)
     )
-    latest_options: dict[str, Any] | None = Field(
-        description="What the last good verification found to choose from, comma-separated.",
+    latest_options: Options | None = Field(
+        description="What the last good verification found to choose from: comma-separated, or an array of names.",
         examples=[{"spaces": "ENG,PROD,HR"}],
     )
     enabled: bool

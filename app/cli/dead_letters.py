@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import click
 
 from app import extensions
-from app.cli.plainly import Group
+from app.cli.plainly import Group, block, record, row
+from app.domain import texts
 from app.outbound import broker
 from app.outbound.dead_letters import DeadLetterQueue
 
@@ -17,6 +17,8 @@ group = Group("dead-letters", help="Status messages that could not be applied: l
 
 # What one command handles unless told otherwise.
 LIMIT = 1_000
+# As much of a body as a list shows.
+GLANCE = 200
 # What there is to say of a letter, beside what the service sent.
 SHOWN = ("died_at", "reason", "detail", "queue", "content_type")
 
@@ -39,12 +41,12 @@ def list_letters(limit: int, *, as_json: bool) -> None:
     for letter in letters:
         body = letter.body.decode(errors="replace")
         if as_json:
-            row = {name: getattr(letter, name) for name in SHOWN} | {"headers": letter.headers, "body": body}
-            click.echo(json.dumps(row, default=str))
+            record({name: getattr(letter, name) for name in SHOWN} | {"headers": letter.headers, "body": body})
         else:
-            click.echo(f"{letter.died_at}  {letter.reason:<20} {letter.detail}\n    {body[:200]}")
+            row(letter.died_at, letter.reason, letter.detail, widths=(25, 19))
+            row("  ", texts.cut(body, longest=GLANCE))
     if not as_json:
-        click.echo(f"{len(letters)} dead letters")
+        row(f"{len(letters)} dead letters")
 
 
 @group.command()
@@ -57,10 +59,11 @@ def show(number: int) -> None:
         raise click.ClickException(f"There are {len(letters)} dead letters")
     letter = letters[-1]
     for name in SHOWN:
-        click.echo(f"{name:<13} {getattr(letter, name)}")
+        row(name, getattr(letter, name), widths=(12,))
     for name, value in letter.headers.items():
-        click.echo(f"header        {name}: {value}")
-    click.echo(f"\n{letter.body.decode(errors='replace')}")
+        row("header", f"{name}: {value}", widths=(12,))
+    row()
+    block(letter.body.decode(errors="replace"))
 
 
 @group.command()
@@ -69,9 +72,9 @@ def replay(limit: int) -> None:
     """Put the dead letters back on the queue that they came from; what still cannot be applied returns here."""
     with _queue() as queue:
         replayed = queue.replay(limit=limit, default_queue=extensions.settings().status_queues[0])
-    click.echo(f"Replayed {replayed.count} dead letters")
+    row(f"Replayed {replayed.count} dead letters")
     for name, count in replayed.homeless.items():
-        click.echo(f"{count} stay: there is no queue {name!r} to put them back on", err=True)
+        row(f"{count} stay: there is no queue {name!r} to put them back on", err=True)
 
 
 @group.command()
@@ -83,4 +86,4 @@ def drop(limit: int, *, yes: bool) -> None:
         click.confirm(f"Delete up to {limit} dead letters for good?", abort=True)
     with _queue() as queue:
         count = queue.drop(limit=limit)
-    click.echo(f"Dropped {count} dead letters")
+    row(f"Dropped {count} dead letters")

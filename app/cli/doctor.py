@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 
 import click
 from flask.cli import with_appcontext
 
 from app.cli.examinations import EXAMINATIONS, Finding
-from app.cli.plainly import Command
+from app.cli.plainly import Command, record, row
 
 
 @click.command(cls=Command)
@@ -24,11 +23,15 @@ def doctor(*, as_json: bool) -> None:
     for examine in EXAMINATIONS:
         for finding in examine():
             failing += not finding.ok
-            click.echo(json.dumps(asdict(finding)) if as_json else _as_text(finding))
+            if as_json:
+                record(asdict(finding))
+            else:
+                _show(finding)
     if failing:
         raise SystemExit(1)
 
 
-def _as_text(finding: Finding) -> str:
-    line = f"{'pass' if finding.ok else 'FAIL'}  {finding.what:<12} {finding.found}"
-    return line if finding.ok else f"{line}\n      {'':<12} → {finding.mend}"
+def _show(finding: Finding) -> None:
+    row("pass" if finding.ok else "FAIL", finding.what, finding.found, widths=(4, 12))
+    if not finding.ok:
+        row("", "", f"→ {finding.mend}", widths=(4, 12))

@@ -13,9 +13,9 @@ import click
 import pydantic_core
 from flask import current_app
 
-from app.cli.plainly import Group
+from app.cli.plainly import Group, record, row
 from app.domain.actors import SYSTEM
-from app.domain.cases import ENDED, OPEN, Operation
+from app.domain.cases import ENDED, OPEN
 from app.jobs import Jobs
 from app.outbound import events
 from app.outbound.sealing import seals
@@ -41,14 +41,14 @@ def list_operations(*, organization: UUID | None, state: Sequence[str], limit: i
         )
     if as_json:
         for operation in found:
-            click.echo(_json(operation))
+            record(asdict(operation))
         return
     for operation in found:
         error = operation.error or operation.last_attempt_error or ""
         since = operation.created_at.isoformat(timespec="seconds")
         attempts = f"{operation.attempts} attempts"
-        click.echo(f"{operation.id}  {operation.kind:<6}  {operation.state:<11}  {attempts:<11}  {since}  {error}")
-    click.echo(f"{len(found)} operations")
+        row(operation.id, operation.kind, operation.state, attempts, since, error, widths=(36, 6, 11, 11))
+    row(f"{len(found)} operations")
 
 
 @group.command()
@@ -59,10 +59,10 @@ def show(operation_id: UUID, *, as_json: bool) -> None:
     with unit_of_work(system=True) as work:
         found = history.operation(work.session, operation_id)
     if as_json:
-        click.echo(_json(found))
+        record(asdict(found))
         return
-    for name, value in json.loads(_json(found)).items():
-        click.echo(f"{name:<20} {json.dumps(value) if isinstance(value, dict | list) else value}")
+    for name, value in pydantic_core.to_jsonable_python(asdict(found)).items():
+        row(name, json.dumps(value) if isinstance(value, dict | list) else value, widths=(19,))
 
 
 @group.command()
@@ -72,9 +72,7 @@ def retry(operation_id: UUID) -> None:
     with unit_of_work(system=True) as work:
         deliveries.hasten(work.session, operation_id, now=datetime.now(UTC))
     told = cast(Jobs, current_app.extensions["jobs"]).deliver_webhook(operation_id)
-    click.echo(
-        "A worker has been told" if told else "The broker is away; the dispatcher tells a worker when it is back"
-    )
+    row("A worker has been told" if told else "The broker is away; the dispatcher tells a worker when it is back")
 
 
 @group.command()
@@ -88,8 +86,4 @@ def end(operation_id: UUID, *, yes: bool) -> None:
         ended, changes = operations.end(work.session, operation_id, actor=SYSTEM, now=datetime.now(UTC))
         work.after_commit(lambda: events.publish(changes))
         work.after_commit(lambda: seals().discard(ended.id))
-    click.echo(f"Ended: {ended.error}")
-
-
-def _json(operation: Operation) -> str:
-    return pydantic_core.to_json(asdict(operation)).decode()
+    row(f"Ended: {ended.error}")

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import click
-import pydantic_core
 from flask.cli import with_appcontext
 
-from app.cli.plainly import Command
+from app.cli.plainly import Command, record, row
 from app.services import organizations as service
 from app.unit_of_work import unit_of_work
 
@@ -18,12 +17,12 @@ from app.unit_of_work import unit_of_work
 def organizations(*, limit: int, as_json: bool) -> None:
     """List the organizations, newest first, with how many connections each has and how many are at work."""
     with unit_of_work(system=True) as work:
-        rows = service.overview(work.session, limit=limit)
-    for row in rows:
+        found = service.overview(work.session, limit=limit)
+    for each in found:
         if as_json:
-            click.echo(pydantic_core.to_json(row._asdict()).decode())
+            record(each._asdict())
         else:
-            since = row.created_at.isoformat(timespec="seconds")
-            click.echo(f"{row.id}  {since}  {row.connections:>4} connections  {row.at_work:>4} at work")
+            since = each.created_at.isoformat(timespec="seconds")
+            row(each.id, since, f"{each.connections:>4} connections", f"{each.at_work:>4} at work")
     if not as_json:
-        click.echo(f"{len(rows)} organizations")
+        row(f"{len(found)} organizations")

@@ -1,18 +1,26 @@
-"""Commands that say in one sentence, instead of a traceback, what is away and what to look at."""
+"""Commands that say in one sentence, instead of a traceback, what is away and what to look at.
+
+What they print was written by others, the external service among them: no text of theirs moves the cursor, hides, or
+begins a row. Whatever a command prints goes through `row`, `block` or `record`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import zip_longest
 from typing import Any
 
 import click
+import pydantic_core
 from flask.cli import AppGroup
 from redis.exceptions import RedisError
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app import errors
+from app.domain import texts
 from app.outbound.broker import BrokerError
 
 # What each server's client raises when it is away. The broker's lets some through that the others wrap; a pipe that is
@@ -24,13 +32,31 @@ AWAY: tuple[tuple[tuple[type[Exception], ...], str, str], ...] = (
 )
 
 
+def row(*cells: object, widths: Sequence[int] = (), err: bool = False) -> None:
+    """Print one line of a table; `widths` are those of its first cells."""
+    shown = [texts.visible(str(cell)) for cell in cells]
+    padded = [f"{cell:<{width}}" for cell, width in zip_longest(shown, widths[: len(shown)], fillvalue=0)]
+    click.echo("  ".join(padded).rstrip(), err=err)
+
+
+def block(text: str, *, indent: str = "    ") -> None:
+    """Print a text of several lines, each of them set in, so that none can be taken for a row."""
+    for line in text.splitlines() or [""]:
+        click.echo(f"{indent}{texts.visible(line)}")
+
+
+def record(values: Any) -> None:
+    """Print one JSON object in one line, for programs: in ASCII, so that a terminal obeys nothing in it either."""
+    click.echo(json.dumps(pydantic_core.to_jsonable_python(values, bytes_mode="base64", fallback=str)))
+
+
 @contextmanager
 def plainly(*, setting: str | None = None) -> Iterator[None]:
     """End the command with one sentence where a server is away or something is refused; `setting` named the server."""
     try:
         yield
     except errors.AppError as refusal:
-        raise click.ClickException(refusal.message) from None
+        raise click.ClickException(texts.visible(refusal.message)) from None
     except tuple(kind for kinds, _, _ in AWAY for kind in kinds) as problem:
         what, usual = next((what, usual) for kinds, what, usual in AWAY if isinstance(problem, kinds))
         name = type(getattr(problem, "orig", None) or problem).__name__

@@ -18,11 +18,27 @@ export function settingInput(field, value) {
   if (field.kind === 'boolean') {
     const box = make('input', { type: 'checkbox', 'data-setting': field.name });
     box.checked = value === true || value === 'true';
+    remember(box, value, box.checked);
     return make('label', { class: 'check' }, box, field.label);
   }
+  // Not a text: which of its commas part names could not be told any more.
+  if (Array.isArray(value)) return optionGroup(field.name, value, value);
   const input = make('input', { type: TYPES[field.kind] ?? 'text', 'data-setting': field.name });
-  input.value = Array.isArray(value) ? value.join(',') : value ?? '';
+  input.value = value && typeof value === 'object' ? JSON.stringify(value) : value ?? '';
+  remember(input, value, input.value);
   return labelled(field, input);
+}
+
+// What nobody has changed goes back as it came, whatever an input makes of it.
+const originals = new WeakMap(); // an input or a group → the setting, and what was drawn of it
+
+function remember(element, value, drawn) {
+  if (value !== undefined) originals.set(element, { value, drawn: JSON.stringify(drawn) });
+}
+
+function settingOf(element, shown, setting = shown) {
+  const original = originals.get(element);
+  return original && original.drawn === JSON.stringify(shown) ? original.value : setting;
 }
 
 export function labelled({ label, help = '', required = false }, input) {
@@ -72,15 +88,15 @@ export function takeCredentials(form) {
 }
 
 export function optionGroup(key, values, chosen) {
-  const checked = new Set(wordsOf(chosen));
-  const offered = wordsOf(values);
+  const offered = new Set(wordsOf(values));
+  const checked = chosenOf(chosen, offered);
   // What was chosen once and is offered no more is shown, for it would be saved again.
-  const gone = [...checked].filter((word) => !offered.includes(word));
+  const gone = new Set([...checked].filter((word) => !offered.has(word)));
   const count = make('span', { class: 'muted', role: 'status' });
   const boxes = [...offered, ...gone].map((value) => {
     const box = make('input', { type: 'checkbox', value });
     box.checked = checked.has(value);
-    return make('label', { class: 'check' }, box, value, gone.includes(value) ? make('span', { class: 'muted' }, ' (no longer found)') : null);
+    return make('label', { class: 'check' }, box, value, gone.has(value) ? make('span', { class: 'muted' }, ' (no longer found)') : null);
   });
   const group = make('fieldset', { 'data-option': key }, make('legend', {}, humanized(key)), ...tools(boxes, humanized(key)),
     make('div', { class: 'boxes' }, ...boxes), count);
@@ -90,8 +106,27 @@ export function optionGroup(key, values, chosen) {
   };
   group.addEventListener('change', recount);
   recount();
+  if (Array.isArray(values)) group.dataset.array = '';
+  remember(group, chosen, checkedIn(group));
   return group;
 }
+
+// A text may hold names with commas, of a service that offered them in a text: parts that make an offered name are one.
+function chosenOf(value, offered) {
+  if (Array.isArray(value)) return new Set(wordsOf(value));
+  const parts = String(value ?? '').split(',');
+  const longest = [...offered].reduce((most, name) => Math.max(most, name.split(',').length), 1);
+  const chosen = new Set();
+  for (let from = 0, to; from < parts.length; from = to) {
+    const joined = () => parts.slice(from, to).join(',').trim();
+    to = Math.min(from + longest, parts.length);
+    while (to > from + 1 && !offered.has(joined())) to -= 1;
+    if (joined()) chosen.add(joined());
+  }
+  return chosen;
+}
+
+const checkedIn = (group) => [...group.querySelectorAll('.boxes :checked')].map(({ value }) => value);
 
 function tools(boxes, label) {
   if (boxes.length < SEARCHED_FROM) return [];
@@ -112,13 +147,15 @@ function tools(boxes, label) {
 }
 
 export function chosenOptions(root) {
-  return Object.fromEntries([...root.querySelectorAll('[data-option]')].map((group) => [
-    group.dataset.option, [...group.querySelectorAll('.boxes :checked')].map(({ value }) => value).join(','),
-  ]));
+  return Object.fromEntries([...root.querySelectorAll('[data-option]')].map((group) => {
+    const chosen = checkedIn(group);
+    const isArray = chosen.length && ('array' in group.dataset || chosen.some((name) => name.includes(',')));
+    return [group.dataset.option, settingOf(group, chosen, isArray ? chosen : chosen.join(','))];
+  }));
 }
 
 export function settingsOf(root) {
   return Object.fromEntries([...root.querySelectorAll('[data-setting]')].map((input) => [
-    input.dataset.setting, input.type === 'checkbox' ? input.checked : input.value.trim(),
+    input.dataset.setting, input.type === 'checkbox' ? settingOf(input, input.checked) : settingOf(input, input.value, input.value.trim()),
   ]));
 }

@@ -55,9 +55,10 @@ export function timeElement(moment, words = ago(moment)) {
 // In a list of what was, the exact moment is what people compare.
 export const dated = (moment) => make('time', { datetime: moment, title: ago(moment) }, exactly(moment));
 
+// An array's names are taken as they are, a text's end at commas.
 export function wordsOf(value) {
-  const list = Array.isArray(value) ? value : String(value ?? '').split(',');
-  return list.map((word) => String(word).trim()).filter(Boolean);
+  const list = Array.isArray(value) ? value.map(String) : String(value ?? '').split(',').map((word) => word.trim());
+  return [...new Set(list)].filter((word) => word.trim());
 }
 
 // `projectKeys` and `last_sync_at` as people write them.

@@ -137,6 +137,8 @@ const HAPPENINGS = {
   'verify.expired': 'stopped waiting for a verification', 'sync.expired': 'stopped waiting for a sync',
   'verify.undelivered': 'could not deliver a verification', 'sync.undelivered': 'could not deliver a sync',
   'verify.ended': 'ended a verification', 'sync.ended': 'ended a sync',
+  'verify.unreadable': 'sent an answer to a verification that could not be read',
+  'sync.unreadable': 'sent an answer to a sync that could not be read',
 };
 const happening = (action) => HAPPENINGS[action] ?? humanized(action.replace('.', ' '));
 

@@ -35,7 +35,7 @@ class Connection:
     config: dict[str, Any] = field(default_factory=dict)
     status: str = "idle"
     last_sync_status: str | None = None
-    latest_options: dict[str, str] | None = None
+    latest_options: dict[str, str | list[str]] | None = None
     enabled: bool = False
     last_verification_at: datetime | None = None
     last_verification_error: str | None = None

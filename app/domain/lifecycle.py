@@ -42,6 +42,9 @@ LOST = {
 }
 
 
+UNREADABLE = "The external service's answer could not be read"
+
+
 @dataclass(frozen=True, slots=True)
 class Patience:
     """How long to wait for the external service, by what is awaited."""
@@ -106,6 +109,13 @@ def end(case: Case, operation: Operation, *, by: str, now: datetime) -> bool:
         return False
     _end_unanswered(case, operation, error=f"Ended by {by} without an answer", action="ended", now=now)
     return True
+
+
+def end_unread(case: Case, operation_id: UUID, *, now: datetime) -> None:
+    """End an open operation whose answer cannot be read: nobody shall wait for it. One that can be repairs it."""
+    operation = case.operations.get(operation_id)
+    if operation is not None and _move(operation, "expired", now=now):
+        _end_unanswered(case, operation, error=UNREADABLE, action="unreadable", now=now)
 
 
 def apply(case: Case, report: Report, *, fresh_id: UUID, patience: Patience, now: datetime) -> bool:

@@ -1,18 +1,31 @@
 """Status messages of the external service: from raw bytes to a typed report, or a reason why not.
 
-The shapes are CONTRACT's section 5. Unknown keys are ignored; everything else must fit, for what does not is kept for a
-person in the dead-letter queue rather than guessed at.
+The shapes are CONTRACT's section 5. What can be read is taken: absent, null and empty are one, and what nobody reads
+harms nothing. What is read must fit, for what does not is kept for a person in the dead-letter queue rather than
+guessed at.
 """
 
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
 import pydantic_core
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    WithJsonSchema,
+)
+
+from app.domain import decoding, envelopes, moments, sources, texts
 
 # The largest honest message is a list of options; a queue full of larger ones would fill the worker's memory.
 LONGEST_BODY = 256 * 1024
@@ -21,8 +34,8 @@ LONGEST_TEXT = 4_000
 
 # Every reason for which a message may become a dead letter; the runbook says what to do about each.
 REASONS = (
-    "not_json", "wrong_shape", "unknown_type", "too_large", "undecodable", "unknown_connection", "tenant_mismatch",
-    "unknown_operation", "apply_failed",
+    "not_json", "wrong_shape", "unknown_type", "enveloped", "too_large", "undecodable", "unknown_connection",
+    "tenant_mismatch", "unknown_operation", "apply_failed",
 )  # fmt: skip
 
 
@@ -35,21 +48,50 @@ class Unacceptable(Exception):
         self.detail = detail
 
 
-def _printable(text: str) -> str:
-    # PostgreSQL stores no NUL.
-    return text.replace("\x00", "\ufffd")[:LONGEST_TEXT]
+Options = dict[str, str | list[str]]
+# What a person chooses from is under one of these, by the type of the connection; nobody reads any other.
+_READ_OPTIONS = frozenset(entry.options_key for entry in (sources.SEEDED | sources.OPTIONAL).values())
 
 
-def _in_utc(moment: datetime) -> datetime:
-    try:
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("is beyond the calendar") from None
+def _is_empty(value: Any) -> bool:
+    if isinstance(value, str):
+        return not value or value.isspace()
+    return value is None or (isinstance(value, list | dict) and not value)
 
 
-Text = Annotated[str, AfterValidator(_printable)]
-# A clock without a zone is taken to be UTC: reports are compared with each other only.
-Moment = Annotated[datetime, AfterValidator(_in_utc)]
+def _words(value: Any) -> str:
+    """Return what a person reads of an error that may be more than a text."""
+    text = value if isinstance(value, str) else pydantic_core.to_json(value).decode()
+    return texts.cut(texts.storable(text), longest=LONGEST_TEXT)
+
+
+def _options(value: Any) -> Options:
+    """Return what there is to choose from, whole; under a name that nobody reads, anything may stand, and is left."""
+    if not isinstance(value, dict):
+        raise ValueError("must be an object of comma-separated strings or arrays of strings, by name")  # noqa: TRY004
+    named = {texts.storable(key): _offered(each) for key, each in value.items() if not _is_empty(each)}
+    unread = [key for key, offered in named.items() if offered is None and key in _READ_OPTIONS]
+    if unread:
+        raise ValueError(f"{unread[0]} must be a comma-separated string or an array of strings")
+    return {key: offered for key, offered in named.items() if offered}
+
+
+def _offered(value: Any) -> str | list[str] | None:
+    if isinstance(value, str):
+        return texts.storable(value)
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value if name is not None):
+        return None
+    return [texts.storable(name) for name in value if not _is_empty(name)]
+
+
+Text = Annotated[str, PlainValidator(_words), WithJsonSchema({"type": "string"})]
+Moment = Annotated[datetime, BeforeValidator(moments.read)]
+# An id that a language's empty value stands for is none.
+OperationId = Annotated[UUID | None, AfterValidator(lambda named: named if named and named.int else None)]
+OPTIONS_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
+}
 
 
 class _Report(BaseModel):
@@ -57,7 +99,7 @@ class _Report(BaseModel):
 
     connection_id: UUID = Field(description="As the webhook said it.")
     tenant_id: UUID = Field(description="As the webhook said it; a connection of another tenant is not touched.")
-    operation_id: UUID | None = Field(
+    operation_id: OperationId = Field(
         None, description="As the webhook said it; left out where nobody asked. Without it order is guessed at."
     )
 
@@ -66,7 +108,7 @@ _TRIGGERS = {"sync_started": "started", "sync_completed": "succeeded", "sync_fai
 
 
 class SyncReport(_Report):
-    """How a sync goes. `timestamp` is the service's own clock; only the old dialect may leave it out."""
+    """How a sync goes. `timestamp` is the service's own clock."""
 
     kind: ClassVar[str] = "sync"
     status: Literal["sync_started", "sync_completed", "sync_failed"] = Field(
@@ -77,7 +119,7 @@ class SyncReport(_Report):
         None, description="Documents done so far."
     )
     timestamp: Moment | None = Field(
-        description="When this happened, by the service's clock; compared with the service's other messages only."
+        None, description="When this happened, by the service's clock; compared with the service's other messages only."
     )
 
     @property
@@ -94,7 +136,7 @@ class SyncReport(_Report):
 
 
 class VerificationReport(_Report):
-    """What the source said of the credentials. `options` maps a name to a comma-separated list."""
+    """What the source said of the credentials."""
 
     kind: ClassVar[str] = "verify"
     # What a verification has no word of.
@@ -102,11 +144,13 @@ class VerificationReport(_Report):
     documents_processed: ClassVar[None] = None
 
     status: Literal["success", "failed"] = Field(description="Whether the source accepts the credentials.")
-    options: dict[Text, Text] | None = Field(
-        description="What a person may choose from, by name, each a comma-separated string; null when failed."
+    options: Annotated[Options, PlainValidator(_options), WithJsonSchema(OPTIONS_SCHEMA)] | None = Field(
+        None,
+        description="What a person may choose from, by name: a comma-separated string, or an array of strings where a "
+        "name holds a comma; null when failed.",
     )
     error_message: Text | None = Field(
-        alias="error", description="Why it failed, in words for people; null after a success."
+        None, alias="error", description="Why it failed, in words for people; null after a success."
     )
 
     @property
@@ -129,19 +173,33 @@ MODELS: dict[str, type[SyncReport | VerificationReport]] = {"sync": SyncReport, 
 _OLD_SYNC = {"started": "sync_started", "completed": "sync_completed", "failed": "sync_failed"}
 
 
-def _from_old_dialect(body: dict[str, Any], *, queue: str) -> dict[str, Any]:
+_KEYS = {
+    kind: frozenset(field.alias or name for name, field in model.model_fields.items()) for kind, model in MODELS.items()
+}
+
+
+def _from_old_dialect(body: Mapping[str, Any], *, queue: str) -> dict[str, Any]:
     """Translate a body without `type`: both kinds say `failed`, so the keys and then the queue tell them apart."""
-    is_verification = "options" in body or body.get("status") == "success" or "verification" in queue
-    if is_verification:
-        return {"options": None, "error": None, **body, "type": "verification"}
+    if "options" in body or body.get("status") == "success" or "verification" in queue:
+        return {**body, "type": "verification"}
     status = body.get("status")
-    return {
-        "timestamp": None,
-        "error_message": body.get("error"),
-        **body,
-        "type": "sync",
-        "status": _OLD_SYNC.get(status, status) if isinstance(status, str) else status,
-    }
+    return {**body, "type": "sync", "status": _OLD_SYNC.get(status, status) if isinstance(status, str) else status}
+
+
+def _said(body: Mapping[str, Any], *, kind: str) -> dict[str, Any]:
+    """Return what a body says to a model's keys, and of that what is read with its status.
+
+    Absent, null and empty are one, and so are `error` and `error_message`: of a failure alone, as options are of a
+    success alone.
+    """
+    said = {key: value for key in _KEYS[kind] if not _is_empty(value := body.get(key))}
+    own, other = ("error", "error_message") if kind == "verification" else ("error_message", "error")
+    said.pop(own, None)
+    if said.get("status") in ("failed", "sync_failed"):
+        said.pop("options", None)
+        reasons = (reason for key in (own, other) if (reason := body.get(key)) is not False and not _is_empty(reason))
+        said[own] = next(reasons, None)
+    return said
 
 
 def raw_of(body: Any) -> bytes:
@@ -166,28 +224,39 @@ def text_of(body: Any) -> str:
     try:
         return raw_of(body).decode()
     except UnicodeError:
-        raise Unacceptable("not_json", "not UTF-8") from None
+        hint = decoding.hint_of_bytes(raw_of(body))
+        raise Unacceptable("not_json", f"not UTF-8 but {hint}" if hint else "not UTF-8") from None
 
 
 def parse(text: str, *, queue: str) -> Report:
     """Return the report that the text of a message holds. Raises Unacceptable.
 
-    Reasons: `not_json`, `wrong_shape`, `unknown_type`.
+    Reasons: `not_json`, `wrong_shape`, `unknown_type`, `enveloped`.
     """
     try:
-        decoded = pydantic_core.from_json(text, allow_inf_nan=False)
+        decoded = decoding.decode(text)
     except ValueError as invalid:
         raise Unacceptable("not_json", str(invalid)) from None
+    try:
+        return _report(decoded, queue=queue)
+    except Unacceptable:
+        advice = envelopes.advice_for(decoded)
+        if advice is None:
+            raise
+        raise Unacceptable("enveloped", advice) from None
+
+
+def _report(decoded: Any, *, queue: str) -> Report:
     if not isinstance(decoded, dict):
         raise Unacceptable("wrong_shape", "not a JSON object")
-    if "type" not in decoded:
+    if _is_empty(decoded.get("type")):
         decoded = _from_old_dialect(decoded, queue=queue)
     kind = decoded["type"]
     model = MODELS.get(kind) if isinstance(kind, str) else None
     if model is None:
         raise Unacceptable("unknown_type", f"type must be one of {', '.join(MODELS)}")
     try:
-        return model.model_validate(decoded)
+        return model.model_validate(_said(decoded, kind=kind))
     except ValidationError as invalid:
         wrong = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in invalid.errors(include_input=False)[:5])
         raise Unacceptable("wrong_shape", "; ".join(wrong)) from None

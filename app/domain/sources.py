@@ -27,7 +27,7 @@ class Field:
 class SourceType:
     """What the product knows about one kind of source.
 
-    `options_key` names the key of the verification's options (a comma-separated string) that a person chooses from.
+    `options_key` names the key of the verification's options (comma-separated, or an array) that a person chooses from.
     """
 
     name: str

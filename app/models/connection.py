@@ -35,7 +35,7 @@ class DataSourceConnection(Model):
     config: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'::jsonb"))
     status: Mapped[str] = mapped_column(Text, server_default="idle")
     last_sync_status: Mapped[str | None] = mapped_column(Text)
-    latest_options: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    latest_options: Mapped[dict[str, str | list[str]] | None] = mapped_column(JSONB(none_as_null=True))
     enabled: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
     last_verification_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     last_verification_error: Mapped[str | None] = mapped_column(Text)

@@ -14,6 +14,7 @@ from app.domain import lifecycle
 from app.domain.actors import EXTERNAL_SERVICE
 from app.domain.cases import Case, Change
 from app.domain.messages import Report, Unacceptable
+from app.domain.unreadable import Unreadable
 from app.extensions import Session
 from app.prepared import Ids
 from app.services import ledger
@@ -30,11 +31,13 @@ class Applied:
     refused: dict[int, Unacceptable] = field(default_factory=dict)
 
 
-def apply(session: Session, reports: Sequence[Report], *, patience: lifecycle.Patience, now: datetime) -> Applied:
+def apply(
+    session: Session, reports: Sequence[Report | Unreadable], *, patience: lifecycle.Patience, now: datetime
+) -> Applied:
     """Apply reports in the order of their arrival; the session is scoped to the tenants that they name.
 
     A report of a connection that is not visible, or that names an operation its connection does not have, is refused
-    and does not touch the others.
+    and does not touch the others. An answer that cannot be read ends the operation that it names, if that is open.
     """
     wanted = {report.connection_id for report in reports}
     named = {report.operation_id for report in reports if report.operation_id is not None}
@@ -44,7 +47,11 @@ def apply(session: Session, reports: Sequence[Report], *, patience: lifecycle.Pa
     for position, report in enumerate(reports):
         case = cases.get(report.connection_id)
         if case is None or case.connection.organization_id != report.tenant_id:
-            applied.refused[position] = Unacceptable("unknown_connection", "this tenant has no such connection")
+            if not isinstance(report, Unreadable):
+                applied.refused[position] = Unacceptable("unknown_connection", "this tenant has no such connection")
+            continue
+        if isinstance(report, Unreadable):
+            lifecycle.end_unread(case, report.operation_id, now=now)
             continue
         try:
             if not lifecycle.apply(case, report, fresh_id=uuid7(), patience=patience, now=now):
@@ -55,21 +62,24 @@ def apply(session: Session, reports: Sequence[Report], *, patience: lifecycle.Pa
     return applied
 
 
-def _looking_back(cases: Mapping[UUID, Case], reports: Sequence[Report]) -> list[Case]:
+def _looking_back(cases: Mapping[UUID, Case], reports: Sequence[Report | Unreadable]) -> list[Case]:
     """Return the cases in which what has ended counts: of several reports, one may end what the next is judged by."""
-    of_case: dict[UUID, list[Report]] = {}
+    of_case: dict[UUID, list[Report | Unreadable]] = {}
     for report in reports:
         of_case.setdefault(report.connection_id, []).append(report)
     return [
         case
         for connection_id, case in cases.items()
-        if len(of_case[connection_id]) > 1 or lifecycle.looks_back(case, of_case[connection_id][0])
+        if len(of_case[connection_id]) > 1 or _looks_back(case, of_case[connection_id][0])
     ]
 
 
-def explain(session: Session, reports: Sequence[Report]) -> list[Unacceptable]:
+def _looks_back(case: Case, report: Report | Unreadable) -> bool:
+    return not isinstance(report, Unreadable) and lifecycle.looks_back(case, report)
+
+
+def explain(session: Session, wanted: Sequence[UUID]) -> list[Unacceptable]:
     """Tell, with a session of the system's scope, a connection that does not exist from one of another tenant."""
-    wanted = [report.connection_id for report in reports]
     exists = select(COLUMNS.id).where(COLUMNS.id == any_(literal(wanted, Ids())), COLUMNS.deleted_at.is_(None))
     existing = set(session.scalars(exists))
     foreign = Unacceptable("tenant_mismatch", "the connection belongs to another tenant than the message says")

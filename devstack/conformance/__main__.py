@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from app.config import Settings
+from app.domain.texts import visible
 from app.outbound.webhook import Target
 from devstack.conformance.clauses import Result, Row
 from devstack.conformance.judge import judge
@@ -63,7 +64,7 @@ def as_table(rows: list[Row]) -> str:
     for row in rows:
         lines.append(f"{row.result:<11} {row.clause:<9} {row.words} [{row.id}]")
         if row.detail:
-            lines.append(f"{'':<21} → {row.detail}")
+            lines.append(f"{'':<21} → {visible(row.detail)}")
     counts = {result: sum(row.result is result for row in rows) for result in Result}
     lines += ["", ", ".join(f"{count} {result}" for result, count in counts.items()) + " (docs/integration.md)"]
     return "\n".join(lines)

@@ -209,7 +209,7 @@ def _must_end(row_id: str, name: str, *, good: bool) -> None:
             if succeeded is not good:
                 reason = said.get("error") or said.get("error_message") or "without a reason"
                 yield "it succeeded" if succeeded else f"it failed: {reason}"
-            elif not good and not said.get("error"):
+            elif not good and not (said.get("error") or said.get("error_message")):
                 yield "there is no `error` to show"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +10,8 @@ from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
 import amqp
+
+from app.domain.decoding import decode
 
 AMQP_PORT, AMQPS_PORT = 5672, 5671
 # A queue that is not there yet is looked for again after this; a broker is not to be flooded with questions.
@@ -34,7 +35,7 @@ class Heard:
     def said(self) -> dict[str, Any]:
         """The message as an object; empty if it is none."""
         try:
-            decoded = json.loads(self.body)
+            decoded = decode(self.body)
         except ValueError:
             return {}
         return decoded if isinstance(decoded, dict) else {}

@@ -570,13 +570,13 @@ export interface components {
              */
             last_sync_status: "completed" | "failed" | null;
             /**
-             * @description What the last good verification found to choose from, comma-separated.
+             * @description What the last good verification found to choose from: comma-separated, or an array of names.
              * @example {
              *       "spaces": "ENG,PROD,HR"
              *     }
              */
             latest_options: {
-                [key: string]: unknown;
+                [key: string]: string | string[];
             } | null;
             enabled: boolean;
             last_verification_at: string | null;
@@ -1516,7 +1516,7 @@ export interface components {
             last_verification_at: string | null;
             last_verification_error: string | null;
             latest_options: {
-                [key: string]: unknown;
+                [key: string]: string | string[];
             } | null;
         };
         /**

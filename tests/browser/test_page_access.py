@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -109,6 +110,41 @@ def test_many_options_can_be_searched(screen: SignIn) -> None:
     expect(group.locator("label.check:visible")).to_have_count(40)
     assert ada.violations() == []
     ada.shoot("options", full_page=False)
+
+
+LONG = [f"Space {number}, of many" for number in range(1, 1_002)]
+
+
+@pytest.mark.rabbitmq
+@pytest.mark.parametrize(
+    ("offered", "chosen"),
+    [
+        (LONG, ["Space 7, of many", "Space 1001, of many"]),
+        # Chosen when the service still offered them in a text.
+        (LONG, "Space 7, of many, Space 1001, of many"),
+        (",".join(f"S{number:08}" for number in range(1_001)), "S00000007,S00001000"),
+    ],
+    ids=["arrays", "an array, once a text", "texts"],
+)
+def test_however_many_names_there_are_those_chosen_before_are_among_them(
+    screen: SignIn, offered: Any, chosen: Any
+) -> None:
+    def fulfil(route: Route) -> None:
+        answer = route.fetch()
+        found = answer.json()
+        for connection in found["data"]:
+            connection |= {"latest_options": {"spaces": offered}, "config": {"spaces": chosen, "depth": 3}}
+        route.fulfill(response=answer, json=found)
+
+    ada = screen(waits=False, routes={"**/api/data-sources": fulfil, "**/api/sse": held})
+    ada.set_up("confluence")
+    group = ada.card("confluence").locator('[data-option="spaces"]')
+
+    expect(group).to_contain_text("2 of 1001 chosen")
+    expect(group).not_to_contain_text("no longer found")
+    with ada.page.expect_request(lambda request: request.method == "PATCH") as saved:
+        ada.on("confluence", "save").click()
+    assert saved.value.post_data_json["config"] == {"spaces": chosen, "depth": 3}
 
 
 def test_every_type_has_a_picture_of_its_own(web: Flask) -> None:

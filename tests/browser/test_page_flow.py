@@ -59,6 +59,22 @@ def test_what_was_chosen_is_saved_and_shown_again(screen: SignIn, stack: Stack, 
     expect(options.nth(0)).not_to_be_checked()
 
 
+def test_a_name_with_a_comma_is_offered_whole_and_goes_back_as_it_was_chosen(
+    screen: SignIn, stack: Stack, organization: UUID
+) -> None:
+    ada = screen()
+    options = ada.verified("sharepoint")
+    expect(options).to_have_count(4)
+    ada.card("sharepoint").get_by_label("Sales, EMEA").check()
+    ada.save("sharepoint")
+
+    saved = stack.colleague(organization).connection("sharepoint")
+    assert (saved["config"], saved["latest_options"]["sites"][-1]) == ({"sites": ["Sales, EMEA"]}, "Sales, EMEA")
+    ada.set_up("sharepoint")
+    expect(ada.card("sharepoint").get_by_label("Sales, EMEA")).to_be_checked()
+    expect(ada.card("sharepoint").locator("[data-option]")).not_to_contain_text("no longer found")
+
+
 def test_each_source_shows_its_own_state_and_the_next_step(screen: SignIn, stack: Stack, organization: UUID) -> None:
     colleague = stack.colleague(organization)
     for type_name in ("confluence", "sharepoint"):

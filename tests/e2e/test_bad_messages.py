@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
+import pytest
+
 from tests.e2e.browser import Person
 from tests.e2e.conftest import Rows
 from tests.e2e.processes import Processes
@@ -18,6 +20,27 @@ from tests.waiting import eventually
 def everything(rows: Rows) -> list[Any]:
     tables = ("data_source_connections", "operations", "audit_logs")
     return [rows(f"SELECT * FROM {table} ORDER BY id") for table in tables]  # noqa: S608 - names of our own
+
+
+@pytest.mark.parametrize("reason", ["too_large", "not_json", "enveloped"])
+def test_whoever_waits_for_an_answer_that_cannot_be_read_is_told_at_once(
+    ada: Person, service: Service, reason: str
+) -> None:
+    connection = ada.seeded()
+    asked = ada.verify(connection)
+    answer = a_verification_message(connection, operation_id=asked["operation_id"], options={"spaces": "Grüße"})
+    bodies = {
+        "too_large": json.dumps(answer | {"options": {"spaces": "x" * 300_000}}).encode(),
+        "not_json": json.dumps(answer, ensure_ascii=False).encode("latin-1"),
+        "enveloped": json.dumps({"pattern": "status", "data": answer}).encode(),
+    }
+
+    service.send_raw(bodies[reason])
+
+    eventually(lambda: ada.connection()["status"] == "idle")
+    assert ada.connection()["last_verification_error"] == "The external service's answer could not be read"
+    eventually(lambda: service.reasons() == [reason])
+    assert body_of(service.look()[0]) == bodies[reason]
 
 
 def dead_letters(rita: Processes, *words: str) -> str:
@@ -104,7 +127,7 @@ def test_a_raw_message_that_poses_as_a_task_runs_nothing_and_is_dead_lettered(
     service.send_raw(*bodies, headers=headers)
     eventually(lambda: service.waiting(DEAD) == 2 * len(bodies))
 
-    assert set(service.reasons()) == {"wrong_shape"}
+    assert set(service.reasons()) == {"enveloped"}
     assert sorted(body_of(letter).decode() for letter in service.look()) == sorted(bodies * 2)
     assert everything(rows) == before
     assert rita.children["worker"].is_running

@@ -97,7 +97,7 @@ def test_what_is_no_object_is_of_the_wrong_shape_and_the_message_is_a_sentence(a
         ('{"config": {"\\u0000": 1}}', "config"),
         ('{"config": {"a": [[{"b": "\\u0000"}]]}}', "config"),
         ('{"config": {"a": ' + "[" * 30 + "]" * 30 + "}}", "config"),
-        ('{"config": {"a": "' + "x" * 70_000 + '"}}', "config"),
+        ('{"config": {"a": "' + "x" * 270_000 + '"}}', "config"),
         ('{"status": "syncing"}', "status"),
         ('{"latest_options": {}}', "latest_options"),
     ],
@@ -155,7 +155,7 @@ def test_json_may_be_declared_with_a_charset(ada: Browser, content_type: str) ->
 def test_too_large_a_body_is_refused(web: Flask, ada: Browser, method: str, suffix: str) -> None:
     path = f"{PATH}/{ada.connection()['id']}{suffix}"
 
-    answer = ada.call(method, path, data=b'{"name": "' + b"x" * 300_000 + b'"}', content_type=JSON)
+    answer = ada.call(method, path, data=b'{"name": "' + b"x" * 400_000 + b'"}', content_type=JSON)
 
     assert (answer.status_code, answer.json["code"]) == (413, "payload_too_large")
     assert rows(web, "SELECT id FROM operations") == []
@@ -164,7 +164,7 @@ def test_too_large_a_body_is_refused(web: Flask, ada: Browser, method: str, suff
 def test_a_body_whose_length_is_not_told_has_the_same_limit(ada: Browser) -> None:
     answer = ada.patch(
         f"{PATH}/{ada.connection()['id']}",
-        input_stream=BytesIO(b"[" + b" " * 300_000 + b"]"),
+        input_stream=BytesIO(b"[" + b" " * 400_000 + b"]"),
         content_type=JSON,
         environ_overrides={"wsgi.input_terminated": True, "CONTENT_LENGTH": ""},
     )

@@ -116,6 +116,17 @@ def test_patch_sets_what_was_sent_and_nothing_else(web: Flask, sent: dict[str, A
     assert ada.get(path).json == answer.json
 
 
+def test_every_name_of_the_longest_list_of_options_can_be_chosen(web: Flask) -> None:
+    ada = Browser(web)
+    path = f"{PATH}/{ada.seeded()}"
+    names = [f"Team {number}, of many" for number in range(11_000)]
+
+    answer = ada.patch(path, {"config": {"spaces": names}})
+
+    assert answer.status_code == 200
+    assert ada.get(path).json["data"]["config"] == {"spaces": names}
+
+
 def test_config_is_replaced_as_a_whole(web: Flask) -> None:
     ada = Browser(web)
     path = f"{PATH}/{ada.seeded()}"

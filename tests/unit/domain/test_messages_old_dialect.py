@@ -67,7 +67,7 @@ def test_a_timestamp_and_a_count_are_taken_where_they_are_sent() -> None:
         ({"status": "success", "options": {"spaces": "A"}}, "succeeded", {"spaces": "A"}),
         ({"status": "success", "options": None, "error": None}, "succeeded", None),
         ({"status": "failed", "options": None, "error": "no"}, "failed", None),
-        ({"status": "failed", "options": {}}, "failed", {}),
+        ({"status": "failed", "options": {}}, "failed", None),
     ],
 )
 def test_a_success_or_options_make_it_a_verification(

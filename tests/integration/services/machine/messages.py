@@ -126,7 +126,7 @@ def unusable(connection_id: str, tenant_id: str, *, foreign: dict[str, str]) -> 
     return [
         ("not_json", json.dumps(dated)[:-1]),
         ("unknown_type", json.dumps(dated | {"type": "deletion"})),
-        ("wrong_shape", json.dumps(good)),
+        ("wrong_shape", json.dumps(good | {"timestamp": "yesterday"})),
         ("unknown_connection", json.dumps(dated | {"connection_id": str(uuid4())})),
         ("unknown_operation", json.dumps(dated | {"operation_id": foreign["operation_id"]})),
         ("tenant_mismatch", json.dumps(dated | {"connection_id": foreign["connection_id"]})),

@@ -1,0 +1,73 @@
+"""The envelopes that frameworks put around a message, and what to set so that they do not. Pure.
+
+Nothing is taken out of an envelope: what stands beside the message there (a command's name, a schema, a retry count) is
+a contract of its own, and a message is what its author has published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+# What no message can do without; whatever holds these is one.
+_ADDRESS = frozenset({"connection_id", "tenant_id"})
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """One framework's: the keys by which it is known, the one that holds the message, and what its author can do."""
+
+    name: str
+    keys: frozenset[str]
+    inside: str
+    advice: str
+
+
+ENVELOPES = (
+    Envelope(
+        "NestJS", frozenset({"pattern", "data"}), "data",
+        "give ClientProxy a serializer that returns packet.data, or publish with amqplib",
+    ),
+    Envelope(
+        "CloudEvents", frozenset({"specversion", "source"}), "data",
+        "publish in binary mode, which puts the event's attributes into headers",
+    ),
+    Envelope("MassTransit", frozenset({"messageType", "message"}), "message", "call UseRawJsonSerializer()"),
+    Envelope("Celery", frozenset({"task", "args"}), "args", "publish with kombu's Producer or pika, not send_task()"),
+    Envelope("Amazon SNS", frozenset({"Type", "TopicArn"}), "Message", "turn on raw message delivery"),
+    Envelope("Amazon EventBridge", frozenset({"detail-type", "detail"}), "detail", "forward $.detail alone"),
+    Envelope("Laravel", frozenset({"job", "data"}), "data", "publish with php-amqplib, not as a job"),
+    Envelope("Kafka Connect", frozenset({"schema", "payload"}), "payload", "set schemas.enable=false"),
+)  # fmt: skip
+
+
+def advice_for(decoded: Any) -> str | None:
+    """Return what to tell the author of a body that is no message, if it is an envelope around one."""
+    if isinstance(decoded, str):
+        return "encoded twice: a text of JSON inside JSON; encode once" if "connection_id" in decoded else None
+    if isinstance(decoded, list):
+        return _advice_for_array(decoded)
+    if not isinstance(decoded, dict) or decoded.keys() >= _ADDRESS:
+        return None
+    for known in ENVELOPES:
+        if decoded.keys() >= known.keys:
+            return f"the envelope of {known.name}: publish what is in `{known.inside}` alone; {known.advice}"
+    wrapped = next((key for key in _NAMES if _holds_a_message(decoded.get(key))), None)
+    return wrapped and f"an envelope: publish what is in `{wrapped}` alone"
+
+
+# Of those that are nobody's in particular. Only these are named in an answer: any other key may be a secret.
+_NAMES = ("data", "payload", "body", "message", "event", "detail", "content", "params", "attributes", "record", "value")
+
+
+def _advice_for_array(items: list[Any]) -> str | None:
+    if any(isinstance(item, dict) and "callbacks" in item for item in items):
+        return "the envelope of Celery: publish with kombu's Producer or pika, not send_task()"
+    return "an array: publish each message by itself" if any(map(_holds_a_message, items)) else None
+
+
+def _holds_a_message(value: Any) -> bool:
+    return (isinstance(value, str) and "connection_id" in value) or (
+        isinstance(value, Mapping) and value.keys() >= _ADDRESS
+    )

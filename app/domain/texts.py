@@ -1,0 +1,32 @@
+"""Texts of other people's making, for the database, for people and for terminals. Pure."""
+
+from __future__ import annotations
+
+import unicodedata
+
+_CUT = "… (cut)"
+
+
+def storable(text: str) -> str:
+    """Return a text as PostgreSQL stores it: NUL is replaced."""
+    return text.replace("\x00", "\ufffd") if "\x00" in text else text
+
+
+def cut(text: str, *, longest: int) -> str:
+    """Return a text of no more than `longest` characters, which says so where it was cut."""
+    return text if len(text) <= longest else text[: longest - len(_CUT)] + _CUT
+
+
+def visible(text: str) -> str:
+    """Return a text that a terminal shows in one line and in its own order.
+
+    What moves the cursor, ends the line, hides or turns around what follows is written as an escape.
+    """
+    return text if text.isprintable() else "".join(map(_visible, text))
+
+
+def _visible(character: str) -> str:
+    if character.isprintable():
+        return character
+    # A space of another width, such as French puts before a colon, does no harm.
+    return " " if unicodedata.category(character) == "Zs" else character.encode("unicode_escape").decode()
