@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 import structlog
 from opentelemetry.trace import SpanKind
@@ -44,7 +44,7 @@ def apply_messages(raw: Sequence[tuple[str, str]]) -> None:
 
 def _apply_and_bury(raw: Sequence[tuple[str, str]]) -> None:
     started = time.monotonic()
-    letters = apply(raw, now=datetime.now(UTC))
+    letters = apply(raw)
     if letters:
         bury_reliably(extensions.settings().rabbitmq_url, letters)
         figures.messages_buried(letter.reason for letter in letters)
@@ -53,8 +53,11 @@ def _apply_and_bury(raw: Sequence[tuple[str, str]]) -> None:
     figures.batch_applied(messages=len(raw), took=time.monotonic() - started)
 
 
-def apply(raw: Sequence[tuple[str, str]], *, now: datetime) -> list[DeadLetter]:
-    """Apply what can be applied of raw messages, each (queue, body); return the rest, to be buried."""
+def apply(raw: Sequence[tuple[str, str]], *, now: datetime | None = None) -> list[DeadLetter]:
+    """Apply what can be applied of raw messages, each (queue, body); return the rest, to be buried.
+
+    `now` is the database's time, unless another is given.
+    """
     letters: list[DeadLetter] = []
     reports: list[Report] = []
     origins: list[tuple[str, str]] = []
@@ -70,7 +73,7 @@ def apply(raw: Sequence[tuple[str, str]], *, now: datetime) -> list[DeadLetter]:
     return letters + _apply(reports, origins, now=now)
 
 
-def _apply(reports: Sequence[Report], origins: Sequence[tuple[str, str]], *, now: datetime) -> list[DeadLetter]:
+def _apply(reports: Sequence[Report], origins: Sequence[tuple[str, str]], *, now: datetime | None) -> list[DeadLetter]:
     """Apply reports in one transaction; halve the batch if it fails, until the one that cannot be applied is alone."""
     if not reports:
         return []
@@ -93,12 +96,14 @@ def _apply(reports: Sequence[Report], origins: Sequence[tuple[str, str]], *, now
     return [_letter(origins[position], refusal) for position, refusal in _explained(applied, reports).items()]
 
 
-def _apply_together(reports: Sequence[Report], *, now: datetime) -> status_updates.Applied:
+def _apply_together(reports: Sequence[Report], *, now: datetime | None) -> status_updates.Applied:
     started = tracing.now()
     if len(reports) == 1 and reports[0].operation_id is not None:
         tracing.name_operation(reports[0].operation_id)
     with unit_of_work(tenants={report.tenant_id for report in reports}) as work:
-        applied = status_updates.apply(work.session, reports, patience=extensions.settings().patience, now=now)
+        applied = status_updates.apply(
+            work.session, reports, patience=extensions.settings().patience, now=now or work.now
+        )
         work.after_commit(lambda: tracing.lead_to(*{c.operation.id for c in applied.changes if c.operation}))
         work.after_commit(lambda: tracing.note(applied.changes, step="status message", since=started))
         work.after_commit(lambda: events.publish(applied.changes))

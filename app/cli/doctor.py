@@ -10,6 +10,7 @@ from flask.cli import with_appcontext
 
 from app.cli.examinations import EXAMINATIONS, Finding
 from app.cli.plainly import Command
+from app.cli.sweeping import of_sweeps
 
 
 @click.command(cls=Command)
@@ -21,7 +22,7 @@ def doctor(*, as_json: bool) -> None:
     Settings that do not allow a start end this command, like any other, with one message that names them all.
     """
     failing = 0
-    for examine in EXAMINATIONS:
+    for examine in (*EXAMINATIONS, of_sweeps):
         for finding in examine():
             failing += not finding.ok
             click.echo(json.dumps(asdict(finding)) if as_json else _as_text(finding))

@@ -8,9 +8,8 @@ from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import any_, literal, select
-from uuid_utils.compat import uuid7
 
-from app.domain import lifecycle
+from app.domain import ids, lifecycle
 from app.domain.actors import EXTERNAL_SERVICE
 from app.domain.cases import Case, Change
 from app.domain.messages import Report, Unacceptable
@@ -47,7 +46,7 @@ def apply(session: Session, reports: Sequence[Report], *, patience: lifecycle.Pa
             applied.refused[position] = Unacceptable("unknown_connection", "this tenant has no such connection")
             continue
         try:
-            if not lifecycle.apply(case, report, fresh_id=uuid7(), patience=patience, now=now):
+            if not lifecycle.apply(case, report, fresh_id=ids.made_at(now), patience=patience, now=now):
                 applied.late.append(position)
         except Unacceptable as refusal:
             applied.refused[position] = refusal
