@@ -7,7 +7,7 @@ BIN = .venv/bin
 # Older than neither of the two files that say what belongs into .venv.
 INSTALLED = .venv/.installed
 
-.PHONY: help setup run test faults check bench audit format clean distclean
+.PHONY: help setup run test faults brokers check bench audit format clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -29,6 +29,9 @@ test: $(INSTALLED) ## run the whole test suite; ARGS goes to pytest: make test A
 
 faults: $(INSTALLED) ## inject every fault into the real processes, write docs/reliability.md; ARGS='--list', '--only NAME'
 	@$(BIN)/python -m tests.faults $(ARGS)
+
+brokers: $(INSTALLED) ## test on RabbitMQ 3.10, 4.0 and 4.3, classic and quorum queues; ARGS='--list', '--only 4.3-quorum', '--quick'
+	@$(BIN)/python -m tests.brokers $(ARGS)
 
 check: $(INSTALLED) ## format, lint, types, import contracts, migration drift: what CI runs besides the tests
 	$(BIN)/ruff format --check

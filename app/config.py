@@ -60,6 +60,13 @@ class Settings(BaseSettings):
     sync_retry_seconds: types.SecondsList = retry.SYNC_WAITS
 
     status_queues: Annotated[types.Names, Field(min_length=1)] = ("data_source_status",)
+    # After a batch of status messages that could not be applied; the last again and again.
+    status_retry_seconds: types.SecondsList = retry.STATUS_WAITS
+    # A restart or a failover of the database is over sooner, and nothing went back. After this long another worker may
+    # try what this one holds, well before RabbitMQ takes it away (`consumer_timeout`, 30 minutes).
+    status_hold_seconds: types.Seconds = timedelta(minutes=5)
+    # RabbitMQ's management page, with its user, for `doctor` to ask what no client is told.
+    rabbitmq_management_url: types.AnyHttpUrl | None = None
 
     jwt_secret: types.JwtSecret | None = None
     jwt_public_key: types.PublicKey | None = None

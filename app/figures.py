@@ -75,8 +75,15 @@ class Figures:
         self.dead_letters = self._counter(
             "rita_dead_letters_total", "Messages moved to the dead letters.", ("reason",), [(name,) for name in REASONS]
         )
-        self.batches_given_back = self._counter(
-            "rita_status_batches_given_back_total", "Batches that could not be applied and went back to their queue."
+        self.batches_held = self._counter(
+            "rita_status_batches_held_total", "Batches that could not be applied and are held, to be tried again."
+        )
+        self.given_back = self._counter(
+            "rita_status_messages_given_back_total", "Messages given back to their queue, after the longest hold."
+        )
+        self.moved = self._counter(
+            "rita_status_messages_moved_total",
+            "Messages published anew to their own queue, which had had them back too often.",
         )
         self.batch_messages = Histogram(
             "rita_status_batch_messages", "Messages of one batch.", buckets=BATCH_MESSAGES, registry=self.registry
@@ -221,9 +228,19 @@ def batch_applied(*, messages: int, took: float) -> None:
     of_process().batch_seconds.observe(took)
 
 
-def batch_given_back() -> None:
-    """Count a batch that went back to its queue."""
-    of_process().batches_given_back.inc()
+def batch_held() -> None:
+    """Count a batch that is to be tried again."""
+    of_process().batches_held.inc()
+
+
+def messages_given_back(count: int) -> None:
+    """Count messages that went back to their queue."""
+    of_process().given_back.inc(count)
+
+
+def message_moved() -> None:
+    """Count a message that its queue counts anew."""
+    of_process().moved.inc()
 
 
 def messages_judged(*, applied: int, late: int) -> None:

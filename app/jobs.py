@@ -10,7 +10,8 @@ from celery import Celery
 
 from app.config import Settings
 from app.domain.delivery import Delivery
-from app.outbound.broker import BrokerError, Queue, connected, look_at, task_queue
+from app.outbound.broker import BrokerError, Queue, connected, task_queue
+from app.outbound.inspection import look_at
 
 log = structlog.get_logger()
 
@@ -82,7 +83,7 @@ class Jobs:
                 wanted = [*deliveries]
                 for queue in (VERIFICATIONS, WEBHOOKS):
                     again = [delivery for delivery in overdue if queue_of(delivery) == queue]
-                    room = LONG_QUEUE - look_at(connection, queue).messages if again else 0
+                    room = LONG_QUEUE - (look_at(connection, queue).messages or 0) if again else 0
                     wanted += again[: max(A_FEW, room)]
                 for delivery in wanted:
                     self._send(delivery, connection=connection)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.domain import display
-from app.outbound import broker, events
+from app.outbound import broker, dead_letters, events
 
 STATUS_QUEUE = "data_source_status"
 
@@ -83,15 +83,19 @@ SNAPSHOT: dict[str, Any] = {
 DEAD_LETTER_HEADERS: dict[str, Any] = {
     "type": "object",
     "properties": {
-        broker.REASON: {
+        dead_letters.REASON: {
             "enum": list(REASONS),
             "description": " ".join(f"`{reason}`: {words}" for reason, words in REASONS.items()),
         },
-        broker.DETAIL: {"type": "string", "maxLength": broker.LONGEST_DETAIL, "description": "The same for people."},
-        broker.ORIGIN: {"type": "string", "description": "The queue that it came from."},
-        broker.DIED_AT: _MOMENT,
+        dead_letters.DETAIL: {
+            "type": "string",
+            "maxLength": dead_letters.LONGEST_DETAIL,
+            "description": "The same for people.",
+        },
+        dead_letters.ORIGIN: {"type": "string", "description": "The queue that it came from."},
+        dead_letters.DIED_AT: _MOMENT,
     },
-    "required": [broker.REASON, broker.DETAIL, broker.ORIGIN, broker.DIED_AT],
+    "required": [dead_letters.REASON, dead_letters.DETAIL, dead_letters.ORIGIN, dead_letters.DIED_AT],
 }
 
 

@@ -1,4 +1,4 @@
-"""A private RabbitMQ node, from the installation that `rabbitmq-server` on the PATH belongs to.
+"""A private RabbitMQ node, of the installation that `rabbitmq-server` on the PATH belongs to or TEST_RABBITMQ names.
 
 It shares nothing with the system's node: its own name, ports, port mapper (epmd), cookie, data and configuration.
 """
@@ -6,6 +6,7 @@ It shares nothing with the system's node: its own name, ports, port mapper (epmd
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import cached_property
@@ -13,18 +14,20 @@ from pathlib import Path
 
 import amqp
 
+from devstack import brokers
 from devstack.child import LOOPBACK, Child, Server, StartError
 from devstack.ports import kept_port
 
 PROBE = timedelta(seconds=2)
 STOP_WITHIN = timedelta(seconds=15)
-# Debian's and Fedora's `rabbitmq-server` on the PATH is a wrapper that switches to the system's user or refuses.
-PACKAGED_SCRIPT = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+# An Erlang of its own starts for each command.
+COMMANDED_WITHIN = timedelta(seconds=60)
+FIRST_VIRTUAL_HOST = "/"
 
 
 def is_installed(environ: Mapping[str, str]) -> bool:
-    """Tell whether there is a RabbitMQ to start; the PATH alone decides, so that it can be hidden."""
-    return shutil.which("rabbitmq-server", path=environ.get("PATH")) is not None
+    """Tell whether there is a RabbitMQ to start; else the PATH alone decides, so that it can be hidden."""
+    return bool(environ.get(brokers.SETTING)) or shutil.which("rabbitmq-server", path=environ.get("PATH")) is not None
 
 
 class RabbitMQ(Server):
@@ -34,7 +37,7 @@ class RabbitMQ(Server):
 
     def __init__(self, directory: Path, *, environ: Mapping[str, str]) -> None:
         self.directory = directory
-        self._path = environ.get("PATH", "")
+        self._given = environ
         self.child = Child(
             "RabbitMQ",
             directory=directory,
@@ -57,7 +60,7 @@ class RabbitMQ(Server):
     @property
     def url(self) -> str:
         """Where clients connect."""
-        return f"amqp://guest:guest@{LOOPBACK}:{self.port}//"
+        return f"amqp://guest:guest@{LOOPBACK}:{self.port}/{self.virtual_host}"
 
     def launch(self) -> None:
         """Start it on the ports it had, if they are free; it needs seconds until it answers. Raises StartError."""
@@ -69,9 +72,9 @@ class RabbitMQ(Server):
         # Named so that the system's own file of this kind is not read.
         (self.directory / "rabbitmq-env.conf").touch()
         # Left to itself the node starts a port mapper that outlives it; one that already listens is taken instead.
-        epmd = [self._beside_erlang("epmd"), "-port", self._environ["ERL_EPMD_PORT"], "-address", LOOPBACK]
+        epmd = self._installation.port_mapper("-port", self._environ["ERL_EPMD_PORT"], "-address", LOOPBACK)
         self._port_mapper.start(epmd, environ=self._environ)
-        self.child.start([self._script()], environ=self._environ)
+        self.child.start(self._installation.server(), environ=self._environ)
 
     def answers(self) -> bool:
         """Tell whether a client can sign in."""
@@ -80,12 +83,39 @@ class RabbitMQ(Server):
                 f"{LOOPBACK}:{self.port}",
                 userid="guest",
                 password="guest",  # noqa: S106 - RabbitMQ's own first user, good on the loopback interface only
+                virtual_host=self.virtual_host if self._is_prepared else FIRST_VIRTUAL_HOST,
                 connect_timeout=PROBE.total_seconds(),
                 read_timeout=PROBE.total_seconds(),
             ):
                 return True
         except (OSError, amqp.AMQPError):
             return False
+
+    def wait(self) -> None:
+        """Wait until it answers, in the virtual host of its own if it has one. Raises StartError."""
+        super().wait()
+        if not self._is_prepared:
+            self.control("add_vhost", self.virtual_host, "--default-queue-type", self._combination.queues)
+            self.control("set_permissions", "--vhost", self.virtual_host, "guest", ".*", ".*", ".*")
+            self._prepared.touch()
+
+    def control(self, *words: str) -> str:
+        """Run rabbitmqctl on the node and return what it prints. Raises StartError."""
+        try:
+            done = subprocess.run(
+                self._installation.control("--quiet", *words),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+                env=self._environ,
+                timeout=COMMANDED_WITHIN.total_seconds(),
+            )
+        except subprocess.TimeoutExpired as problem:
+            raise StartError(f"rabbitmqctl {words[0]} did not end in time.") from problem
+        if done.returncode:
+            raise StartError(f"rabbitmqctl {words[0]} failed: {done.stderr.strip() or done.stdout.strip()}")
+        return done.stdout
 
     def stop(self) -> None:
         """End in good order; also what an earlier run left behind."""
@@ -97,25 +127,39 @@ class RabbitMQ(Server):
         self.child.kill()
         self._port_mapper.kill()
 
-    def _script(self) -> str:
-        found = shutil.which("rabbitmq-server", path=self._path)
-        if not found:
-            raise StartError("There is no rabbitmq-server on the PATH.")
-        script = Path(found).resolve()
-        is_wrapper = script.name != "rabbitmq-server" or not script.with_name("rabbitmq-env").exists()
-        return str(PACKAGED_SCRIPT if is_wrapper and PACKAGED_SCRIPT.exists() else script)
+    @cached_property
+    def _installation(self) -> brokers.Installation:
+        return self._combination.installation(self._given)
 
-    def _beside_erlang(self, program: str) -> str:
-        erlang = shutil.which("erl", path=self._path)
-        if not erlang:
-            raise StartError("RabbitMQ needs Erlang: there is no erl on the PATH.")
-        return str(Path(erlang).resolve().with_name(program))
+    @property
+    def _combination(self) -> brokers.Combination:
+        return brokers.chosen(self._given)
+
+    @property
+    def virtual_host(self) -> str:
+        """The first one makes classic queues of what is declared plainly; who wants others makes another one."""
+        queues = self._combination.queues
+        return FIRST_VIRTUAL_HOST if queues == brokers.CLASSIC else queues
+
+    @property
+    def _data(self) -> Path:
+        """Where its queues are; no release reads what another one wrote."""
+        release = self._combination.release
+        return self.directory / (f"data-{release}" if release else "data")
+
+    @property
+    def _prepared(self) -> Path:
+        return self._data.with_name(f"{self._data.name}.{self.virtual_host}")
+
+    @property
+    def _is_prepared(self) -> bool:
+        return self.virtual_host == FIRST_VIRTUAL_HOST or self._prepared.exists()
 
     @cached_property
     def _environ(self) -> dict[str, str]:
         home = self.directory
         return {
-            "PATH": self._path,
+            "PATH": self._given.get("PATH", ""),
             "LANG": "C.UTF-8",
             # Erlang keeps the cookie there.
             "HOME": str(home),
@@ -128,7 +172,7 @@ class RabbitMQ(Server):
             "RABBITMQ_CONFIG_FILE": str(home / "rabbitmq.conf"),
             "RABBITMQ_ADVANCED_CONFIG_FILE": str(home / "advanced.config"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "enabled_plugins"),
-            "RABBITMQ_MNESIA_BASE": str(home / "data"),
+            "RABBITMQ_MNESIA_BASE": str(self._data),
             "RABBITMQ_LOG_BASE": str(home / "logs"),
             "RABBITMQ_PID_FILE": str(home / "node.pid"),
         }

@@ -89,10 +89,13 @@ def make_status_app(settings: Settings, *, flask_app: Flask) -> Celery:
         task_default_queue=settings.status_queues[0],
         task_default_exchange="",
         worker_consumer="tasks.consumer:StatusConsumer",
+        # For the consumer, which has no other way to the settings.
+        rita_status_waits=[wait.total_seconds() for wait in settings.status_retry_seconds],
+        rita_status_hold=settings.status_hold_seconds.total_seconds(),
         worker_max_tasks_per_child=10_000,
         task_soft_time_limit=120,
         task_time_limit=150,
-        # A batch that fails was not applied: it goes back, see the consumer.
+        # A batch that fails was not applied: it is held and tried again, see the consumer.
         task_acks_on_failure=False,
         task_acks_on_timeout=False,
     )

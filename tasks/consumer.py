@@ -2,42 +2,45 @@
 
 What has arrived is buffered, and whenever a child of the pool is free, up to LARGEST_BATCH of it go there as one Celery
 request, whose acknowledgement acknowledges them all. So a lone message goes at once, and a flood goes in large batches.
-A fault in here costs the connection, never the worker: see `StatusConsumer._guarded`.
+What may go together is `tasks.inbox`'s to say; what could not be applied, `tasks.holding`'s. A fault in here costs the
+connection, never the worker: see `StatusConsumer._guarded`.
 """
 
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
 import structlog
 from celery.bootsteps import RUN
-from celery.worker.request import Request
 from celery.worker.state import active_requests
 
 from app import figures
 from app.domain.messages import Unacceptable, raw_of, text_of
 from app.outbound.broker import (
+    CLASSIC,
     DEAD_LETTERS,
-    DeadLetter,
+    Connection,
     Message,
     acknowledge,
-    acknowledge_oldest,
-    bury,
-    declare,
+    acknowledge_up_to,
+    is_amqp,
+    limit_each_consumer,
     receive_raw,
+    see_to,
     task_message,
 )
+from app.outbound.confirmed import Confirmed
 from app.outbound.read_ahead import read_ahead
+from tasks.holding import Holding, Submission
+from tasks.inbox import Delivery, Inbox, Unsettled, key_of
+from tasks.leaving import Leaving, comes_too_often
 from tasks.monitored import MonitoredConsumer
+from tasks.requests import APPLY_MESSAGES, Refusals
 
 log = structlog.get_logger()
-
-APPLY_MESSAGES = "status.apply_messages"
 
 # Beyond this a larger batch gains little, and costs everyone behind it its whole time.
 LARGEST_BATCH = 500
@@ -50,43 +53,16 @@ AHEAD = 2
 # Celery's was seen to do when it had just ended a child; longer than what a child waits for a lock (`lock_timeout`).
 TAKEN_UP_WITHIN = 15.0
 LOOK_EVERY = 5.0
-# After a batch that could not be applied (the database is away), in seconds.
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
+
+
+def _queue_of(message: Message, names: Mapping[str, str]) -> str:
+    # It may have come by way of an exchange, under any key. Kombu's Redis transport names no consumer.
+    said = message.delivery_info
+    return names.get(said.get("consumer_tag", ""), "") or str(said.get("routing_key", ""))
 
 
 class LoopFault(ConnectionError):
-    """A fault of this code in the worker's loop: it costs the connection, and what is not settled comes again."""
-
-
-@dataclass(eq=False)
-class Batch:
-    """Messages that a child applies together, in the order of their arrival; `applied` is None while it does."""
-
-    messages: list[Message]
-    task_id: str
-    handed_over: float
-    applied: bool | None = None
-
-
-class BatchRequest(Request):
-    """A batch that always settles: one that was terminated, too, gives its messages back."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        # The body holds the messages already; here they would go through the pipe a second time.
-        self._request_dict["args"] = ()
-
-    def _announce_revoked(self, *args: Any, **kwargs: Any) -> None:
-        # Celery acknowledges what is revoked, and takes for revoked what a child has begun that was told to end before.
-        self.reject(requeue=True)
-        log.warning("status_batch_revoked", task_id=self.id)
-        super()._announce_revoked(*args, **kwargs)
-
-    def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> None:
-        """Give back what Celery leaves open."""
-        super().on_failure(exc_info, *args, **kwargs)
-        if not self.acknowledged:
-            self.reject(requeue=True)
+    """A fault of this code in the worker's loop: it costs the connection, and what is not settled is redelivered."""
 
 
 class StatusConsumer(MonitoredConsumer):
@@ -94,25 +70,50 @@ class StatusConsumer(MonitoredConsumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        conf = self.app.conf
         self._most_in_flight = 1
-        self._inbox: deque[Message] = deque()
-        # Handed over and not yet acknowledged or given back, oldest first.
-        self._batches: deque[Batch] = deque()
-        self._generation = 0
-        self._hand_over_soon = False
-        self._pause: float = 0.0
-        self._paused = False
+        self._inbox: Inbox[Message] = Inbox(largest=LARGEST_BATCH, capacity=LARGEST_REQUEST)
+        self._unsettled: Unsettled[Message] = Unsettled(most_waiting=AHEAD * LARGEST_BATCH)
+        self._holding = Holding(waits=conf.rita_status_waits, at_most=conf.rita_status_hold)
+        self._in_flight: list[Submission] = []
+        self._leaving: Leaving | None = None
+        # What the log has already said of this connection's queues.
+        self._said: set[str] = set()
+        self._forget()
 
-    def connect(self) -> Any:
-        """Connect, and see that the queues exist as their publisher declares them."""
+    def _forget(self) -> None:
+        """Start with nothing: what the last connection left is the broker's."""
+        self._generation = getattr(self, "_generation", 0) + 1
+        self._inbox.clear()
+        self._unsettled.clear()
+        self._holding.clear()
+        self._in_flight.clear()
+        if self._leaving is not None:
+            self._leaving.close()
+        # Everything is to go back, as soon as nothing is under way.
+        self._gives_back = False
+        # The loop forgot what it was to call when the connection broke.
+        self._hand_over_soon = False
+
+    def prepare(self, connection: Any) -> None:
+        """See that the queues exist, as their publisher declares them where that is possible."""
         # One batch for each child; more would only wait there.
         self._most_in_flight = self.pool.num_processes
         self.initial_prefetch_count = LARGEST_BATCH * (self._most_in_flight + AHEAD)
-        connection = super().connect()
-        declare(connection.default_channel, [*self.app.amqp.queues.consume_from, DEAD_LETTERS])
+        for name in self.app.amqp.queues.consume_from:
+            self._say_once("status_queue_not_as_declared", see_to(connection, name), queue=name)
+        self._see_to_dead_letters(connection)
         receive_raw(connection.default_channel)
+        limit_each_consumer(connection)
         read_ahead(connection, soon=self._soon)
-        return connection
+
+    def _see_to_dead_letters(self, connection: Connection) -> None:
+        see_to(connection, DEAD_LETTERS, arguments=CLASSIC)
+
+    def _say_once(self, event: str, reason: str | None, **fields: Any) -> None:
+        if reason is not None and reason not in self._said:
+            self._said.add(reason)
+            log.warning(event, reason=reason, **fields)
 
     def register_with_event_loop(self, hub: Any) -> None:
         """Look after batches as long as this connection lasts."""
@@ -121,17 +122,36 @@ class StatusConsumer(MonitoredConsumer):
 
     def create_task_handler(self, promise: Any = None) -> Callable[[Message], None]:  # noqa: ARG002 - Celery's signature
         """Return what takes each delivery. Called once for each connection: what the last one left is the broker's."""
-        self._generation += 1
-        self._inbox.clear()
-        self._batches.clear()
-        self._paused = False
-        # The loop forgot what it was to call when the connection broke.
-        self._hand_over_soon = False
+        self._forget()
+        self._unsettled.one_by_one = not is_amqp(self.task_consumer.channel)
+        outbox = Confirmed(
+            self.app.conf.broker_url,
+            hub=self.hub,
+            prepare=self._see_to_dead_letters,
+            soon=self._soon,
+            later=lambda seconds, act: self.timer.call_after(seconds, self._guarded, (act,)),
+        )
+        self._leaving = Leaving(outbox, left=lambda delivery: self._acknowledge([delivery]))
         return self._take
+
+    def shutdown(self) -> None:
+        """End; what is not confirmed is not acknowledged either."""
+        if self._leaving is not None:
+            self._leaving.close()
+        super().shutdown()
 
     def on_decode_error(self, message: Message, exc: Exception) -> None:
         """Bury what kombu cannot even unpack, instead of acknowledging it away."""
-        self._guarded(self._bury, message, Unacceptable("undecodable", type(exc).__name__))
+        delivery = self._arrived(message)
+        self._guarded(self._bury, delivery, Unacceptable("undecodable", type(exc).__name__))
+
+    @property
+    def _way_out(self) -> Leaving:
+        assert self._leaving is not None, "nothing is delivered before a connection has its handler"  # noqa: S101
+        return self._leaving
+
+    def _bury(self, delivery: Delivery[Message], refusal: Unacceptable) -> None:
+        self._way_out.bury(delivery, refusal, queue=self._queue_of(delivery.message))
 
     def _guarded(self, act: Callable[..., object], *args: Any) -> None:
         """Take a step of the loop: a fault of its own must not end the process, nor leave a batch unsettled."""
@@ -146,11 +166,19 @@ class StatusConsumer(MonitoredConsumer):
     def _soon(self, act: Callable[..., object], *args: Any) -> None:
         self.call_soon(self._guarded, act, *args)
 
-    def _take(self, message: Message) -> None:
-        self._inbox.append(message)
-        self._hand_over_in_turn()
+    def _arrived(self, message: Message) -> Delivery[Message]:
+        delivery = Delivery(message)
+        self._unsettled.add(delivery)
+        return delivery
 
-    def _hand_over_in_turn(self) -> None:
+    def _take(self, message: Message) -> None:
+        delivery = self._arrived(message)
+        if comes_too_often(message):
+            self._way_out.move(delivery, queue=self._queue_of(message))
+            return
+        body = raw_of(message.body)
+        delivery.key, delivery.size = key_of(body), len(body)
+        self._inbox.add(delivery)
         # In the loop's next turn, when all that has arrived in this one is in the inbox.
         if not self._hand_over_soon:
             self._hand_over_soon = True
@@ -158,117 +186,131 @@ class StatusConsumer(MonitoredConsumer):
 
     def _hand_over(self) -> None:
         self._hand_over_soon = False
+        while submission := self._next():
+            self._submit(submission)
+
+    def _next(self) -> Submission | None:
+        """Return what to give to a child now, if anything."""
+        now = time.monotonic()
         # Not while stopping: what the pool has not got then goes back to the queue.
-        may_submit = not self._paused and self.blueprint.state == RUN
-        while may_submit and self._inbox and self._in_flight() < self._most_in_flight:
-            self._submit(self._next_batch())
+        if self.blueprint.state != RUN or self._gives_back or self._holding.is_paused(now=now):
+            return None
+        if len(self._in_flight) >= self._most_in_flight:
+            return None
+        if held := self._holding.take_due(now=now):
+            return held
+        batch = self._inbox.next_batch()
+        return Submission(batch) if batch else None
 
-    def _in_flight(self) -> int:
-        return sum(batch.applied is None for batch in self._batches)
-
-    def _next_batch(self) -> list[Message]:
-        """Take from the inbox what fits one request, and at least one message."""
-        batch = [self._inbox.popleft()]
-        size = len(raw_of(batch[0].body))
-        while self._inbox and len(batch) < LARGEST_BATCH:
-            size += len(raw_of(self._inbox[0].body))
-            if size > LARGEST_REQUEST:
-                break
-            batch.append(self._inbox.popleft())
-        return batch
-
-    def _submit(self, batch: Sequence[Message]) -> None:
-        raw: list[tuple[str, str]] = []
-        messages: list[Message] = []
-        for message in batch:
-            queue = str((message.delivery_info or {}).get("routing_key", ""))
-            try:
-                raw.append((queue, text_of(message.body)))
-            except Unacceptable as refusal:
-                self._bury(message, refusal)
-            else:
-                messages.append(message)
-        if not raw:
+    def _submit(self, submission: Submission) -> None:
+        raw = self._readable(submission)
+        if not raw and not submission.is_probe:
+            self._inbox.over(submission.batch)
             return
-        submitted = Batch(messages, task_id=str(uuid4()), handed_over=time.monotonic())
-        self._batches.append(submitted)
+        submission.task_id, submission.handed_over = str(uuid4()), time.monotonic()
+        self._in_flight.append(submission)
         generation = self._generation
 
-        def ack(*_: Any) -> None:
-            self._soon(self._settle, submitted, generation, True)  # noqa: FBT003 - a callback takes no keywords
+        def ack(refusals: Refusals) -> None:
+            self._soon(self._settle, submission, generation, refusals)
 
         def reject(*_: Any) -> None:
-            self._soon(self._settle, submitted, generation, False)  # noqa: FBT003
+            self._soon(self._settle, submission, generation, None)
 
-        request = task_message(APPLY_MESSAGES, submitted.task_id, argument=raw, origin=self.hostname)
+        request = task_message(APPLY_MESSAGES, submission.task_id, argument=raw, origin=self.hostname)
         self.strategies[APPLY_MESSAGES](request, None, ack, reject, self.on_task_message)
 
+    def _readable(self, submission: Submission) -> list[tuple[str, str]]:
+        """Return a batch's messages for its child; what is no text leaves it."""
+        raw: list[tuple[str, str]] = []
+        readable: list[Delivery[Message]] = []
+        names = self._names()
+        for delivery in submission.batch.deliveries:
+            try:
+                raw.append((_queue_of(delivery.message, names), text_of(delivery.message.body)))
+            except Unacceptable as refusal:
+                self._bury(delivery, refusal)
+            else:
+                readable.append(delivery)
+        submission.batch.deliveries = readable
+        return raw
+
+    def _names(self) -> dict[str, str]:
+        """Return the queues by the tags of their consumers, as kombu keeps them and tells nobody."""
+        return {tag: name for name, tag in self.task_consumer._active_tags.items()}  # noqa: SLF001
+
+    def _queue_of(self, message: Message) -> str:
+        return _queue_of(message, self._names())
+
     def _look_after_batches(self) -> None:
-        """Give up the connection if no child has taken up a batch in time: what is in it comes again."""
+        """Give up the connection if no child has taken up a batch in time: what is in it is redelivered."""
         taken_up = {request.id for request in active_requests}
         latest = time.monotonic() - TAKEN_UP_WITHIN
-        waiting = [batch for batch in self._batches if batch.applied is None and batch.task_id not in taken_up]
-        if any(batch.handed_over < latest for batch in waiting):
+        if any(each.handed_over < latest and each.task_id not in taken_up for each in self._in_flight):
             raise RuntimeError("no child has taken up a batch of status messages")
+        self._way_out.look()
 
-    def _settle(self, batch: Batch, generation: int, applied: bool) -> None:  # noqa: FBT001 - see ack
+    def _settle(self, submission: Submission, generation: int, refusals: Refusals | None) -> None:
         if generation != self._generation:
-            # Their connection is gone, so they come again; what was applied is then a copy, which changes nothing.
-            log.info("batch_comes_again", messages=len(batch.messages), applied=applied)
+            # Their connection is gone, so they are redelivered; what was applied is then a copy, which changes nothing.
+            log.info(
+                "status_batch_redelivered", messages=len(submission.batch.deliveries), applied=refusals is not None
+            )
             return
-        batch.applied = applied
-        if applied:
-            self._acknowledge()
-            self._pause = 0.0
-            # At once: this runs in the loop's turn, after which it waits for the network before it calls anything.
-            self._hand_over()
+        self._in_flight.remove(submission)
+        if refusals is None:
+            self._hold(submission)
+        else:
+            self._holding.succeeded()
+            self._applied(submission, refusals)
+        if self._gives_back and not self._in_flight:
+            self._give_back()
+        # At once: this runs in the loop's turn, after which it waits for the network before it calls anything.
+        self._hand_over()
+
+    def _applied(self, submission: Submission, refusals: Refusals) -> None:
+        if submission.is_probe:
+            log.info("status_worker_resumes")
+            self.task_consumer.consume()
             return
-        figures.batch_given_back()
-        # First stop, then give back, or the same messages come again at once.
-        self._stop_for_a_while()
-        for message in (*batch.messages, *self._inbox):
+        self._inbox.over(submission.batch)
+        deliveries = submission.batch.deliveries
+        for place, reason, detail in refusals:
+            self._bury(deliveries[place], Unacceptable(reason, detail))
+        self._acknowledge([delivery for delivery in deliveries if not delivery.is_leaving])
+
+    def _acknowledge(self, deliveries: Sequence[Delivery[Message]]) -> None:
+        """Acknowledge what is applied, or safe elsewhere. Should the connection break, it is redelivered as copies."""
+        oldest, alone = self._unsettled.settle(deliveries)
+        if oldest is not None:
+            acknowledge_up_to(oldest, errors=self.connection_errors)
+        acknowledge(alone, errors=self.connection_errors)
+
+    def _hold(self, submission: Submission) -> None:
+        """Keep a batch that could not be applied, to try it again before anything else of its connections."""
+        figures.batch_held()
+        now = time.monotonic()
+        waits = self._holding.failed(submission, now=now)
+        log.warning(
+            "status_batch_held",
+            messages=len(submission.batch.deliveries),
+            failures=submission.failures,
+            seconds=round(max(waits), 1),
+        )
+        for seconds in waits:
+            self.timer.call_after(seconds, self._guarded, (self._hand_over,))
+        self._gives_back = self._gives_back or self._holding.is_too_long(now=now)
+
+    def _give_back(self) -> None:
+        """Give everything back, once, in the order of its delivery, and take nothing until the database answers."""
+        self._gives_back = False
+        # First stop, then give back, or the same messages are delivered again at once.
+        self.task_consumer.cancel()
+        settled, rest = self._unsettled.give_back()
+        acknowledge(settled, errors=self.connection_errors)
+        for message in rest:
             message.reject_log_error(log, self.connection_errors, requeue=True)
         self._inbox.clear()
-        self._batches.remove(batch)
-        self._acknowledge()
-
-    def _acknowledge(self) -> None:
-        """Acknowledge what is applied, batch by batch in one frame each as long as nothing older is open.
-
-        Those behind an open one wait for it, though not many: a child that is held up must not use the window up.
-        Should the connection break meanwhile, they come again as copies.
-        """
-        while self._batches and self._batches[0].applied:
-            acknowledge_oldest(self._batches.popleft().messages, errors=self.connection_errors)
-        waiting = [batch for batch in self._batches if batch.applied]
-        if len(waiting) > AHEAD:
-            for batch in waiting:
-                self._batches.remove(batch)
-                acknowledge(batch.messages, errors=self.connection_errors)
-
-    def _stop_for_a_while(self) -> None:
-        if self._paused or self.blueprint.state != RUN:
-            return
-        self._paused = True
-        self._pause = min(max(self._pause * 2, FIRST_PAUSE), LONGEST_PAUSE)
-        log.warning("status_worker_paused", seconds=self._pause)
-        self.task_consumer.cancel()
-        self.timer.call_after(self._pause, self._guarded, (self._resume, self._generation))
-
-    def _resume(self, generation: int) -> None:
-        if generation == self._generation and self._paused:
-            self._paused = False
-            self.task_consumer.consume()
-            self._hand_over_in_turn()
-
-    def _bury(self, message: Message, refusal: Unacceptable) -> None:
-        """Move a message to the dead letters: published, then acknowledged, in this order on one channel."""
-        queue = str((message.delivery_info or {}).get("routing_key", ""))
-        content_type = message.content_type or "application/json"
-        letter = DeadLetter(
-            raw_of(message.body), refusal.reason, detail=refusal.detail, queue=queue, content_type=content_type
-        )
-        bury(message.channel, [letter])
-        figures.messages_buried([refusal.reason])
-        message.ack_log_error(log, self.connection_errors)
-        log.warning("status_message_refused", reason=refusal.reason, queue=queue, detail=refusal.detail)
+        self._holding.probe()
+        figures.messages_given_back(len(rest))
+        log.warning("status_messages_given_back", messages=len(rest))

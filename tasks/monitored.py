@@ -1,23 +1,91 @@
-"""Celery's own events, which Flower shows: sent together, for one message a step costs as much as half the task.
+"""What our workers' consumers do besides Celery's own: wait where they are refused, and send events together.
 
-And sent by the thread of the worker's loop alone. Celery lets a thread of the pool send what has gathered, over the
-connection whose heartbeats the loop reads: both read at once, one of them waits for bytes that the other has, in a loop
-that keeps the processor, and nothing is delivered until the broker gives the connection up. See decision 0006.
+A broker that refuses (no such virtual host, no right to a queue, a queue that was declared otherwise) says so in no
+time, and Celery asks again at once. Here each attempt closes what it has opened, the next one waits, and the log says
+why when that changes.
+
+Celery's own events, which Flower shows, are sent together, for one message a step costs as much as half the task. And
+by the thread of the worker's loop alone. Celery lets a thread of the pool send what has gathered, over the connection
+whose heartbeats the loop reads: both read at once, one of them waits for bytes that the other has, in a loop that keeps
+the processor, and nothing is delivered until the broker gives the connection up. See decision 0006.
 """
 
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any
 
+import structlog
 from celery.worker.consumer import Consumer
+from celery.worker.state import maybe_shutdown
+
+from app.outbound.broker import Refusal
+
+log = structlog.get_logger()
 
 # Soon enough for whoever watches, in seconds.
 EVENTS_EVERY = 0.2
+# Between attempts at a broker that refuses, in seconds, the last again and again: somebody has to change something.
+REFUSED_WAITS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+# A worker that is told to end does so within this.
+_STEP = 0.2
 
 
 class MonitoredConsumer(Consumer):
-    """Celery's consumer, but that a task's events wait for those of others."""
+    """Celery's consumer, but that it waits where it is refused, and that a task's events wait for those of others."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._refusals = 0
+        self._reason: str | None = None
+
+    def connect(self) -> Any:
+        """Connect, and prepare what is consumed; what was opened in vain is closed."""
+        connection = super().connect()
+        try:
+            self.prepare(connection)
+        except BaseException:
+            if self.hub and (opened := getattr(connection.connection, "sock", None)) is not None:
+                self.hub.remove_reader(opened)
+            connection.collect()
+            raise
+        return connection
+
+    def prepare(self, connection: Any) -> None:
+        """Do what a connection needs before Celery consumes from it."""
+
+    def on_connection_error_before_connected(self, exc: Exception) -> None:
+        """Wait, if the broker refused."""
+        if not self._wait_if_refused(exc):
+            super().on_connection_error_before_connected(exc)
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """Clean up, and wait if the broker refused."""
+        super().on_connection_error_after_connected(exc)
+        self._wait_if_refused(exc)
+
+    def on_ready(self) -> None:
+        """Forget what was refused before this connection consumed."""
+        if self._reason is not None:
+            log.info("broker_accepts_again", attempts=self._refusals)
+        self._refusals, self._reason = 0, None
+        super().on_ready()
+
+    def _wait_if_refused(self, problem: Exception) -> bool:
+        if not isinstance(problem, Refusal):
+            return False
+        wait = REFUSED_WAITS[min(self._refusals, len(REFUSED_WAITS) - 1)]
+        self._refusals += 1
+        if (reason := str(problem)) != self._reason:
+            log.error("broker_refuses", reason=reason, seconds=wait)
+            self._reason = reason
+        until = time.monotonic() + wait
+        while (left := until - time.monotonic()) > 0:
+            # Raises what ends the worker.
+            maybe_shutdown()
+            time.sleep(min(left, _STEP))
+        return True
 
     def on_send_event_buffered(self) -> None:
         """Leave the event in the buffer, where Celery would send it in the loop's next turn."""

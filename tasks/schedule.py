@@ -88,6 +88,14 @@ class Scheduler(beat.Scheduler):
         return time.monotonic() + (self.adjust(next_time_to_run) or 0)
 
     def apply_async(self, *args: Any, **kwargs: Any) -> Any:
-        """Send one task; a signal waits until the broker has confirmed it or has been given up."""
+        """Send one task; a signal waits until the broker has confirmed it or has been given up.
+
+        A broker that confirms nothing (in an alarm, or frozen) is a time-out without a word, and Celery logs that.
+        """
         with _held_back(signal.SIGTERM, signal.SIGINT):
-            return super().apply_async(*args, **kwargs)
+            try:
+                return super().apply_async(*args, **kwargs)
+            except beat.SchedulingError as problem:
+                cause = problem.__context__ or problem
+                said = str(cause) or "the broker did not confirm in time: is it in an alarm, or frozen?"
+                raise beat.SchedulingError(f"{type(cause).__name__}: {said}") from cause

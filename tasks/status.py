@@ -1,4 +1,7 @@
-"""Apply a batch of status messages: one transaction, then the events, then (by the consumer) the acknowledgements."""
+"""Apply a batch of status messages: one transaction, then the events, then (by the consumer) the acknowledgements.
+
+What cannot be applied is named to the consumer, which has the whole message and moves it to the dead letters.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,18 @@ from datetime import datetime
 
 import structlog
 from opentelemetry.trace import SpanKind
+from sqlalchemy import literal, select
 from sqlalchemy.exc import DataError, IntegrityError, StatementError
 
 from app import errors, extensions, figures, tracing
 from app.domain.cases import ended_verifications
 from app.domain.messages import Report, Unacceptable, parse
 from app.outbound import events
-from app.outbound.broker import DeadLetter, bury_reliably
 from app.outbound.sealing import seals
 from app.services import status_updates
 from app.unit_of_work import unit_of_work
-from tasks import consumer
 from tasks.celery import status_app
+from tasks.requests import APPLY_MESSAGES, Refused
 
 log = structlog.get_logger()
 
@@ -31,59 +34,62 @@ FAULTS_OF_ONE = (
 )  # fmt: skip
 
 
-@status_app.task(name=consumer.APPLY_MESSAGES, shared=False, Request="tasks.consumer:BatchRequest")
+# By the place of a message in its batch.
+Refusals = dict[int, Unacceptable]
+
+
+@status_app.task(name=APPLY_MESSAGES, shared=False, Request="tasks.requests:BatchRequest")
 def apply_messages(raw: Sequence[tuple[str, str]]) -> None:
-    """Apply raw messages, each (queue, body), in the order of their arrival.
+    """Apply raw messages, each (queue, body), in the order of their arrival; none ask whether the database answers.
 
-    Raises sqlalchemy.exc.OperationalError when the database is away and BrokerError when a dead letter cannot be
-    buried: then nothing is acknowledged and all comes again, which changes nothing that was applied already.
+    Raises Refused, when all others are applied, if there are some that cannot be, and sqlalchemy.exc.OperationalError
+    when the database is away: then nothing is acknowledged and all is tried again, which changes nothing that was
+    applied already.
     """
-    with tracing.work("apply status messages", kind=SpanKind.CONSUMER, **{"messaging.batch.message_count": len(raw)}):
-        _apply_and_bury(raw)
-
-
-def _apply_and_bury(raw: Sequence[tuple[str, str]]) -> None:
+    if not raw:
+        with unit_of_work(system=True) as work:
+            work.session.execute(select(literal(1)))
+        return
     started = time.monotonic()
-    letters = apply(raw)
-    if letters:
-        bury_reliably(extensions.settings().rabbitmq_url, letters)
-        figures.messages_buried(letter.reason for letter in letters)
-        for letter in letters:
-            log.warning("status_message_refused", reason=letter.reason, queue=letter.queue, detail=letter.detail)
+    with tracing.work("apply status messages", kind=SpanKind.CONSUMER, **{"messaging.batch.message_count": len(raw)}):
+        refusals = apply(raw)
     figures.batch_applied(messages=len(raw), took=time.monotonic() - started)
+    if refusals:
+        raise Refused([(place, refusal.reason, refusal.detail) for place, refusal in sorted(refusals.items())])
 
 
-def apply(raw: Sequence[tuple[str, str]], *, now: datetime | None = None) -> list[DeadLetter]:
-    """Apply what can be applied of raw messages, each (queue, body); return the rest, to be buried.
+def apply(raw: Sequence[tuple[str, str]], *, now: datetime | None = None) -> Refusals:
+    """Apply what can be applied of raw messages, each (queue, body); return the rest, by their places.
 
     `now` is the database's time, unless another is given.
     """
-    letters: list[DeadLetter] = []
+    refusals: Refusals = {}
     reports: list[Report] = []
-    origins: list[tuple[str, str]] = []
-    for queue, body in raw:
+    places: list[int] = []
+    for place, (queue, body) in enumerate(raw):
         try:
             reports.append(parse(body, queue=queue))
         except Unacceptable as refusal:
-            letters.append(_letter((queue, body), refusal))
+            refusals[place] = refusal
         except FAULTS_OF_ONE as fault:
-            letters.append(_letter((queue, body), _stumbled(fault)))
+            refusals[place] = _stumbled(fault)
         else:
-            origins.append((queue, body))
-    return letters + _apply(reports, origins, now=now)
+            places.append(place)
+    return refusals | {places[position]: refusal for position, refusal in _apply(reports, now=now).items()}
 
 
-def _apply(reports: Sequence[Report], origins: Sequence[tuple[str, str]], *, now: datetime | None) -> list[DeadLetter]:
+def _apply(reports: Sequence[Report], *, now: datetime | None) -> Refusals:
     """Apply reports in one transaction; halve the batch if it fails, until the one that cannot be applied is alone."""
     if not reports:
-        return []
+        return {}
     try:
         applied = _apply_together(reports, now=now)
     except FAULTS_OF_ONE as problem:
         if len(reports) == 1:
-            return [_letter(origins[0], _stumbled(problem))]
+            return {0: _stumbled(problem)}
         half = len(reports) // 2
-        return _apply(reports[:half], origins[:half], now=now) + _apply(reports[half:], origins[half:], now=now)
+        first, second = _apply(reports[:half], now=now), _apply(reports[half:], now=now)
+        return first | {half + position: refusal for position, refusal in second.items()}
     late, refused = len(applied.late), len(applied.refused)
     figures.messages_judged(applied=len(reports) - late - refused, late=late)
     log.info(
@@ -93,7 +99,7 @@ def _apply(reports: Sequence[Report], origins: Sequence[tuple[str, str]], *, now
         late=late,
         refused=refused,
     )
-    return [_letter(origins[position], refusal) for position, refusal in _explained(applied, reports).items()]
+    return _explained(applied, reports)
 
 
 def _apply_together(reports: Sequence[Report], *, now: datetime | None) -> status_updates.Applied:
@@ -101,9 +107,8 @@ def _apply_together(reports: Sequence[Report], *, now: datetime | None) -> statu
     if len(reports) == 1 and reports[0].operation_id is not None:
         tracing.name_operation(reports[0].operation_id)
     with unit_of_work(tenants={report.tenant_id for report in reports}) as work:
-        applied = status_updates.apply(
-            work.session, reports, patience=extensions.settings().patience, now=now or work.now
-        )
+        patience = extensions.settings().patience
+        applied = status_updates.apply(work.session, reports, patience=patience, now=now or work.now)
         work.after_commit(lambda: tracing.lead_to(*{c.operation.id for c in applied.changes if c.operation}))
         work.after_commit(lambda: tracing.note(applied.changes, step="status message", since=started))
         work.after_commit(lambda: events.publish(applied.changes))
@@ -111,7 +116,7 @@ def _apply_together(reports: Sequence[Report], *, now: datetime | None) -> statu
     return applied
 
 
-def _explained(applied: status_updates.Applied, reports: Sequence[Report]) -> dict[int, Unacceptable]:
+def _explained(applied: status_updates.Applied, reports: Sequence[Report]) -> Refusals:
     """Give each refusal its reason; what a tenant cannot see takes a look of its own to tell."""
     unseen = [position for position, refusal in applied.refused.items() if refusal.reason == "unknown_connection"]
     if not unseen:
@@ -126,8 +131,3 @@ def _stumbled(fault: Exception) -> Unacceptable:
     log.error("status_message_failed", exc_info=fault)
     cause = fault.orig if isinstance(fault, StatementError) else fault
     return Unacceptable("apply_failed", type(cause).__name__)
-
-
-def _letter(origin: tuple[str, str], refusal: Unacceptable) -> DeadLetter:
-    queue, body = origin
-    return DeadLetter(body.encode(), reason=refusal.reason, detail=refusal.detail, queue=queue)

@@ -25,6 +25,7 @@ from app import create_app
 from app.config import Settings
 from app.extensions import db
 from app.outbound.broker import TASKS
+from devstack import brokers
 from devstack.servers import Servers, servers
 from tests.databases import Template, migrated_template
 from tests.e2e.service import QUEUES, Service, channel
@@ -54,6 +55,7 @@ def private_servers() -> Iterator[Servers]:
         "REDIS_URL": os.environ.get("TEST_REDIS_URL", ""),
         "RABBITMQ_URL": os.environ.get("TEST_RABBITMQ_URL", ""),
         "PATH": os.environ["PATH"],
+        brokers.SETTING: os.environ.get(brokers.SETTING, ""),
     }
     directory = Path(tempfile.mkdtemp(prefix="rita-tests-"))
     directory.chmod(0o755)

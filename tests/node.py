@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.project import PROJECT, do_without
+from tests.project import PROJECT, do_without, program
 
 DOCS = PROJECT / "docs"
 QUIET = ["--no-audit", "--no-fund", "--loglevel=error", "--prefer-offline"]
@@ -24,9 +24,8 @@ needs_node = pytest.mark.timeout(INSTALLED_WITHIN + 120)
 @contextmanager
 def installed(source: Path, *besides: str) -> Iterator[Path]:
     """Yield a copy of a folder with its packages, and others besides; skip the test, loudly, without Node."""
-    missing = [program for program in ("node", "npm") if shutil.which(program) is None]
-    if missing:
-        do_without(f"{' and '.join(missing)} not on the PATH")
+    for name in ("node", "npm"):
+        program(name)
     with tempfile.TemporaryDirectory(prefix="rita-node-") as made:
         folder = Path(made) / source.name
         shutil.copytree(source, folder, ignore=shutil.ignore_patterns("node_modules", "package-lock.json", "built"))

@@ -27,7 +27,6 @@ UNITS = (
     "tests/e2e",
     "tests/integration/status/test_redis_transport.py",
     "tests/integration/status/test_outages.py",
-    "tests/integration/test_redis_hangs.py",
     "tests/devstack/test_run.py",
     # These share the packages of npm.
     "tests/devstack/test_examples.py tests/devstack/test_client.py tests/devstack/test_schemas.py",

@@ -11,19 +11,22 @@ import click
 from app import extensions
 from app.cli.plainly import Group
 from app.outbound import broker
+from app.outbound.dead_letters import DeadLetterQueue
 
 group = Group("dead-letters", help="Status messages that could not be applied: list, show, replay, drop.")
 
 # What one command handles unless told otherwise.
 LIMIT = 1_000
+# What there is to say of a letter, beside what the service sent.
+SHOWN = ("died_at", "reason", "detail", "queue", "content_type")
 
 _limit = click.option("--limit", default=LIMIT, show_default=True, type=click.IntRange(min=1), help="At most so many.")
 
 
 @contextmanager
-def _queue() -> Iterator[broker.DeadLetterQueue]:
+def _queue() -> Iterator[DeadLetterQueue]:
     with broker.connected(extensions.settings().rabbitmq_url) as connection:
-        yield broker.DeadLetterQueue(connection)
+        yield DeadLetterQueue(connection)
 
 
 @group.command("list")
@@ -36,8 +39,8 @@ def list_letters(limit: int, *, as_json: bool) -> None:
     for letter in letters:
         body = letter.body.decode(errors="replace")
         if as_json:
-            row = {"reason": letter.reason, "detail": letter.detail, "queue": letter.queue, "died_at": letter.died_at}
-            click.echo(json.dumps(row | {"body": body}))
+            row = {name: getattr(letter, name) for name in SHOWN} | {"headers": letter.headers, "body": body}
+            click.echo(json.dumps(row, default=str))
         else:
             click.echo(f"{letter.died_at}  {letter.reason:<20} {letter.detail}\n    {body[:200]}")
     if not as_json:
@@ -53,8 +56,10 @@ def show(number: int) -> None:
     if len(letters) < number:
         raise click.ClickException(f"There are {len(letters)} dead letters")
     letter = letters[-1]
-    for name in ("died_at", "reason", "detail", "queue", "content_type"):
+    for name in SHOWN:
         click.echo(f"{name:<13} {getattr(letter, name)}")
+    for name, value in letter.headers.items():
+        click.echo(f"header        {name}: {value}")
     click.echo(f"\n{letter.body.decode(errors='replace')}")
 
 
@@ -63,8 +68,10 @@ def show(number: int) -> None:
 def replay(limit: int) -> None:
     """Put the dead letters back on the queue that they came from; what still cannot be applied returns here."""
     with _queue() as queue:
-        count = queue.replay(limit=limit, default_queue=extensions.settings().status_queues[0])
-    click.echo(f"Replayed {count} dead letters")
+        replayed = queue.replay(limit=limit, default_queue=extensions.settings().status_queues[0])
+    click.echo(f"Replayed {replayed.count} dead letters")
+    for name, count in replayed.homeless.items():
+        click.echo(f"{count} stay: there is no queue {name!r} to put them back on", err=True)
 
 
 @group.command()

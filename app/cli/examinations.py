@@ -6,8 +6,9 @@ import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from typing import cast
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from uuid import UUID, uuid4
 
 import jwt
@@ -20,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app import extensions, jobs
 from app.cli import migrations
 from app.extensions import UnsafeDatabaseRole
-from app.outbound import broker, sealing, webhook
+from app.outbound import broker, inspection, sealing, webhook
 from app.services import backlog
 from app.unit_of_work import unit_of_work
 
@@ -148,33 +149,89 @@ def _unopened() -> Finding:
 
 
 def of_broker() -> Iterator[Finding]:
-    """Look at the queues: there, declared as their publisher declares them, and consumed."""
+    """Look at the broker: whether it takes what we send, and its queues."""
     settings = extensions.settings()
     try:
         with broker.connected(settings.rabbitmq_url) as connection:
             yield Finding("broker", ok=True, found="answers")
+            yield _publishing(connection)
             for name in (*settings.status_queues, *[queue.name for queue in jobs.task_queues()]):
                 worker = "worker" if name in settings.status_queues else "webhook_worker"
-                yield _queue(broker.look_at(connection, name), name=name, worker=worker)
-            yield _dead_letters(broker.look_at(connection, broker.DEAD_LETTERS))
+                yield _queue(inspection.look_at(connection, name), name=name, worker=worker)
+                yield from _policies(name)
+            found = inspection.look_at(connection, broker.DEAD_LETTERS, arguments=broker.CLASSIC)
+            yield _dead_letters(found)
+            yield from _policies(broker.DEAD_LETTERS)
     except (*broker.BrokerError, OSError) as problem:
         mend = "look at RABBITMQ_URL, the server and its log; until it answers, presses wait in the database"
         yield Finding("broker", ok=False, found=f"does not answer: {type(problem).__name__}", mend=mend)
 
 
-def _queue(seen: broker.QueueFacts, *, name: str, worker: str) -> Finding:
-    if seen.foreign:
-        found = f"{name} was declared with other arguments than durable"
-        mend = f"stop its publishers, delete the queue, start {worker}, and have them declare durable: true alone"
+def _publishing(connection: broker.Connection) -> Finding:
+    wrong = inspection.try_to_publish(connection)
+    mend = (
+        "rabbitmq-diagnostics alarms, and the rights of this user (docs/operations.md, Rights at the broker); until "
+        "then no webhook is sent and no dead letter kept, and presses wait in the database"
+    )
+    return Finding("publishing", ok=wrong is None, found=wrong or "is confirmed", mend=mend)
+
+
+def _queue(seen: inspection.QueueFacts, *, name: str, worker: str) -> Finding:
+    if seen.messages is None:
+        found = f"this user may not look into {name}: {seen.refusal}"
+        return Finding("queue", ok=False, found=found, mend="look with a user who may read it; change nothing before")
+    if seen.is_forbidden:
+        found = (
+            f"{name}: {seen.messages} messages; this user may not configure it, and {worker} consumes it all the same"
+        )
+        return Finding("queue", ok=True, found=found)
+    if seen.refusal and "'x-queue-type'" not in seen.refusal:
+        found = (
+            f"{name} was declared with other arguments than durable, and has {seen.messages} messages: {seen.refusal}"
+        )
+        mend = f"have its publishers declare durable: true alone; {worker} consumes it as it is" + _what_follows(seen)
         return Finding("queue", ok=False, found=found, mend=mend)
+    kind = f", {seen.type}{COUNTS if seen.type == 'quorum' else ''}" if seen.type else ""
     if seen.consumers == 0:
         mend = f"start {worker}, or look into its log"
-        return Finding("queue", ok=False, found=f"{name} has {seen.messages} messages and no consumer", mend=mend)
+        found = f"{name} has {seen.messages} messages and no consumer{kind}"
+        return Finding("queue", ok=False, found=found, mend=mend)
     consumers = "" if seen.consumers is None else f", {seen.consumers} consumers"
-    return Finding("queue", ok=True, found=f"{name}: {seen.messages} messages{consumers}")
+    return Finding("queue", ok=True, found=f"{name}: {seen.messages} messages{consumers}{kind}")
 
 
-def _dead_letters(seen: broker.QueueFacts) -> Finding:
+# What a quorum queue does that a classic one does not.
+COUNTS = ", which counts what comes back and from RabbitMQ 4 on deletes it at the 21st time: Rita moves it before"
+
+
+def _what_follows(seen: inspection.QueueFacts) -> str:
+    if "'auto_delete'" in seen.refusal:
+        return "; until then it vanishes, with what is in it, whenever its last consumer leaves"
+    return "" if seen.messages else "; once that is so and it is empty, it may be deleted and declared anew"
+
+
+def _policies(name: str) -> Iterator[Finding]:
+    """Look, where there is a management page to ask, for what has the broker drop confirmed messages."""
+    settings = extensions.settings()
+    if settings.rabbitmq_management_url is None:
+        return
+    virtual_host = unquote(urlsplit(settings.rabbitmq_url).path[1:]) or "/"
+    try:
+        asked = inspection.ask_management(settings.rabbitmq_management_url, virtual_host=virtual_host, queue=name)
+    except (OSError, ValueError) as problem:
+        if getattr(problem, "code", None) != HTTPStatus.NOT_FOUND:
+            found = f"{name}: the management page does not say: {type(problem).__name__}"
+            yield Finding("policies", ok=False, found=found, mend="look at RABBITMQ_MANAGEMENT_URL and its user")
+        return
+    dropping = inspection.what_drops(asked)
+    found = f"{name}: {', '.join(dropping)}" if dropping else f"{name}: nothing has it drop messages"
+    mend = "rabbitmqctl list_policies: take it off this queue, or messages that were confirmed vanish unseen"
+    yield Finding("policies", ok=not dropping, found=found, mend=mend)
+
+
+def _dead_letters(seen: inspection.QueueFacts) -> Finding:
+    if seen.messages is None:
+        return Finding("dead letters", ok=True, found="this user may not look at them")
     mend = "flask --app app dead-letters list says why; then replay or drop them"
     return Finding("dead letters", ok=not seen.messages, found=f"{seen.messages} messages", mend=mend)
 

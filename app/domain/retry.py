@@ -17,6 +17,8 @@ SYNC_WAITS = (
     timedelta(minutes=4),
     timedelta(minutes=8),
 )
+# A batch of status messages that could not be applied: the database is mostly back within seconds, or for long away.
+STATUS_WAITS = tuple(timedelta(seconds=seconds) for seconds in (1, 2, 4, 8, 16, 30))
 # Jitter only ever adds: a receiver that asked for a pause gets at least that pause.
 JITTER = 0.1
 

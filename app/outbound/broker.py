@@ -1,20 +1,28 @@
-"""The broker below Celery: queues as the external service declares them, raw messages, dead letters.
+"""The broker below Celery: queues as the external service declares them, and raw messages.
 
 The only importer of kombu. It speaks AMQP to RabbitMQ, and kombu's Redis transport where there is no RabbitMQ.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pydantic_core
 import structlog
-from amqp.exceptions import AMQPError
-from kombu import Connection, Exchange, Message, Producer, Queue
+from amqp.exceptions import (
+    AccessRefused,
+    AMQPError,
+    ChannelError,
+    IrrecoverableConnectionError,
+    NotFound,
+    PreconditionFailed,
+    ResourceLocked,
+)
+from kombu import Connection, Exchange, Message, Queue
 from kombu.exceptions import OperationalError
 from kombu.transport import pyamqp
 
@@ -26,23 +34,28 @@ DEAD_LETTERS = "data_source_status.dead"
 # The exchange of our own tasks.
 TASKS = "rita"
 
-# Headers of a dead letter.
-REASON, DETAIL, ORIGIN, DIED_AT = "x-rita-reason", "x-rita-detail", "x-rita-queue", "x-rita-died-at"
-# A header must fit a frame; the detail is for people.
-LONGEST_DETAIL = 500
-
 # The only bound on a publish to a frozen broker that holds (confirm timeouts alone do not): limits on the socket.
-RELIABLE = {"confirm_publish": True, "confirm_timeout": 5, "read_timeout": 8, "write_timeout": 8}
+CONFIRM_TIMEOUT = 5
+RELIABLE = {"confirm_publish": True, "confirm_timeout": CONFIRM_TIMEOUT, "read_timeout": 8, "write_timeout": 8}
 # Of a worker's own connections: without a limit, it would wait for ever for a dead one to say that it is closed. The
 # heartbeats that have found it dead took most of the half minute in which a worker must be back.
 BOUNDED = {"read_timeout": 3, "write_timeout": 3}
 # Redis answers each command, so that a limit on its socket is all it takes.
 RELIABLE_REDIS = {"socket_connect_timeout": 4, "socket_timeout": 8}
 
-__all__ = ["BrokerError", "Connection", "DeadLetter", "Message", "Queue"]
+# What a queue that is ours alone is declared with. The same as no argument where queues are classic by default.
+CLASSIC = {"x-queue-type": "classic"}
+# How often a quorum queue has had a message back: RabbitMQ's own headers, the second one since 4.3.
+RETURNS = ("x-delivery-count", "x-acquired-count")
+# How often we have published a message anew, so that it is counted from nothing.
+MOVES = "x-rita-moves"
+
+__all__ = ["BrokerError", "Connection", "Message", "Queue"]
 
 # A broker that is there and refuses (another password, no such virtual host) says so with its client's own exceptions.
 BrokerError = (OperationalError, AMQPError)
+# Of what the broker does not let us do: it says so each time until somebody changes something.
+Refusal = (ChannelError, IrrecoverableConnectionError)
 
 
 def task_queue(name: str) -> Queue:
@@ -55,10 +68,39 @@ def plain_queue(name: str) -> Queue:
     return Queue(name, exchange="", routing_key=name, no_declare=True)
 
 
-def declare(channel: Any, names: Iterable[str]) -> None:
-    """Declare queues with `durable` and no other argument, on the default exchange: exactly CONTRACT's section 5."""
-    for name in names:
-        channel.queue_declare(queue=name, durable=True, auto_delete=False, exclusive=False)
+def declare(channel: Any, name: str, *, arguments: Mapping[str, str] | None = None) -> None:
+    """Declare a queue with `durable` and no other argument, on the default exchange: exactly CONTRACT's section 5."""
+    channel.queue_declare(queue=name, durable=True, auto_delete=False, exclusive=False, arguments=arguments)
+
+
+def see_to(connection: Connection, name: str, *, arguments: Mapping[str, str] | None = None) -> str | None:
+    """See that a queue is there: None if it is declared as we declare it, else why it could not be declared so.
+
+    It may well be used then: somebody else made it otherwise, or this user may read it and not configure it. Raises
+    what the broker says where it is not there and cannot be made.
+    """
+    with connection.channel() as channel:
+        try:
+            declare(channel, name, arguments=arguments)
+        except (AccessRefused, PreconditionFailed, ResourceLocked) as problem:
+            refusal = problem
+        else:
+            return None
+    if exists(connection, name):
+        return str(refusal)
+    raise refusal
+
+
+def exists(connection: Connection, name: str) -> bool:
+    """Tell whether there is a queue of that name; one that this user may not ask for counts as there."""
+    with connection.channel() as channel:
+        try:
+            channel.queue_declare(queue=name, passive=True)
+        except NotFound:
+            return False
+        except (AccessRefused, ResourceLocked):
+            return True
+    return True
 
 
 def acknowledge(messages: Sequence[Message], *, errors: tuple[type[Exception], ...]) -> None:
@@ -67,21 +109,24 @@ def acknowledge(messages: Sequence[Message], *, errors: tuple[type[Exception], .
         message.ack_log_error(log, errors)
 
 
-def acknowledge_oldest(messages: Sequence[Message], *, errors: tuple[type[Exception], ...]) -> None:
-    """Acknowledge messages than which none on their channel is older and open: AMQP does it in one frame for all."""
-    if isinstance(messages[-1].channel, pyamqp.Channel):
-        messages[-1].ack_log_error(log, errors, multiple=True)
-    else:
-        acknowledge(messages, errors=errors)
+def acknowledge_up_to(message: Message, *, errors: tuple[type[Exception], ...]) -> None:
+    """Acknowledge a message and all on its channel that are older, in one frame; on RabbitMQ only."""
+    message.ack_log_error(log, errors, multiple=True)
+
+
+def is_amqp(channel: Any) -> bool:
+    """Tell a channel to RabbitMQ from one of kombu's Redis transport."""
+    return isinstance(channel, pyamqp.Channel)
 
 
 class _RawMessage(pyamqp.Message):
     """A delivery as it came: a header that claims compression is not obeyed, for what it hides may be a bomb."""
 
     def __init__(self, msg: Any, **options: Any) -> None:
-        if headers := msg.properties.get("application_headers"):
-            headers.pop("compression", None)
+        claimed = (msg.properties.get("application_headers") or {}).pop("compression", None)
         super().__init__(msg, **options)  # type: ignore[no-untyped-call]
+        if claimed is not None:
+            self.headers["compression"] = claimed
 
 
 def receive_raw(channel: Any) -> None:
@@ -89,9 +134,79 @@ def receive_raw(channel: Any) -> None:
 
     Kombu's Redis transport wraps bodies in JSON of its own and has no such choice.
     """
-    if isinstance(channel, pyamqp.Channel):
+    if is_amqp(channel):
         channel.auto_decode = False
-        channel.Message = _RawMessage  # type: ignore[assignment]
+        channel.Message = _RawMessage
+
+
+def limit_each_consumer(connection: Connection) -> None:
+    """Have a limit on what is sent ahead count for each consumer, not for their channel.
+
+    Kombu asks for the latter before RabbitMQ 4.0, where a quorum queue then refuses to be consumed (540).
+    """
+    connection.transport.qos_semantics_matches_spec = lambda _: True
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A raw message on its way to a queue; `properties` are AMQP's, by their names there, without the headers."""
+
+    queue: str
+    body: bytes
+    headers: Mapping[str, Any]
+    properties: Mapping[str, Any]
+
+
+# Of a message's properties: what it says of itself is kept. A user's name, which RabbitMQ checks, would be refused.
+_KEPT = (
+    "content_type", "content_encoding", "priority", "correlation_id", "reply_to", "expiration", "message_id",
+    "timestamp", "type", "app_id",
+)  # fmt: skip
+
+
+def properties_of(message: Message) -> dict[str, Any]:
+    """Return what a message says of itself, beside its headers."""
+    said = message.properties | {"content_type": message.content_type, "content_encoding": message.content_encoding}
+    return {name: said[name] for name in _KEPT if said.get(name) is not None}
+
+
+def times_returned(message: Message) -> int:
+    """Return how often a quorum queue has had a message back, as far as it says; 0 on any other."""
+    if not message.headers:
+        return 0
+    counts = (message.headers.get(name) for name in RETURNS)
+    return max((count for count in counts if isinstance(count, int)), default=0)
+
+
+def copy_of(message: Message, *, queue: str) -> Outgoing:
+    """Return a message as it came, for its queue to count its returns anew."""
+    headers = {name: value for name, value in message.headers.items() if name not in RETURNS}
+    moves = headers.get(MOVES)
+    headers[MOVES] = moves + 1 if isinstance(moves, int) else 1
+    return Outgoing(queue, raw_of(message.body), headers, properties_of(message))
+
+
+def publish(channel: Any, outgoing: Outgoing) -> None:
+    """Publish a message, persistent. Where the channel waits for confirms, RabbitMQ has it when this returns.
+
+    Raises BrokerError, or TimeoutError; also where there is no such queue, which RabbitMQ confirms like any other.
+    """
+    own = {name: value for name, value in outgoing.properties.items() if name not in _APART}
+    message = channel.prepare_message(
+        outgoing.body,
+        priority=outgoing.properties.get("priority"),
+        content_type=outgoing.properties.get("content_type"),
+        content_encoding=outgoing.properties.get("content_encoding"),
+        headers=dict(outgoing.headers),
+        properties=own | {"delivery_mode": 2},
+    )
+    channel.basic_publish(
+        message, exchange="", routing_key=outgoing.queue, mandatory=True, confirm_timeout=CONFIRM_TIMEOUT
+    )
+
+
+# What kombu's channels take by themselves.
+_APART = ("priority", "content_type", "content_encoding")
 
 
 def task_message(task: str, task_id: str, *, argument: Sequence[Any], origin: str) -> Message:
@@ -129,60 +244,6 @@ def task_message(task: str, task_id: str, *, argument: Sequence[Any], origin: st
     return message
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """A message that could not be applied: its body untouched, and why."""
-
-    body: bytes
-    reason: str
-    detail: str = ""
-    queue: str = ""
-    died_at: str = ""
-    content_type: str = "application/json"
-
-    @classmethod
-    def from_message(cls, message: Message) -> DeadLetter:
-        """Read one back from the dead-letter queue."""
-        headers: Mapping[str, Any] = message.headers or {}
-        return cls(
-            body=raw_of(message.body),
-            reason=str(headers.get(REASON, "unknown")),
-            detail=str(headers.get(DETAIL, "")),
-            queue=str(headers.get(ORIGIN, "")),
-            died_at=str(headers.get(DIED_AT, "")),
-            content_type=message.content_type or "application/json",
-        )
-
-
-def bury(channel: Any, letters: Iterable[DeadLetter]) -> None:
-    """Publish dead letters, persistent, with the reason in a header."""
-    producer = Producer(channel)
-    for letter in letters:
-        _publish_raw(
-            producer,
-            letter,
-            queue=DEAD_LETTERS,
-            headers={
-                REASON: letter.reason,
-                DETAIL: letter.detail.encode(errors="replace")[:LONGEST_DETAIL].decode(errors="ignore"),
-                ORIGIN: letter.queue,
-                DIED_AT: datetime.now(UTC).isoformat(timespec="seconds"),
-            },
-        )
-
-
-def _publish_raw(producer: Producer, letter: DeadLetter, *, queue: str, headers: Mapping[str, str]) -> None:
-    producer.publish(
-        letter.body,
-        exchange="",
-        routing_key=queue,
-        content_type=letter.content_type,
-        content_encoding="binary",
-        headers=dict(headers),
-        delivery_mode=2,
-    )
-
-
 def bounded_options(url: str) -> dict[str, Any]:
     """Return the transport's options with which nothing a worker asks of its broker waits for ever."""
     return dict(BOUNDED if url.startswith("amqp") else {})
@@ -200,93 +261,6 @@ def connected(url: str, *, timeout: timedelta = timedelta(seconds=4)) -> Iterato
     with Connection(url, connect_timeout=timeout.total_seconds(), transport_options=options) as connection:
         connection.ensure_connection(max_retries=1, interval_start=0.1, reraise_as_library_errors=True)
         yield connection
-
-
-def bury_reliably(url: str, letters: Sequence[DeadLetter]) -> None:
-    """Publish dead letters over a connection of their own and wait for the broker's word. Raises BrokerError."""
-    with connected(url) as connection:
-        declare(connection.default_channel, [DEAD_LETTERS])
-        bury(connection.default_channel, letters)
-
-
-class DeadLetterQueue:
-    """What the operator's commands do with the dead letters."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        declare(connection.default_channel, [DEAD_LETTERS])
-
-    def look(self, *, limit: int) -> list[DeadLetter]:
-        """Return up to `limit` letters, oldest first, and leave them where they are."""
-        with self._opened() as channel:
-            found = list(self._take(channel, limit=limit))
-            # RabbitMQ puts each back in its place; Redis at the end, so that their order is kept if all are taken.
-            for message in found:
-                message.requeue()
-            return [DeadLetter.from_message(message) for message in found]
-
-    def replay(self, *, limit: int, default_queue: str) -> int:
-        """Publish up to `limit` letters again to the queue they came from, then take them off; return how many."""
-        with self._opened() as channel:
-            producer = Producer(self._connection.default_channel)
-            count = 0
-            for message in self._take(channel, limit=limit):
-                letter = DeadLetter.from_message(message)
-                _publish_raw(producer, letter, queue=letter.queue or default_queue, headers={})
-                message.ack()
-                count += 1
-            return count
-
-    def drop(self, *, limit: int) -> int:
-        """Take up to `limit` letters off for good; return how many."""
-        with self._opened() as channel:
-            count = 0
-            for message in self._take(channel, limit=limit):
-                message.ack()
-                count += 1
-            return count
-
-    @contextmanager
-    def _opened(self) -> Iterator[Any]:
-        with self._connection.channel() as channel:
-            yield channel
-
-    def _take(self, channel: Any, *, limit: int) -> Iterator[Message]:
-        # Only those that are there now: what dies while we work waits for the next time.
-        waiting = channel.queue_declare(queue=DEAD_LETTERS, durable=True, auto_delete=False).message_count
-        queue = plain_queue(DEAD_LETTERS).bind(channel)
-        for _ in range(min(limit, waiting)):
-            message = queue.get(no_ack=False, accept=None)
-            if message is None:
-                return
-            yield message
-
-
-@dataclass(frozen=True, slots=True)
-class QueueFacts:
-    """A queue as the broker has it. `foreign` was declared otherwise than we do; `consumers` is unknown on Redis."""
-
-    messages: int = 0
-    consumers: int | None = None
-    foreign: bool = False
-
-
-def look_at(connection: Connection, name: str) -> QueueFacts:
-    """Return what the broker has under a queue's name, without making it; a queue that is not there is empty."""
-    counts_consumers = connection.transport.driver_type == "amqp"
-    with connection.channel() as channel:
-        try:
-            seen = channel.queue_declare(queue=name, passive=True)
-        except connection.channel_errors:
-            return QueueFacts(consumers=0 if counts_consumers else None)
-    if not counts_consumers:
-        return QueueFacts(seen.message_count)
-    with connection.channel() as channel:
-        try:
-            declare(channel, [name])
-        except connection.channel_errors:
-            return QueueFacts(seen.message_count, seen.consumer_count, foreign=True)
-    return QueueFacts(seen.message_count, seen.consumer_count)
 
 
 def answers(url: str, *, timeout: timedelta) -> bool:

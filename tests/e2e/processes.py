@@ -101,6 +101,12 @@ class Processes:
         assert done.returncode == 0, done.stderr
         return str(done.stdout)
 
+    def launch(self, line: str, *, as_name: str, **changes: str) -> Child:
+        """Start a line of which nobody knows whether it will ever be ready."""
+        child = self._child(as_name)
+        child.start(["/bin/sh", "-c", COMMANDS[line]], environ=self.environ | changes)
+        return child
+
     def start(self, *names: str, as_name: str | None = None, **changes: str) -> None:
         """Start lines side by side, and wait until each is ready; `changes` are settings of these alone."""
         environ = self.environ | changes

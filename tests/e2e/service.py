@@ -100,7 +100,11 @@ class Service:
             return int(opened.queue_declare(queue or self.queue, passive=True).consumer_count)
 
     def look(self, queue: str = DEAD) -> list[Any]:
-        """Return the messages of a queue, oldest first, and leave them there."""
+        """Return the messages of a queue, oldest first, and leave it with the same ones in the same order.
+
+        Each goes in again as a new one before it is taken off: what is only given back, a quorum queue counts and, in
+        the end, deletes.
+        """
         with channel(self.url) as opened:
             found = []
             try:
@@ -108,8 +112,9 @@ class Service:
                     found.append(message)
             except amqp.NotFound:
                 return []
-            if found:
-                opened.basic_recover(requeue=True)
+            for message in found:
+                opened.basic_publish(amqp.Message(body_of(message), **message.properties), routing_key=queue)
+                opened.basic_ack(message.delivery_tag)
         return found
 
     def reasons(self) -> list[str]:

@@ -11,7 +11,7 @@ from tornado.web import RequestHandler
 
 from app.jobs import DELIVER_WEBHOOK
 from tasks import schedule
-from tasks.consumer import APPLY_MESSAGES
+from tasks.requests import APPLY_MESSAGES
 from tests.e2e.processes import FLOWER_AUTH, Processes
 from tests.waiting import eventually
 

@@ -15,6 +15,8 @@ from tests.factories import a_sync_message, a_verification_message
 from tests.receiver import Receiver
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.brokers
+
 COMMON_KEYS = {
     "source", "action", "user_email", "user_id", "tenant_id", "timestamp", "connection_id", "connection_type",
     "operation_id",

@@ -178,7 +178,7 @@ def test_a_worker_whose_port_is_taken_works_without_a_page_and_one_that_ends_lea
 ) -> None:
     rita.start("worker", as_name="late_worker", TMPDIR=str(tmp_path))
     assert "metrics_not_served" in rita.log("late_worker")
-    assert status_page("rita_status_batches_given_back_total") == 0
+    assert status_page("rita_status_batches_held_total") == 0
     kept = list(tmp_path.glob("rita-figures-*"))
 
     rita.stop("late_worker")

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from tests.faults.judge import LONGEST_RECOVERY, Verdict
 from tests.faults.scene import Fault
-from tests.project import PROJECT
+from tests.project import PROJECT, replace_between
 
 PAGE = PROJECT / "docs" / "reliability.md"
 BEGIN, END = "<!-- table: make faults -->", "<!-- end of table -->"
@@ -52,10 +52,8 @@ def machine() -> str:
 
 def publish(results: list[tuple[Fault, Verdict]], *, took: float) -> None:
     """Write the table between the page's two markers."""
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
     today = datetime.now(UTC).date().isoformat()
     failed = sum(bool(verdict.problems) for _, verdict in results)
     summary = f"{len(results)} faults in {took / 60:.0f} minutes on {machine()}, {today}: {failed} failed."
     limit = f"A row fails if anything is lost, stuck or applied twice, or after {LONGEST_RECOVERY:.0f} s to recover."
-    PAGE.write_text(f"{before}{BEGIN}\n\n{summary} {limit}\n\n{table(results)}\n\n{END}{after}")
+    replace_between(PAGE, BEGIN, END, f"{summary} {limit}\n\n{table(results)}")

@@ -7,10 +7,12 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+import psutil  # type: ignore[import-untyped]
 
 from devstack.child import LOOPBACK
 from devstack.databases import create_database
@@ -42,6 +44,8 @@ SETTINGS = {
     "DISPATCH_INTERVAL_SECONDS": "0.5",
     "EXPIRY_INTERVAL_SECONDS": "0.5",
     "SSE_HEARTBEAT_SECONDS": "2",
+    "STATUS_RETRY_SECONDS": "0.25,0.5",
+    "STATUS_HOLD_SECONDS": "5",
     "WEBHOOK_SIGNING_SECRET": "whsec_" + "ZmF1bHQtaW5qZWN0aW9uLXNpZ25pbmctc2VjcmV0",
 }
 
@@ -85,7 +89,8 @@ class World:
             )
             for line in LINES:
                 self.brokers[line] = stack.enter_context(Proxy(self.rabbitmq.port))
-                self._changes[line] = {"RABBITMQ_URL": f"amqp://guest:guest@{LOOPBACK}:{self.brokers[line].port}//"}
+                through = f"guest:guest@{LOOPBACK}:{self.brokers[line].port}"
+                self._changes[line] = {"RABBITMQ_URL": urlsplit(self.rabbitmq.url)._replace(netloc=through).geturl()}
             self.processes = stack.enter_context(Processes(environ, directory=self.directory))
             self.queues = Service(self.rabbitmq.url)
             self.queues.declare()
@@ -129,7 +134,9 @@ class World:
         """End a line as when its container dies: all its processes at once, with KILL."""
         self._killed.add(line)
         for process in self.family(line):
-            process.kill()
+            # One may have ended with its leader.
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
 
     def logs(self) -> str:
         return "\n".join(self.processes.log(line) for line in LINES)

@@ -13,9 +13,11 @@ import pytest
 from pytest_celery import RabbitMQTestBroker
 
 from app.config import Settings
-from app.outbound.broker import DEAD_LETTERS, DeadLetter, DeadLetterQueue, bury_reliably, connected
+from app.outbound.broker import DEAD_LETTERS, connected
+from app.outbound.dead_letters import DeadLetter, DeadLetterQueue
 from tests.e2e.processes import Processes, environment
 from tests.e2e.service import STATUS, Service
+from tests.letters import bury_reliably
 from tests.waiting import eventually
 
 

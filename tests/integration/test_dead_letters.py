@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -15,20 +16,34 @@ from kombu import Connection
 from app import create_app
 from app.config import Settings
 from app.extensions import db
-from app.outbound.broker import DEAD_LETTERS, DeadLetter, DeadLetterQueue, bury_reliably, connected, declare
+from app.outbound.broker import DEAD_LETTERS, connected, declare
+from app.outbound.dead_letters import DeadLetter, DeadLetterQueue
 from devstack.valkey import Valkey
-from tests.e2e.service import Service
+from tests.e2e.service import Service, channel
+from tests.letters import bury_reliably
 
 NOT_TEXT = bytes(range(256))
 
 
-@pytest.fixture(params=[pytest.param("RabbitMQ", marks=pytest.mark.rabbitmq), "Redis"])
+@pytest.fixture(
+    params=[
+        pytest.param("RabbitMQ", marks=pytest.mark.rabbitmq),
+        pytest.param("RabbitMQ, quorum", marks=pytest.mark.rabbitmq),
+        "Redis",
+    ]
+)
 def broker_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """A broker's address; its dead-letter queue is there, and empty."""
-    if request.param == "RabbitMQ":
+    if request.param.startswith("RabbitMQ"):
         url: str = request.getfixturevalue("rabbitmq_url")
         service = Service(url)
         service.delete(DEAD_LETTERS)
+        if request.param.endswith("quorum"):
+            # As an earlier release made it where queues are quorum by default.
+            with channel(url) as opened:
+                opened.queue_declare(
+                    DEAD_LETTERS, durable=True, auto_delete=False, arguments={"x-queue-type": "quorum"}
+                )
         yield url
         service.delete(DEAD_LETTERS)
         return
@@ -41,7 +56,7 @@ def origin(broker_url: str) -> Iterator[str]:
     """A queue that letters come from, of this test's own."""
     name = f"origin.{uuid4().hex[:8]}"
     with connected(broker_url) as connection:
-        declare(connection.default_channel, [name])
+        declare(connection.default_channel, name)
     yield name
     if broker_url.startswith("amqp"):
         Service(broker_url).delete(name)
@@ -112,6 +127,48 @@ def test_looking_leaves_every_letter_in_its_place(broker_url: str, origin: str) 
     assert [letter.body for letter in look(broker_url)] == bodies
 
 
+def test_no_number_of_looks_uses_a_letter_up(broker_url: str, origin: str) -> None:
+    bodies = [b"%d" % number for number in range(5)]
+    bury_reliably(broker_url, [a_letter(body, queue=origin) for body in bodies])
+
+    for limit in [2, 100] * 30:
+        with connected(broker_url) as connection:
+            DeadLetterQueue(connection).look(limit=limit)
+
+    assert [letter.body for letter in look(broker_url)] == bodies
+
+
+def test_a_letter_keeps_the_headers_and_what_else_the_service_said_and_a_replay_gives_them_back(
+    broker_url: str, origin: str
+) -> None:
+    theirs = {"trace": "abc", "attempt": 3}
+    letter = replace(a_letter(b"x", queue=origin), headers=theirs, content_type="text/plain", properties={"type": "t"})
+
+    bury_reliably(broker_url, [letter])
+    (found,) = look(broker_url)
+    with connected(broker_url) as connection:
+        DeadLetterQueue(connection).replay(limit=1, default_queue="unused")
+
+    (replayed,) = taken(broker_url, origin)
+    assert (found.headers, found.content_type, found.properties["type"]) == (theirs, "text/plain", "t")
+    assert {name: value for name, value in replayed.headers.items() if name in theirs} == theirs
+
+
+@pytest.mark.rabbitmq
+def test_a_letter_whose_queue_is_gone_stays_and_the_operator_is_told(
+    operator: FlaskCliRunner, broker_url: str, origin: str
+) -> None:
+    if not broker_url.startswith("amqp"):
+        pytest.skip("Redis makes whatever is written to")
+    bury_reliably(broker_url, [a_letter(b"gone", queue="no.such.queue"), a_letter(b"there", queue=origin)])
+
+    done = operator.invoke(args=["dead-letters", "replay"])
+
+    assert "Replayed 1" in done.output
+    assert "no.such.queue" in done.output
+    assert [letter.body for letter in look(broker_url)] == [b"gone"]
+
+
 def test_a_limit_takes_the_oldest(broker_url: str, origin: str) -> None:
     bury_reliably(broker_url, [a_letter(b"%d" % number, queue=origin) for number in range(5)])
 
@@ -129,7 +186,7 @@ def test_a_replay_puts_each_letter_back_on_its_own_queue_as_the_service_sent_it(
         count = DeadLetterQueue(connection).replay(limit=10, default_queue=nowhere)
 
     replayed = taken(broker_url, origin)
-    assert count == 2
+    assert (count.count, dict(count.homeless)) == (2, {})
     assert [raw(message.body) for message in replayed] == [b"first", NOT_TEXT]
     assert not any(name.startswith("x-rita") for message in replayed for name in message.headers)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -20,13 +22,15 @@ from sqlalchemy import text
 from uuid_utils.compat import uuid7
 
 from app.outbound import sweeps
-from app.outbound.broker import DEAD_LETTERS, DeadLetter, bury_reliably
+from app.outbound.broker import DEAD_LETTERS
+from app.outbound.dead_letters import DeadLetter
 from app.unit_of_work import unit_of_work
 from devstack.databases import create_database, drop_database
 from devstack.ports import free_port
 from devstack.valkey import Valkey
 from tests.e2e.service import Service, channel
 from tests.factories import Browser
+from tests.letters import bury_reliably
 from tests.receiver import Receiver
 
 Rows = list[dict[str, Any]]
@@ -187,6 +191,64 @@ def test_a_queue_declared_otherwise_is_found(doctor: Doctor, rabbitmq_url: str) 
 
     assert row["found"].startswith(f"{name} was declared with other arguments")
     assert "durable: true" in row["mend"]
+
+
+def test_no_advice_costs_messages_and_what_follows_from_a_declaration_is_said(
+    doctor: Doctor, rabbitmq_url: str
+) -> None:
+    service = Service(rabbitmq_url, queue=f"status.{uuid4().hex[:8]}")
+    with channel(rabbitmq_url) as opened:
+        opened.queue_declare(service.queue, durable=True, auto_delete=True)
+    service.send({"a": 1})
+    try:
+        row = found(doctor(status_queues=(service.queue,)), "queue")
+    finally:
+        service.delete(service.queue)
+
+    assert "auto_delete" in row["found"]
+    assert "vanishes" in row["mend"]
+    assert "deleted" not in row["mend"]
+
+
+def test_the_type_of_a_queue_is_said_and_what_follows_from_it(doctor: Doctor, rabbitmq_url: str) -> None:
+    name = f"status.{uuid4().hex[:8]}"
+    with channel(rabbitmq_url) as opened:
+        opened.queue_declare(name, durable=True, auto_delete=False, arguments={"x-queue-type": "quorum"})
+    try:
+        row = found(doctor(status_queues=(name,)), "queue")
+    finally:
+        Service(rabbitmq_url).delete(name)
+
+    assert "no consumer, quorum, which counts what comes back" in row["found"]
+
+
+def test_a_queue_that_is_somebody_elses_alone_is_not_judged(doctor: Doctor, rabbitmq_url: str) -> None:
+    name = f"status.{uuid4().hex[:8]}"
+    with channel(rabbitmq_url) as opened:
+        opened.queue_declare(name, durable=True, exclusive=True)
+        row = found(doctor(status_queues=(name,)), "queue")
+
+    assert row["found"].startswith(f"this user may not look into {name}")
+    assert "change nothing" in row["mend"]
+
+
+def test_a_policy_that_has_the_broker_drop_messages_is_found(doctor: Doctor, receiver: Receiver) -> None:
+    policies = {"effective_policy_definition": {"max-length": 10, "message-ttl": 60_000}, "arguments": {}}
+
+    def behave(handler: BaseHTTPRequestHandler) -> None:
+        body = json.dumps(policies).encode()
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    with HTTPServer(("127.0.0.1", 0), type("Page", (BaseHTTPRequestHandler,), {"do_GET": behave})) as page:
+        threading.Thread(target=page.serve_forever, daemon=True).start()
+        row = found(doctor(rabbitmq_management_url=f"http://u:p@127.0.0.1:{page.server_port}"), "policies")
+        page.shutdown()
+
+    assert receiver
+    assert "max-length 10, message-ttl 60000" in row["found"]
 
 
 def test_a_queue_that_no_worker_consumes_is_found_and_not_made(doctor: Doctor, rabbitmq_url: str) -> None:

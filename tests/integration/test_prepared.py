@@ -35,7 +35,7 @@ from devstack.child import LOOPBACK, Child, wait_until
 from devstack.ports import free_port
 from devstack.postgres import UNPRIVILEGED_USER
 from tests.factories import a_token, forget_organizations, in_parallel, rows
-from tests.project import do_without
+from tests.project import program
 
 PLANS = text("SELECT statement, generic_plans, custom_plans FROM pg_prepared_statements ORDER BY prepare_time, name")
 
@@ -207,9 +207,7 @@ def test_what_one_tenant_has_prepared_shows_another_its_own_rows_only(house: Fla
 @pytest.fixture(scope="module")
 def pgbouncer(settings: Settings) -> Iterator[str]:
     """A PgBouncer in transaction mode before the tests' PostgreSQL: two servers' connections for whoever comes."""
-    program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
-    if program is None:
-        do_without("no pgbouncer on the PATH")
+    pooler = program("pgbouncer", elsewhere="/usr/sbin")
     url, port = make_url(settings.database_url), free_port()
     # Where the unprivileged user may look, too: PgBouncer refuses to be root.
     directory = Path(tempfile.mkdtemp(prefix="rita-tests-pgbouncer-"))
@@ -242,7 +240,7 @@ ignore_startup_parameters = options
         return False
 
     try:
-        child.start([program, str(config)], environ={"PATH": os.environ["PATH"]})
+        child.start([pooler, str(config)], environ={"PATH": os.environ["PATH"]})
         child.wait_until(answers, within=timedelta(seconds=20))
         yield url.set(host=LOOPBACK, port=port, database="rita").render_as_string(hide_password=False)
     finally:

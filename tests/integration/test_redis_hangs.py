@@ -57,6 +57,7 @@ PRESSES: dict[str, tuple[int, Callable[[Browser], Any]]] = {
 }
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("press", PRESSES)
 def test_a_press_is_answered_soon_while_redis_hangs_and_as_ever_afterwards(
     press: str, ada: Browser, valkey: Valkey
@@ -74,6 +75,7 @@ def test_a_press_is_answered_soon_while_redis_hangs_and_as_ever_afterwards(
     eventually(lambda: ada.post("/api/sse/tickets").status_code == 200)
 
 
+@pytest.mark.alone
 def test_a_connection_that_died_unnoticed_costs_a_pause_and_no_press(
     web: Flask, another_app: Callable[..., Flask], settings: Settings
 ) -> None:

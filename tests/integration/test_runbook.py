@@ -14,14 +14,13 @@ import click
 import pytest
 from celery.bin.celery import celery
 from flask import Flask
-from flask_migrate.cli import db
 
 import tasks.schedule
 from app.config import Settings
 from tests.integration.test_migrations import TABLES, Database, a_connection
 from tests.integration.test_migrations import empty as empty  # noqa: PLC0414 - a fixture
 from tests.integration.test_migrations import migrated as migrated  # noqa: PLC0414 - a fixture
-from tests.project import PROJECT
+from tests.project import PROJECT, program
 
 DOCUMENT = (PROJECT / "docs" / "operations.md").read_text()
 ID = "0191e7f4-6c1e-7d2a-9f0b-3c5d7e9f1a2b"
@@ -37,7 +36,7 @@ OTHERS = {"FLASK_SKIP_DOTENV", "FLOWER_BASIC_AUTH", "STATUS_CONCURRENCY", "OTEL_
 def parse(app: Flask, line: str) -> None:
     """Take a line as flask would. Raises click.UsageError for a command or an option that is not there."""
     words = shlex.split(line.replace("ID", ID))
-    command: click.Command = click.Group("flask", commands={**app.cli.commands, db.name: db})
+    command: click.Command = app.cli
     while isinstance(command, click.Group):
         _, found, words = command.resolve_command(click.Context(command), words)
         assert found
@@ -66,6 +65,7 @@ def test_a_command_that_there_is_not_would_be_noticed(web: Flask, line: str) -> 
 def test_the_runbooks_backup_holds_every_row_and_can_be_restored(
     migrated: Database, empty: Database, tmp_path: Path
 ) -> None:
+    program("grep")
     connection = a_connection(migrated)
     dump, look = re.findall(
         r"^    ((?:PGOPTIONS=.*pg_dump|pg_restore --data-only) .*?)(?:    #.*)?$", DOCUMENT, re.MULTILINE

@@ -15,7 +15,7 @@ from redis import Redis
 from app.api.schemas import VerifyBody
 from app.config import Settings
 from app.outbound import webhook
-from app.outbound.broker import DeadLetter
+from app.outbound.dead_letters import DeadLetter
 from tests.factories import Browser, a_sync_message, a_verification_message
 from tests.integration.tasks.conftest import Job, Sql
 from tests.receiver import Receiver

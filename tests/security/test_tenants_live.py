@@ -13,7 +13,8 @@ from redis import Redis
 
 from app.config import Settings
 from app.outbound import events
-from app.outbound.broker import DeadLetter, DeadLetterQueue, connected, declare, plain_queue
+from app.outbound.broker import connected, declare, plain_queue
+from app.outbound.dead_letters import DeadLetter, DeadLetterQueue
 from tests.e2e.browser import Person
 from tests.factories import Browser, a_sync_message, a_verification_message
 from tests.integration.sse.conftest import Web
@@ -88,7 +89,7 @@ def queue(settings: Settings) -> Iterator[str]:
     """A queue that dead letters come from and go back to, of this test's own."""
     name = f"security.{uuid4().hex[:8]}"
     with connected(settings.rabbitmq_url) as connection:
-        declare(connection.default_channel, [name])
+        declare(connection.default_channel, name)
     yield name
     with connected(settings.rabbitmq_url) as connection:
         connection.default_channel.queue_delete(name)

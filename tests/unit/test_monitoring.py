@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.project import PROJECT, do_without
+from tests.project import PROJECT, program
 
 FOLDER = PROJECT / "docker/monitoring"
 RULES: dict[str, Any] = {
@@ -43,7 +42,7 @@ CALM: Series = {
     'rita_database_pool_size{job="rita-web", instance="a"}': "12x30",
     'rita_dead_letters_total{job="rita-worker", reason="not_json"}': "9x30",
     'rita_dead_letters_total{job="rita-worker", reason="tenant_mismatch"}': "1x30",
-    'rita_status_batches_given_back_total{job="rita-worker"}': "4x30",
+    'rita_status_batches_held_total{job="rita-worker"}': "4x30",
     'rita_status_batch_seconds_bucket{job="rita-worker", le="5"}': "0+60x30",
     'rita_status_batch_seconds_bucket{job="rita-worker", le="10"}': "0+60x30",
     'rita_status_batch_seconds_bucket{job="rita-worker", le="+Inf"}': "0+60x30",
@@ -66,7 +65,7 @@ FIRED_BY: dict[str, Series] = {
     "RitaWebhooksSlow": {'rita_webhook_attempt_seconds_bucket{job="rita-webhook-worker", le="5"}': "0+8x30"},
     "RitaDeadLetters": {'rita_dead_letters_total{job="rita-worker", reason="not_json"}': "9x20 10x10"},
     "RitaTenantMismatch": {'rita_dead_letters_total{job="rita-worker", reason="tenant_mismatch"}': "1x20 2x10"},
-    "RitaStatusMessagesGivenBack": {'rita_status_batches_given_back_total{job="rita-worker"}': "4+1x30"},
+    "RitaStatusMessagesHeld": {'rita_status_batches_held_total{job="rita-worker"}': "4+1x30"},
     "RitaStatusBatchesSlow": {'rita_status_batch_seconds_bucket{job="rita-worker", le="5"}': "0+50x30"},
     "RitaEventsLost": {'rita_sse_events_lost_total{job="rita-worker"}': "7+1x30"},
     "RitaStreamsDropped": {'rita_sse_drops_total{job="rita-web", reason="slow"}': "3+5x30"},
@@ -82,9 +81,7 @@ Promtool = Callable[..., None]
 @pytest.fixture
 def promtool(tmp_path: Path) -> Promtool:
     """Run Prometheus' tool on a file of this content; without the tool, skip, or fail where services are required."""
-    tool = shutil.which("promtool")
-    if tool is None:
-        do_without("no promtool on the PATH; it is part of Debian's package prometheus")
+    tool = program("promtool", of="Debian's package prometheus")
 
     def run(*words: str, content: Mapping[str, Any] | None = None) -> None:
         file = tmp_path / "content.yml"

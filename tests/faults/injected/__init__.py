@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 
-FAMILIES = ("processes", "broker", "stores", "receiver", "messages", "stopping")
+FAMILIES = ("processes", "broker", "returns", "stores", "receiver", "messages", "stopping")
 
 
 def load() -> None:

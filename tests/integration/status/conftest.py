@@ -15,11 +15,13 @@ from flask import Flask
 from psycopg2.extras import RealDictCursor, execute_values
 
 from app.config import Settings
-from app.outbound.broker import DeadLetter, DeadLetterQueue, connected
+from app.outbound.broker import connected
+from app.outbound.dead_letters import DeadLetter, DeadLetterQueue
 from tests.e2e.processes import Processes, environment
 from tests.e2e.processes import show_logs as pytest_runtest_makereport  # noqa: F401 - pytest finds it by this name
 from tests.e2e.service import DEAD, Service
 from tests.factories import a_sync_message
+from tests.letters import bury_reliably
 
 TESTS_LIMIT = 10_000
 Apply = Callable[..., list[DeadLetter]]
@@ -43,14 +45,26 @@ def letters(settings: Settings) -> Iterator[Callable[[], list[DeadLetter]]]:
 
 
 @pytest.fixture
-def apply(app: Flask, celery_module: ModuleType, letters: Callable[[], list[DeadLetter]]) -> Apply:
-    """Call the worker's task as a function, with messages or texts, and return the dead letters so far."""
+def apply(app: Flask, celery_module: ModuleType, settings: Settings, letters: Callable[[], list[DeadLetter]]) -> Apply:
+    """Call the worker's task as a function, with messages or texts, and return the dead letters so far.
+
+    What it refuses is buried as the consumer does.
+    """
     assert app
     assert celery_module
-    from tasks.status import apply_messages  # noqa: PLC0415 - as above
+    from tasks.requests import Refused  # noqa: PLC0415 - as above
+    from tasks.status import apply_messages  # noqa: PLC0415
 
     def call(*messages: Mapping[str, Any] | str, queue: str = "data_source_status") -> list[DeadLetter]:
-        apply_messages([(queue, text if isinstance(text, str) else json.dumps(text, default=str)) for text in messages])
+        texts = [text if isinstance(text, str) else json.dumps(text, default=str) for text in messages]
+        try:
+            apply_messages([(queue, text) for text in texts])
+        except Refused as some:
+            refused = [
+                DeadLetter(texts[place].encode(errors="replace"), reason, detail, queue)
+                for place, reason, detail in some.refusals
+            ]
+            bury_reliably(settings.rabbitmq_url, refused)
         return letters()
 
     return call

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.outbound.broker import DeadLetter
+from app.outbound.dead_letters import DeadLetter
 from tests.factories import a_sync_message
 from tests.integration.status.conftest import Apply, Database, completions
 

@@ -63,11 +63,11 @@ def island(settings: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def test_while_the_database_is_away_nothing_is_lost_or_buried_and_then_all_is_applied(island: Island) -> None:
     connections = island.rows.connections(700)
     before = island.rows.completed()
-    pauses = island.worker.log("worker").count("status_worker_paused")
+    pauses = island.worker.log("worker").count("status_batch_held")
 
     island.postgres.stop()
     island.service.flood(completions(connections))
-    eventually(lambda: island.worker.log("worker").count("status_worker_paused") >= pauses + 2, within=30)
+    eventually(lambda: island.worker.log("worker").count("status_batch_held") >= pauses + 2, within=30)
     assert island.service.waiting(DEAD) == 0
     island.postgres.start()
 

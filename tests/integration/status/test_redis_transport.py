@@ -13,7 +13,8 @@ from kombu import Connection, Producer
 from redis import Redis
 
 from app.config import Settings
-from app.outbound.broker import DeadLetterQueue, connected
+from app.outbound.broker import connected
+from app.outbound.dead_letters import DeadLetterQueue
 from devstack.servers import BROKER_NUMBER
 from devstack.valkey import Valkey
 from tests.e2e.processes import Processes, environment

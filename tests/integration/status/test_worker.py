@@ -24,6 +24,7 @@ FLOOD = 3_000
 
 
 @pytest.mark.alone
+@pytest.mark.brokers
 def test_a_lone_message_is_applied_at_once_and_a_flood_entirely(
     worker: Processes, worker_queue: Service, database_rows: Database
 ) -> None:
@@ -39,6 +40,7 @@ def test_a_lone_message_is_applied_at_once_and_a_flood_entirely(
     assert worker_queue.waiting(DEAD) == 0
 
 
+@pytest.mark.brokers
 def test_a_child_killed_in_the_middle_of_its_batch_loses_nothing(
     worker: Processes, worker_queue: Service, database_rows: Database
 ) -> None:
@@ -107,6 +109,7 @@ def test_batches_that_are_revoked_in_the_middle_lose_nothing(
     assert worker_queue.waiting(DEAD) == 0
 
 
+@pytest.mark.brokers
 def test_a_stop_in_the_middle_of_a_flood_loses_nothing(
     processes: Processes, worker: Processes, worker_queue: Service, database_rows: Database
 ) -> None:
@@ -156,6 +159,7 @@ def a_history(connection: Mapping[str, str], chance: random.Random) -> list[dict
 SHOWN = ("status", "last_sync_status", "last_sync_error", "sync_reported_at", "sync_reported_rank")
 
 
+@pytest.mark.brokers
 def test_copies_and_reorderings_over_two_workers_end_in_the_state_of_the_same_messages_in_order(
     processes: Processes, worker: Processes, worker_queue: Service, database_rows: Database, apply: Apply
 ) -> None:

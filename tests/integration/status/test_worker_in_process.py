@@ -11,7 +11,8 @@ from celery.contrib.testing.worker import start_worker
 from flask import Flask
 
 from app.domain.messages import Report, parse
-from app.outbound.broker import DeadLetter, Message
+from app.outbound.broker import Message
+from app.outbound.dead_letters import DeadLetter
 from tests.e2e.service import STATUS, Service
 from tests.factories import a_sync_message
 from tests.integration.status.conftest import Database, completions

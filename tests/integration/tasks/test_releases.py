@@ -21,7 +21,8 @@ from app import jobs
 from app.config import Settings
 from app.domain.messages import parse
 from app.outbound import events
-from app.outbound.broker import DeadLetterQueue, connected
+from app.outbound.broker import connected
+from app.outbound.dead_letters import DeadLetterQueue
 from devstack import reports
 from tests.integration.tasks import recording
 from tests.integration.tasks.conftest import Desk, a_worker

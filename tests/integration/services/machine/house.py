@@ -21,7 +21,7 @@ from app.domain.lifecycle import Patience
 from app.domain.retry import Outcome, Verdict
 from app.extensions import Session
 from app.outbound import events
-from app.outbound.broker import DeadLetter
+from app.outbound.dead_letters import DeadLetter
 from app.services import connections, deliveries, operations
 from app.unit_of_work import unit_of_work
 from tests.factories import NOON
@@ -155,7 +155,8 @@ class House:
         from tasks import status  # noqa: PLC0415 - not before the environment is set, see the fixture `celery_module`
 
         with self.app.app_context():
-            return status.apply([(QUEUE, body) for body in bodies], now=self.now)
+            refused = status.apply([(QUEUE, body) for body in bodies], now=self.now)
+        return [DeadLetter(bodies[place].encode(), why.reason, why.detail) for place, why in sorted(refused.items())]
 
     def look(self) -> Written:
         """Read, below the services and in the system's scope, all that there is."""

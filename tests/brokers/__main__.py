@@ -1,0 +1,106 @@
+"""`make brokers`: the tests and faults that a broker matters to, on each RabbitMQ and type of queue.
+
+A combination that cannot be had here (no Debian, no right to mount, no mirror) says so and is left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from devstack.brokers import COMBINATIONS, Combination
+from devstack.child import StartError
+from tests.brokers import report
+from tests.brokers.runs import Outcome, run_faults, run_tests
+from tests.faults import injected
+from tests.faults.scene import FAULTS
+
+TESTS = (
+    "tests/integration/status",
+    "tests/integration/tasks",
+    "tests/integration/sse",
+    "tests/integration/outbound/test_read_ahead.py",
+    "tests/integration/test_dead_letters.py",
+    "tests/integration/test_doctor.py",
+    "tests/e2e",
+)
+# What CI runs beside its own broker: a few, for which one process is up soonest.
+QUICK = ("-m", "brokers and not bench", *TESTS)
+# A run hangs, or nearly, if it takes longer.
+TESTS_WITHIN, FAULTS_WITHIN, QUICK_WITHIN = timedelta(minutes=25), timedelta(minutes=20), timedelta(minutes=6)
+# The module whose faults happen to the broker.
+BROKERS_FAULTS = "tests.faults.injected.broker"
+
+
+def main() -> int:
+    """Run what the command line asks for; return the exit code."""
+    parser = argparse.ArgumentParser(prog="make brokers", description=__doc__)
+    parser.add_argument("--only", metavar="NAME[,NAME]", help="run these combinations alone; the others' rows stay")
+    parser.add_argument("--list", action="store_true", help="name the combinations and end")
+    parser.add_argument(
+        "--quick", action="store_true", help="only what CI runs: no faults, and the page stays as it is"
+    )
+    options = parser.parse_args()
+    if options.list:
+        print("\n".join(COMBINATIONS))
+        return 0
+    names = options.only.split(",") if options.only else list(COMBINATIONS)
+    if unknown := [name for name in names if name not in COMBINATIONS]:
+        parser.error(f"no such combination: {', '.join(unknown)}")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    outcomes: list[Outcome] = []
+    for name in names:
+        if outcome := _try(COMBINATIONS[name], quick=options.quick):
+            outcomes.append(outcome)
+            # Each when it is done: all of them take an hour.
+            if not options.quick:
+                report.publish([outcome])
+    print("\n" + report.table(outcomes))
+    return int(any(outcome.failed for outcome in outcomes))
+
+
+def _try(combination: Combination, *, quick: bool) -> Outcome | None:
+    """Run one combination; None where it cannot be had."""
+    try:
+        installation = combination.installation(os.environ)
+    except StartError as problem:
+        sentence = f"{combination} is left out: {problem}"
+        # Nobody reads CI's output from end to end.
+        print(sentence.upper() if os.environ.get("CI") else sentence, flush=True)
+        return None
+    rabbitmq, erlang = installation.versions()
+    print(f"\n{combination}: RabbitMQ {rabbitmq}, Erlang {erlang}", flush=True)
+    began = time.monotonic()
+    with TemporaryDirectory(prefix="rita-brokers-") as folder:
+        if quick:
+            tests = run_tests(combination, *QUICK, folder=Path(folder), within=QUICK_WITHIN)
+            faults = None
+        else:
+            tests = run_tests(combination, "-n", "auto", *TESTS, folder=Path(folder), within=TESTS_WITHIN)
+            faults = run_faults(combination, _names_of_faults(), within=FAULTS_WITHIN)
+    return Outcome(
+        combination=str(combination),
+        rabbitmq=rabbitmq,
+        erlang=erlang,
+        tests=tests,
+        faults=faults,
+        took=timedelta(seconds=time.monotonic() - began),
+    )
+
+
+def _names_of_faults() -> list[str]:
+    injected.load()
+    return [found.name for found in FAULTS.values() if found.inject.__module__ == BROKERS_FAULTS]
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

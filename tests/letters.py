@@ -1,0 +1,14 @@
+"""Dead letters put into their queue, as the worker does when it has nobody to ask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from app.outbound.broker import connected
+from app.outbound.dead_letters import DeadLetter, DeadLetterQueue
+
+
+def bury_reliably(url: str, letters: Sequence[DeadLetter]) -> None:
+    """Publish dead letters and wait for the broker's word on each."""
+    with connected(url) as connection:
+        DeadLetterQueue(connection).bury(*letters)
