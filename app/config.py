@@ -46,7 +46,8 @@ class Settings(BaseSettings):
 
     automation_webhook_url: types.HttpUrl
     automation_auth: types.HeaderValue
-    webhook_signing_secret: types.SigningSecret | None = None
+    # All sign: two while one is rotated.
+    webhook_signing_secret: types.SigningSecrets = ()
     # A private certificate authority of the external service, as a PEM file.
     webhook_ca_file: types.CaFile | None = None
     webhook_connect_seconds: types.Seconds = timedelta(seconds=3)

@@ -33,9 +33,13 @@ MAX_OVERFLOW = 2
 # A lock or a query that takes longer than this is a fault, not a wait: the caller is a person or a queue.
 # What is prepared is planned once, not five times first. A page at random costs hardly more than the next one:
 # PostgreSQL's own 4 is of disks that turn, and made it read a whole table for two hundred of its rows.
+# What a database or a role may have set otherwise, and what is written or read would be another thing: how moments and
+# bytes are written, whether what is not visible is left out or an error, and whether a backslash escapes in a text.
 SESSION_OPTIONS = (
     "-c statement_timeout=30000 -c lock_timeout=10000 -c idle_in_transaction_session_timeout=60000"
     " -c plan_cache_mode=force_generic_plan -c random_page_cost=1.1"
+    " -c timezone=UTC -c datestyle=ISO -c intervalstyle=postgres -c bytea_output=hex"
+    " -c row_security=on -c standard_conforming_strings=on"
 )
 
 
@@ -91,7 +95,14 @@ def init_app(app: Flask, *, settings: Settings) -> None:
         "hide_parameters": True,
         "json_serializer": lambda value: pydantic_core.to_json(value).decode(),
         "json_deserializer": pydantic_core.from_json,
-        "connect_args": {"connect_timeout": 5, "options": SESSION_OPTIONS, "application_name": "rita-data-sources"},
+        # Said with each transaction: what waits for a lock must see what it waited for, whatever the role's default.
+        "isolation_level": "READ COMMITTED",
+        "connect_args": {
+            "connect_timeout": 5,
+            "options": SESSION_OPTIONS,
+            "application_name": "rita-data-sources",
+            "client_encoding": "UTF8",
+        },
     }
     db.init_app(app)
     app.extensions["settings"] = settings

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
-from uuid import UUID
 
 import structlog
 from celery import Celery
 
 from app.config import Settings
+from app.domain.delivery import Delivery
 from app.outbound.broker import BrokerError, Queue, connected, task_queue
 from app.outbound.inspection import look_at
 
 log = structlog.get_logger()
 
-WEBHOOKS, HOUSEKEEPING = "webhooks", "housekeeping"
+# Verifications have a queue of their own: somebody waits for them at a screen.
+WEBHOOKS, VERIFICATIONS, HOUSEKEEPING = "webhooks", "verifications", "housekeeping"
 DELIVER_WEBHOOK = "webhooks.deliver"
 
 # While so many jobs wait, one that is overdue is most likely among them; and so many are sent again all the same.
@@ -27,7 +28,12 @@ _BRIEF = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval
 
 def task_queues() -> list[Queue]:
     """Return the queues of Celery's own messages; who sends and who works declare them alike."""
-    return [task_queue(name) for name in (WEBHOOKS, HOUSEKEEPING)]
+    return [task_queue(name) for name in (WEBHOOKS, VERIFICATIONS, HOUSEKEEPING)]
+
+
+def queue_of(delivery: Delivery) -> str:
+    """Return where a delivery's job goes."""
+    return VERIFICATIONS if delivery.kind == "verify" else WEBHOOKS
 
 
 class Jobs:
@@ -48,21 +54,21 @@ class Jobs:
             else {"read_timeout": 3, "write_timeout": 3},
         )
 
-    def deliver_webhook(self, operation_id: UUID) -> bool:
+    def deliver_webhook(self, delivery: Delivery) -> bool:
         """Ask a worker to post an operation's webhook; False if the broker could not be told.
 
         It does not wait for the broker's word: a job that gets lost on the way is sent again by the dispatcher.
         """
         try:
-            self._send(operation_id)
+            self._send(delivery)
         except (*BrokerError, OSError) as problem:
-            log.warning("job_not_sent", operation_id=str(operation_id), error=type(problem).__name__)
+            log.warning("job_not_sent", operation_id=str(delivery.operation_id), error=type(problem).__name__)
             return False
         return True
 
     def deliver_webhooks(
-        self, operation_ids: Sequence[UUID], *, overdue: Sequence[UUID]
-    ) -> tuple[Sequence[UUID], Sequence[UUID]]:
+        self, deliveries: Sequence[Delivery], *, overdue: Sequence[Delivery]
+    ) -> tuple[Sequence[Delivery], Sequence[Delivery]]:
         """Ask for several and have the broker's word for each; return those it was told of, and those it could not be.
 
         Of those whose job is `overdue`, longest first, no more are sent again than the queue has room for: where many
@@ -70,18 +76,27 @@ class Jobs:
 
         Behind this stands nobody, so it takes a new connection: one that has died unnoticed would swallow them all.
         """
-        sent: list[UUID] = []
-        wanted = [*operation_ids, *overdue]
+        sent: list[Delivery] = []
+        wanted = [*deliveries, *overdue]
         try:
             with connected(self._url) as connection:
-                room = LONG_QUEUE - (look_at(connection, WEBHOOKS).messages or 0) if overdue else 0
-                wanted = [*operation_ids, *overdue[: max(A_FEW, room)]]
-                for operation_id in wanted:
-                    self._send(operation_id, connection=connection)
-                    sent.append(operation_id)
+                wanted = [*deliveries]
+                for queue in (VERIFICATIONS, WEBHOOKS):
+                    again = [delivery for delivery in overdue if queue_of(delivery) == queue]
+                    room = LONG_QUEUE - (look_at(connection, queue).messages or 0) if again else 0
+                    wanted += again[: max(A_FEW, room)]
+                for delivery in wanted:
+                    self._send(delivery, connection=connection)
+                    sent.append(delivery)
         except (*BrokerError, OSError) as problem:
             log.warning("jobs_not_sent", count=len(wanted) - len(sent), error=type(problem).__name__)
         return sent, wanted[len(sent) :]
 
-    def _send(self, operation_id: UUID, **options: Any) -> None:
-        self._celery.send_task(DELIVER_WEBHOOK, args=[str(operation_id)], queue=WEBHOOKS, **options)
+    def _send(self, delivery: Delivery, **options: Any) -> None:
+        self._celery.send_task(
+            DELIVER_WEBHOOK,
+            args=[str(delivery.operation_id)],
+            kwargs={"kind": delivery.kind, "organization_id": str(delivery.organization_id)},
+            queue=queue_of(delivery),
+            **options,
+        )

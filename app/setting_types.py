@@ -139,14 +139,36 @@ def _scheme(*schemes: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+# What people put there instead, and what is wrong with it; the first that fits.
+_NO_SIGNING_SECRETS = (
+    (re.compile(r"""["'`]|.*["'`]$"""), "it stands in quotes"),
+    (re.compile(r"wh[ps]k_"), "it is a key of the scheme v1a, which Rita does not sign by"),
+    (re.compile(r"whsec_.*[-_]"), "it is base64url, whose - and _ no receiver reads"),
+    (re.compile(r"(?!whsec_)"), "it does not begin with whsec_, in small letters"),
+)
+_RECIPE = 'must be whsec_ and the standard base64 of 24 to 64 random bytes: echo "whsec_$(openssl rand -base64 32)"'
+
+
+def _signing_secrets(value: object) -> object:
+    secrets = _split(value)
+    if isinstance(value, str) and not secrets:
+        # Nothing is signed where nothing is set, not where something else was meant.
+        raise ValueError(_RECIPE)
+    return secrets
+
+
 def _signing_secret(value: str) -> str:
+    """Check a secret as strictly as the strictest receiver reads it: others would take it for another key."""
+    for pattern, words in _NO_SIGNING_SECRETS:
+        if pattern.match(value):
+            raise ValueError(f"{_RECIPE} ({words})")
     try:
-        key = base64.b64decode(value.removeprefix("whsec_") + "==", validate=False)
-    except binascii.Error:
-        key = b""
+        key = base64.b64decode(value.removeprefix("whsec_"), validate=True)
+    except ValueError:
+        raise ValueError(f"{_RECIPE} (what follows whsec_ is no whole base64)") from None
     # Standard Webhooks, "Signature scheme": between 24 bytes and 64 bytes of random.
     if not 24 <= len(key) <= 64:  # noqa: PLR2004 - the bounds are the specification's own
-        raise ValueError("must be whsec_ and the base64 of 24 to 64 random bytes")
+        raise ValueError(f"{_RECIPE} (it has {len(key)} bytes)")
     return value
 
 
@@ -162,7 +184,9 @@ Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecod
 RateLimit = Annotated[str, AfterValidator(_rate_limit)]
 HeaderValue = Annotated[str, AfterValidator(_header_value)]
 CaFile = Annotated[str, AfterValidator(_ca_file)]
-SigningSecret = Annotated[str, AfterValidator(_signing_secret)]
+SigningSecrets = Annotated[
+    tuple[Annotated[str, AfterValidator(_signing_secret)], ...], NoDecode, BeforeValidator(_signing_secrets)
+]
 JwtSecret = Annotated[str, AfterValidator(_jwt_secret)]
 PublicKey = Annotated[str, AfterValidator(_public_key)]
 SealKeys = Annotated[tuple[Annotated[str, AfterValidator(_fernet_key)], ...], NoDecode, BeforeValidator(_split)]

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Any, cast
 from uuid import UUID
 
+import structlog
 from flask import g
-from sqlalchemy import event
+from sqlalchemy import event, func, select
 from sqlalchemy.engine import Engine
 from sqlalchemy.engine.interfaces import ExecutionContext
 from sqlalchemy.pool import ConnectionPoolEntry, Pool
 
-from app import prepared
+from app import clock, prepared
 from app.extensions import Session, engine
 
+log = structlog.get_logger()
+
+# Two clocks drift apart by less than a millisecond in this time.
+TRUSTED_FOR = timedelta(seconds=10)
+_NOW = prepared.prepared(select(func.now()))
 _SCOPE = (
     "SELECT set_config('app.organization_ids', %(scope_tenants)s, true),"
     " set_config('app.system', %(scope_system)s, true)"
@@ -29,14 +37,28 @@ class UnitOfWork:
         self.session = session
         self._promises: list[Callable[[], Any]] = []
 
+    @cached_property
+    def now(self) -> datetime:
+        """The moment at which this transaction began, by the database's clock: the only one that all hosts share."""
+        began = cast(datetime, self.session.scalar(_NOW)).astimezone(UTC)
+        clock.learn(began)
+        return began
+
     def after_commit(self, promise: Callable[[], Any]) -> None:
         """Keep a promise (a job, an event) once the rows are committed, and not at all if they are not."""
         self._promises.append(promise)
 
     def keep_promises(self) -> None:
-        """Run what was promised, in order."""
+        """Run what was promised, in order.
+
+        The rows are committed: a promise that fails is logged and takes nothing along, neither those after it nor the
+        caller, who would report, or try again, what has been done.
+        """
         for promise in self._promises:
-            promise()
+            try:
+                promise()
+            except Exception:
+                log.exception("promise_not_kept")
 
 
 @contextmanager
@@ -61,6 +83,15 @@ def unit_of_work(*, tenants: Iterable[UUID] = (), system: bool = False) -> Itera
     finally:
         g.unit_of_work_is_open = False
     work.keep_promises()
+
+
+def database_time() -> datetime:
+    """Return the database's time, where no unit of work is open: as it is known, or asked for if it is not."""
+    known = clock.last_known(within=TRUSTED_FOR)
+    if known is not None:
+        return known
+    with unit_of_work() as work:
+        return work.now
 
 
 @event.listens_for(Engine, "before_cursor_execute", retval=True)

@@ -15,6 +15,7 @@ import os
 import signal
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -198,7 +199,7 @@ def create_app(service: ExternalService, *, settings: Settings, stopping: Event)
         if not hmac.compare_digest(given.encode(), settings.authorization.encode()):
             return _turned_away(401, "the Authorization header is not the agreed one")
         body = request.get_data()
-        if signatures is not None and not _is_signed(body, signatures):
+        if signatures and not _is_signed(body, signatures):
             return _turned_away(401, "the Standard Webhooks signature does not verify")
         try:
             parsed = reports.WEBHOOK.validate_json(body)
@@ -215,17 +216,18 @@ def create_app(service: ExternalService, *, settings: Settings, stopping: Event)
     return app
 
 
-def _signatures(secret: str | None) -> standardwebhooks.Webhook | None:
-    return standardwebhooks.Webhook(secret) if secret else None
+def _signatures(secrets: str | None) -> list[standardwebhooks.Webhook]:
+    """Return what verifies: any of the secrets that Rita signs with, of which there are two during a rotation."""
+    return [standardwebhooks.Webhook(secret) for secret in (secrets or "").replace(" ", "").split(",") if secret]
 
 
-def _is_signed(body: bytes, signatures: standardwebhooks.Webhook) -> bool:
-    try:
-        signatures.verify(body, dict(request.headers), json_parse=False)
-    except (standardwebhooks.webhooks.WebhookVerificationError, ValueError):
+def _is_signed(body: bytes, signatures: list[standardwebhooks.Webhook]) -> bool:
+    for each in signatures:
         # The library lets a malformed signature or a body that is not UTF-8 out as a bare ValueError.
-        return False
-    return True
+        with suppress(standardwebhooks.webhooks.WebhookVerificationError, ValueError):
+            each.verify(body, dict(request.headers), json_parse=False)
+            return True
+    return False
 
 
 def _turned_away(status: int, reason: str) -> tuple[Response, int, Mapping[str, str]]:

@@ -69,7 +69,7 @@ def make_app(settings: Settings, *, flask_app: Flask) -> Celery:
         task_queues=topology.task_queues(),
         task_default_queue="webhooks",
         task_default_exchange="rita",
-        worker_consumer="tasks.monitored:MonitoredConsumer",
+        worker_consumer="tasks.lanes:LanesConsumer",
         task_soft_time_limit=120,
         task_time_limit=150,
         beat_schedule=schedule.schedule(settings),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import cast
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from app import extensions
 from app.domain.cases import ended_verifications
 from app.extensions import Session
 from app.jobs import Jobs
-from app.outbound import events
+from app.outbound import events, sweeps
 from app.outbound.sealing import seals
 from app.services import deliveries, operations, retention
 from app.unit_of_work import unit_of_work
@@ -30,26 +30,36 @@ def dispatch(**_of_a_later_release: object) -> None:
 
     One that has only waited long may well be in a long queue: it is looked at again when its new mark has run out.
     """
+    _dispatch()
+    sweeps.note(extensions.redis(), sweeps.DISPATCH)
+
+
+def _dispatch() -> None:
     with unit_of_work(system=True) as work:
-        due = deliveries.take_due(work.session, now=datetime.now(UTC))
+        due = deliveries.take_due(work.session, now=work.now)
     if not due:
         return
     sent, unsent = cast(Jobs, current_app.extensions["jobs"]).deliver_webhooks(due.unsent, overdue=due.overdue)
     if unsent:
         with unit_of_work(system=True) as work:
-            deliveries.release(work.session, unsent)
+            deliveries.release(work.session, [delivery.operation_id for delivery in unsent])
     log.info("operations_dispatched", sent=len(sent), unsent=len(unsent))
 
 
 @app.task(name=schedule.EXPIRE, shared=False)
 def expire(**_of_a_later_release: object) -> None:
     """End every operation that has waited longer than its deadline, and tell its organization."""
+    _expire()
+    sweeps.note(extensions.redis(), sweeps.EXPIRE)
+
+
+def _expire() -> None:
     with unit_of_work(system=True) as work:
-        overdue: list[UUID] = operations.find_overdue(work.session, now=datetime.now(UTC))
+        overdue: list[UUID] = operations.find_overdue(work.session, now=work.now)
     if not overdue:
         return
     with unit_of_work(system=True) as work:
-        changes = operations.expire(work.session, overdue, now=datetime.now(UTC))
+        changes = operations.expire(work.session, overdue, now=work.now)
         work.after_commit(lambda: events.publish(changes))
         work.after_commit(lambda: seals().discard(*ended_verifications(changes)))
     for change in changes:
@@ -65,7 +75,9 @@ def expire(**_of_a_later_release: object) -> None:
 @app.task(name=schedule.PURGE, shared=False)
 def purge(**_of_a_later_release: object) -> None:
     """Delete history and audit rows past their retention, a short transaction for each batch."""
-    settings, now = extensions.settings(), datetime.now(UTC)
+    settings = extensions.settings()
+    with unit_of_work(system=True) as work:
+        now = work.now
     operations_before = now - timedelta(days=settings.operation_retention_days)
     audit_before = now - timedelta(days=settings.audit_retention_days)
     purged = _in_batches(lambda session: retention.purge_operations(session, before=operations_before))

@@ -9,10 +9,13 @@ from typing import Any
 import structlog
 from billiard.process import active_children, current_process
 from celery import signals
+from celery.concurrency import get_implementation
+from celery.concurrency.thread import TaskPool as ThreadPool
 from flask import Flask
 
 from app import extensions, figures, logs, tracing
 from app.config import Settings
+from app.jobs import VERIFICATIONS, WEBHOOKS
 from app.outbound import broker
 from tasks import page
 
@@ -82,8 +85,21 @@ def connect(flask_app: Flask) -> None:
     # A pool of threads has no processes of its own.
     signals.worker_ready.connect(spare_what_was_imported, weak=False)
     signals.task_prerun.connect(bind_task, weak=False)
+    _connect_lanes()
     _connect_figures(settings)
     _connect_traces(settings)
+
+
+def _connect_lanes() -> None:
+    def have_lanes(sender: Any, **_: Any) -> None:
+        """Whoever takes webhooks takes verifications, by threads of their own; no start line has to name either."""
+        consumed = sender.app.amqp.queues
+        if WEBHOOKS in consumed.consume_from:
+            consumed.select_add(consumed[VERIFICATIONS])
+        if get_implementation(sender.pool_cls) is ThreadPool:
+            sender.pool_cls = "tasks.lanes:TaskPool"
+
+    signals.worker_init.connect(have_lanes, weak=False)
 
 
 def _connect_figures(settings: Settings) -> None:

@@ -3,26 +3,56 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from celery import beat
-from celery.schedules import crontab
+from celery.schedules import BaseSchedule, crontab, schedstate
 
 from app.config import Settings
 from app.jobs import HOUSEKEEPING
 
 DISPATCH, EXPIRE, PURGE = "housekeeping.dispatch", "housekeeping.expire", "housekeeping.purge"
+# How long a sweep waits for a worker at least, in seconds.
+SHORTEST_KEPT = 2.0
+
+
+class Every(BaseSchedule):
+    """An interval by the monotonic clock: one that a host sets back or forth neither stops nor hurries it."""
+
+    def __init__(self, interval: timedelta) -> None:
+        self._seconds = interval.total_seconds()
+        self._due_at = time.monotonic() + self._seconds
+        super().__init__()
+
+    def is_due(self, last_run_at: datetime) -> schedstate:  # noqa: ARG002 - Celery's signature; that is the wall clock's
+        """Tell whether it is due, which it then is no more, and in how many seconds to ask again."""
+        left = self._due_at - time.monotonic()
+        if left > 0:
+            return schedstate(is_due=False, next=left)
+        self._due_at = time.monotonic() + self._seconds
+        return schedstate(is_due=True, next=self._seconds)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Every) and self._seconds == other._seconds
+
+    def __hash__(self) -> int:
+        return hash(self._seconds)
 
 
 def schedule(settings: Settings) -> dict[str, Any]:
-    """Return beat's schedule; a sweep that could not start before the next is due is dropped by its expiry."""
+    """Return beat's schedule; a sweep that no worker takes before the next is due is dropped by the broker.
+
+    By the broker's clock, from when it has the message: Celery's `expires` is a moment by this host's clock, which the
+    worker's host judges by its own.
+    """
 
     def every(interval: timedelta, task: str) -> dict[str, Any]:
-        seconds = interval.total_seconds()
-        return {"task": task, "schedule": seconds, "options": {"queue": HOUSEKEEPING, "expires": max(seconds, 2.0)}}
+        kept = max(interval.total_seconds(), SHORTEST_KEPT)
+        return {"task": task, "schedule": Every(interval), "options": {"queue": HOUSEKEEPING, "expiration": kept}}
 
     return {
         "dispatch": every(settings.dispatch_interval_seconds, DISPATCH),
@@ -47,11 +77,15 @@ def _held_back(*numbers: signal.Signals) -> Iterator[None]:
 
 
 class Scheduler(beat.Scheduler):
-    """Celery's scheduler without a memory, in whose talk with the broker no signal breaks in.
+    """Celery's scheduler without a memory, which goes by the monotonic clock, and whose talk no signal breaks in.
 
     Celery's handler of TERM and INT closes the connection there and then. Had the broker's word for a publish been read
     halfway, it took the other half for a frame's head, and waited for the rest of that frame for ever.
     """
+
+    def _when(self, entry: Any, next_time_to_run: float, mktime: Any = None) -> float:  # noqa: ARG002 - Celery's
+        """Return an entry's place in the heap; by Celery's, the wall clock's, one set back looks at none of them."""
+        return time.monotonic() + (self.adjust(next_time_to_run) or 0)
 
     def apply_async(self, *args: Any, **kwargs: Any) -> Any:
         """Send one task; a signal waits until the broker has confirmed it or has been given up.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 import structlog
 from opentelemetry.trace import SpanKind
@@ -53,16 +53,17 @@ def apply_messages(raw: Sequence[tuple[str, str]]) -> None:
         return
     started = time.monotonic()
     with tracing.work("apply status messages", kind=SpanKind.CONSUMER, **{"messaging.batch.message_count": len(raw)}):
-        refusals = apply(raw, now=datetime.now(UTC))
+        refusals = apply(raw)
     figures.batch_applied(messages=len(raw), took=time.monotonic() - started)
     if refusals:
         raise Refused([(place, refusal.reason, refusal.detail) for place, refusal in sorted(refusals.items())])
 
 
-def apply(raw: Sequence[tuple[str, str]], *, now: datetime) -> Refusals:
+def apply(raw: Sequence[tuple[str, str]], *, now: datetime | None = None) -> Refusals:
     """Apply what can be applied of raw messages, each (queue, body); return the rest, by their places.
 
-    One that cannot be read still tells, as a rule, whose answer it was to be: that is applied in its place.
+    One that cannot be read still tells, as a rule, whose answer it was to be: that is applied in its place. `now` is
+    the database's time, unless another is given.
     """
     refusals: Refusals = {}
     reports: list[Report | Unreadable] = []
@@ -82,7 +83,7 @@ def apply(raw: Sequence[tuple[str, str]], *, now: datetime) -> Refusals:
     return {places[position]: refusal for position, refusal in _apply(reports, now=now).items()} | refusals
 
 
-def _apply(reports: Sequence[Report | Unreadable], *, now: datetime) -> Refusals:
+def _apply(reports: Sequence[Report | Unreadable], *, now: datetime | None) -> Refusals:
     """Apply reports in one transaction; halve the batch if it fails, until the one that cannot be applied is alone."""
     if not reports:
         return {}
@@ -107,7 +108,7 @@ def _apply(reports: Sequence[Report | Unreadable], *, now: datetime) -> Refusals
     return _explained(applied, reports)
 
 
-def _give_up(report: Report | Unreadable, problem: Exception, *, now: datetime) -> Refusals:
+def _give_up(report: Report | Unreadable, problem: Exception, *, now: datetime | None) -> Refusals:
     """Refuse the one that cannot be applied, and end what it is about."""
     refusals = {0: _stumbled(problem)}
     if not isinstance(report, Unreadable) and report.operation_id is not None:
@@ -115,12 +116,13 @@ def _give_up(report: Report | Unreadable, problem: Exception, *, now: datetime) 
     return refusals
 
 
-def _apply_together(reports: Sequence[Report | Unreadable], *, now: datetime) -> status_updates.Applied:
+def _apply_together(reports: Sequence[Report | Unreadable], *, now: datetime | None) -> status_updates.Applied:
     started = tracing.now()
     if len(reports) == 1 and reports[0].operation_id is not None:
         tracing.name_operation(reports[0].operation_id)
     with unit_of_work(tenants={report.tenant_id for report in reports}) as work:
-        applied = status_updates.apply(work.session, reports, patience=extensions.settings().patience, now=now)
+        patience = extensions.settings().patience
+        applied = status_updates.apply(work.session, reports, patience=patience, now=now or work.now)
         work.after_commit(lambda: tracing.lead_to(*{c.operation.id for c in applied.changes if c.operation}))
         work.after_commit(lambda: tracing.note(applied.changes, step="status message", since=started))
         work.after_commit(lambda: events.publish(applied.changes))

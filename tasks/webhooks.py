@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, cast
 from uuid import UUID
 
@@ -28,6 +28,7 @@ from app.outbound.sealing import seals
 from app.services import deliveries
 from app.unit_of_work import unit_of_work
 from tasks.celery import app
+from tasks.shares import Shares
 from tasks.together import Together
 
 log = structlog.get_logger()
@@ -36,14 +37,40 @@ log = structlog.get_logger()
 LINGER = 0.05
 
 
+# What one organization may have under way in one worker, of either kind: each of its sources as a rule.
+A_SHARE = 4
+shares = Shares(A_SHARE)
+
+
 @app.task(name=DELIVER_WEBHOOK, shared=False)
-def deliver(operation_id: str, **_of_a_later_release: object) -> None:
-    """Make the attempt that is due, if it still is; any number of these tasks for one operation do no harm."""
-    structlog.contextvars.bind_contextvars(operation_id=operation_id)
-    if (pause := breaker().pause()) is not None:
-        _park(UUID(operation_id), pause)
+def deliver(
+    operation_id: str, kind: str | None = None, organization_id: str | None = None, **_of_a_later_release: object
+) -> None:
+    """Make the attempt that is due, if it still is; any number of these tasks for one operation do no harm.
+
+    A job of an earlier release does not say whose it is: it has a share to itself.
+    """
+    owner = (kind, organization_id or operation_id)
+    following: UUID | None = UUID(operation_id)
+    if not shares.enter(owner, UUID(operation_id)):
+        log.debug("webhook_awaits_its_share", operation_id=operation_id)
         return
-    claim = take(UUID(operation_id))
+    try:
+        while following is not None:
+            _deliver(following)
+            following = shares.following(owner)
+    finally:
+        if following is not None:
+            shares.leave(owner)
+
+
+def _deliver(operation_id: UUID) -> None:
+    structlog.contextvars.unbind_contextvars("request_id", "organization_id", "connection_id")
+    structlog.contextvars.bind_contextvars(operation_id=str(operation_id))
+    if (pause := breaker().pause()) is not None:
+        _park(operation_id, pause)
+        return
+    claim = take(operation_id)
     if claim is None:
         log.debug("webhook_not_due")
         return
@@ -79,9 +106,8 @@ def _settle(operation: Operation, outcome: retry.Outcome) -> None:
 
 
 def _park(operation_id: UUID, pause: timedelta) -> None:
-    now = datetime.now(UTC)
     with unit_of_work(system=True) as work:
-        changes = deliveries.park(work.session, operation_id, until=now + pause, now=now)
+        changes = deliveries.park(work.session, operation_id, until=work.now + pause, now=work.now)
         work.after_commit(lambda: events.publish(changes))
     figures.webhook_parked()
     log.info("webhook_parked", seconds=pause.total_seconds())
@@ -112,7 +138,7 @@ def _target() -> webhook.Target:
 def claim_all(operation_ids: Sequence[UUID]) -> list[deliveries.Claim | None]:
     """Return for each operation the claim on it, or None where there is nothing to do."""
     with shared_by(operation_ids, "claim webhooks"), unit_of_work(system=True) as work:
-        claims = deliveries.claim(work.session, operation_ids, lease=_target().total, now=datetime.now(UTC))
+        claims = deliveries.claim(work.session, operation_ids, lease=_target().total, now=work.now)
     # Of two jobs for one operation, one has it.
     return [claims.pop(operation_id, None) for operation_id in operation_ids]
 
@@ -125,7 +151,7 @@ def record_all(attempts: Sequence[deliveries.Attempted]) -> list[Operation | Non
             breaker().found_up()
         with unit_of_work(tenants={attempt.operation.organization_id for attempt in attempts}) as work:
             known, changes = deliveries.record(
-                work.session, attempts, waits=settings.waits, patience=settings.patience, now=datetime.now(UTC)
+                work.session, attempts, waits=settings.waits, patience=settings.patience, now=work.now
             )
             work.after_commit(lambda: events.publish(changes))
     return [known.get(attempt.operation.id) for attempt in attempts]

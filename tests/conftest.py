@@ -110,7 +110,7 @@ def settings(private_servers: Servers, database: tuple[str, str], receiver: Rece
         rabbitmq_url=private_servers.rabbitmq_url,
         automation_webhook_url=receiver.url,
         automation_auth="Bearer of-the-tests",
-        webhook_signing_secret="whsec_" + "dGVzdC1zaWduaW5nLXNlY3JldC0wMTIzNDU2Nzg5",
+        webhook_signing_secret=("whsec_" + "dGVzdC1zaWduaW5nLXNlY3JldC0wMTIzNDU2Nzg5",),
         jwt_secret="a-secret-of-the-tests-that-is-long-enough",
         seal_keys=(Fernet.generate_key().decode(),),
         verify_retry_seconds=("0.2", "0.2"),

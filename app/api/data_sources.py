@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import re
 from uuid import UUID
 
 from flask import Blueprint, Response, request
@@ -24,6 +24,10 @@ ONE = "/<connection_id>"
 # What any change of a connection can be refused for, beside the shape of its body.
 CONFIGURING = (errors.SecretRefused, errors.AdminRequired)
 
+# What proxies that compress put behind an answer's ETag: Apache and Caddy a hyphen, Jetty two. Others make it a weak
+# one (`W/`); a version is of the connection, whatever the form of the answer that named it.
+_CODED = re.compile(r"(--?|;)(gzip|br|zstd|deflate)$")
+
 blueprint = Blueprint("data_sources", __name__, url_prefix="/api/data-sources")
 blueprint.before_request(auth.authenticate)
 
@@ -34,7 +38,7 @@ def seed() -> Response:
     """Create the seeded connections that are missing."""
     who = auth.current()
     with unit_of_work(tenants=[who.organization_id]) as work:
-        changes = connections.seed(work.session, who.organization_id, actor=who.actor, now=datetime.now(UTC))
+        changes = connections.seed(work.session, who.organization_id, actor=who.actor, now=work.now)
         work.after_commit(lambda: events.publish(changes))
     created, existing = len(changes), len(sources.SEEDED) - len(changes)
     message = f"Created {created} new data sources, {existing} already existed"
@@ -87,10 +91,10 @@ def create() -> Response:
     with unit_of_work(tenants=[who.organization_id]) as work:
         _require_admin_to_disable(work, fields, connection_id=None)
         case, changes = connections.create(
-            work.session, who.organization_id, entry, fields=fields, actor=who.actor, now=datetime.now(UTC)
+            work.session, who.organization_id, entry, fields=fields, actor=who.actor, now=work.now
         )
         work.after_commit(lambda: events.publish(changes))
-    return _shown(case, status=201)
+        return _shown(case, status=201)
 
 
 @blueprint.get(ONE)
@@ -118,12 +122,18 @@ def configure(connection_id: str) -> Response:
     entry = None if wanted else extensions.settings().source_types.get(connection_id)
     sent = body(schemas.ConfigureBody)
     fields = sent.sent() | {"enabled": sent.enabled}
-    who, now = auth.current(), datetime.now(UTC)
+    who = auth.current()
     with unit_of_work(tenants=[who.organization_id]) as work:
         _require_admin_to_disable(work, fields, connection_id=wanted)
         if entry is not None:
             case, changes = connections.configure_type(
-                work.session, who.organization_id, entry, fields=fields, expected=_expected(), actor=who.actor, now=now
+                work.session,
+                who.organization_id,
+                entry,
+                fields=fields,
+                expected=_expected(),
+                actor=who.actor,
+                now=work.now,
             )
         else:
             case, changes = connections.configure(
@@ -132,10 +142,10 @@ def configure(connection_id: str) -> Response:
                 fields=fields,
                 expected=_expected(),
                 actor=who.actor,
-                now=now,
+                now=work.now,
             )
         work.after_commit(lambda: events.publish(changes))
-    return _shown(case)
+        return _shown(case)
 
 
 @blueprint.patch(ONE)
@@ -160,10 +170,10 @@ def change(connection_id: str) -> Response:
             fields=fields,
             expected=_expected(),
             actor=who.actor,
-            now=datetime.now(UTC),
+            now=work.now,
         )
         work.after_commit(lambda: events.publish(changes))
-    return _shown(case)
+        return _shown(case)
 
 
 @blueprint.delete(ONE)
@@ -179,10 +189,10 @@ def delete(connection_id: str) -> Response:
     with unit_of_work(tenants=[who.organization_id]) as work:
         if not who.is_admin:
             _refuse_member(connections.find(work.session, wanted))
-        case, abandoned, changes = connections.delete(work.session, wanted, actor=who.actor, now=datetime.now(UTC))
+        case, abandoned, changes = connections.delete(work.session, wanted, actor=who.actor, now=work.now)
         work.after_commit(lambda: events.publish(changes))
         work.after_commit(lambda: seals().discard(*abandoned))
-    return answer(answers.OneDeleted(data=answers.Deleted.model_validate(case.connection)))
+        return answer(answers.OneDeleted(data=answers.Deleted.model_validate(case.connection)))
 
 
 def connection_uuid(text: str) -> UUID:
@@ -202,6 +212,7 @@ def as_uuid(text: str) -> UUID | None:
 
 
 def _shown(case: Case, *, status: int = 200) -> Response:
+    """Answer with a connection; a change is answered within its unit, so that one that cannot be shown is not made."""
     response = answer(answers.OneConnection(data=views.ConnectionView.of(case)), status=status)
     response.set_etag(case.connection.version)
     return response
@@ -209,7 +220,11 @@ def _shown(case: Case, *, status: int = 200) -> Response:
 
 def _expected() -> connections.Expected:
     """Return what `If-Match` demands; it is never forced upon anyone."""
-    return request.if_match.contains if "If-Match" in request.headers else None
+    if "If-Match" not in request.headers:
+        return None
+    named = request.if_match
+    versions = {_CODED.sub("", tag or "") for tag in named.as_set(include_weak=True)}
+    return lambda version: named.star_tag or version in versions
 
 
 def _filters() -> dict[str, str | None]:
@@ -232,6 +247,6 @@ def _require_admin_to_disable(work: UnitOfWork, fields: dict[str, object], *, co
 
 
 def _refuse_member(case: Case) -> None:
-    if case.connection.type in sources.SEEDED:
+    if not sources.is_deletable(case.connection.type):
         raise errors.SeededConnection("This data source cannot be deleted; an admin can disable it instead")
     auth.require_admin("Only an admin or owner of your organization may delete a data source")

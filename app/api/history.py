@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from uuid import UUID
 
 from flask import Blueprint, Response, request
@@ -83,7 +82,7 @@ def end_operation(operation_id: str) -> Response:
             # Of another organization's, a member hears what an admin hears: it does not exist.
             history.operation(work.session, wanted)
         auth.require_admin("Only an admin or owner of your organization may end an operation")
-        ended, changes = operations.end(work.session, wanted, actor=who.actor, now=datetime.now(UTC))
+        ended, changes = operations.end(work.session, wanted, actor=who.actor, now=work.now)
         work.after_commit(lambda: events.publish(changes))
         work.after_commit(lambda: seals().discard(ended.id))
     return answer(answers.OneOperation(data=views.OperationDetail.model_validate(ended)))

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from contextlib import suppress
 
 from flask import Blueprint, Flask, Response, request
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+from redis.exceptions import RedisError
 
 from app import errors, extensions, figures
 from app.api import errors as error_answers
 from app.api import requests
 from app.config import Settings
+from app.outbound import sweeps
 from app.services import backlog
 from app.unit_of_work import unit_of_work
 
@@ -27,8 +29,8 @@ def metrics() -> Response:
     """Answer with what the web processes counted and with what the database knows."""
     _demand_token()
     with unit_of_work(system=True) as work:
-        measured = backlog.measure(work.session, now=datetime.now(UTC))
-    return _page(_Backlog(measured), *figures.collectors())
+        measured = backlog.measure(work.session, now=work.now)
+    return _page(_Backlog(measured), _Sweeps(), *figures.collectors())
 
 
 def worker_page(settings: Settings) -> Flask:
@@ -63,6 +65,19 @@ def _page(*collectors: Collector) -> Response:
         registry.register(collector)
     encode, content_type = choose_encoder(request.headers.get("Accept", ""))
     return Response(encode(registry), content_type=content_type)
+
+
+class _Sweeps(Collector):
+    """How old the sweeps are, the same from whichever process answers."""
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield one gauge; without a sweep for a day, or a Redis to ask, it has no value for that."""
+        ages = GaugeMetricFamily("rita_sweep_age_seconds", "How long ago a sweep was last made.", labels=["sweep"])
+        with suppress(RedisError):
+            for name in (sweeps.DISPATCH, sweeps.EXPIRE):
+                if (age := sweeps.age(extensions.redis(), name)) is not None:
+                    ages.add_metric([name], age.total_seconds())
+        yield ages
 
 
 class _Backlog(Collector):

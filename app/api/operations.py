@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import cast
 from uuid import UUID
 
 import structlog
 from flask import Blueprint, Response, current_app, request
 from redis.exceptions import RedisError
-from uuid_utils.compat import uuid7
 
 from app import errors, extensions, tracing
 from app.api import answers, auth, limits, parameters, schemas
 from app.api.data_sources import ONE, connection_uuid
 from app.api.description import Described
 from app.api.requests import answer, body
-from app.domain import lifecycle
+from app.domain import ids, lifecycle
 from app.jobs import Jobs
 from app.outbound import events
 from app.outbound.sealing import seals
 from app.services import operations
-from app.unit_of_work import UnitOfWork, unit_of_work
+from app.unit_of_work import UnitOfWork, database_time, unit_of_work
 
 log = structlog.get_logger()
 
@@ -42,7 +40,7 @@ blueprint.before_request(auth.authenticate)
 )
 def verify(connection_id: str) -> Response:
     """Ask the external service whether these credentials are good. Nothing of the body is stored."""
-    operation_id = uuid7()
+    operation_id = ids.made_at(database_time())
     tracing.name_operation(operation_id)
     limits.spend("verify", limit=extensions.settings().verify_rate_limit)
     wanted = connection_uuid(connection_id)
@@ -60,7 +58,7 @@ def verify(connection_id: str) -> Response:
                 with_credentials=bool(sent.credentials),
                 patience=patience,
                 actor=who.actor,
-                now=datetime.now(UTC),
+                now=work.now,
             )
             _promise(work, opened)
     finally:
@@ -89,7 +87,7 @@ def verify(connection_id: str) -> Response:
 )
 def sync(connection_id: str) -> Response:
     """Ask the external service to sync; `force` takes the place of what runs."""
-    operation_id = uuid7()
+    operation_id = ids.made_at(database_time())
     if "Idempotency-Key" not in request.headers:
         # With a key it may turn out to be an earlier one.
         tracing.name_operation(operation_id)
@@ -107,7 +105,7 @@ def sync(connection_id: str) -> Response:
             idempotency_key=key,
             patience=extensions.settings().patience,
             actor=who.actor,
-            now=datetime.now(UTC),
+            now=work.now,
         )
         _promise(work, opened)
     _bind(operation_id=opened.operation.id)
@@ -137,7 +135,7 @@ def _promise(work: UnitOfWork, opened: operations.Opened) -> None:
     tracing.lead_to(opened.operation.id)
     work.after_commit(lambda: events.publish(opened.changes))
     work.after_commit(lambda: seals().discard(*opened.replaced))
-    work.after_commit(lambda: jobs.deliver_webhook(opened.operation.id))
+    work.after_commit(lambda: jobs.deliver_webhook(opened.operation.delivery))
 
 
 def _park(operation_id: UUID, sent: schemas.VerifyBody, *, patience: lifecycle.Patience) -> None:

@@ -63,7 +63,10 @@ def last_event_id() -> list[Parameter]:
 def if_match() -> Parameter:
     """Describe how two people are kept from undoing each other's changes."""
     text = {"type": "string", "examples": ['"0f1e2d3c4b5a6978"']}
-    what = "The `ETag` that the change is based on: 412 if somebody has configured the connection since."
+    what = (
+        "The `ETag` that the change is based on: 412 if somebody has configured the connection since. It may be a "
+        "list, `*`, or what a proxy made of it: weak (`W/`), or with the name of a compression behind it."
+    )
     return _parameter("If-Match", "header", text, what)
 
 
@@ -104,7 +107,8 @@ def of_webhooks() -> list[Parameter]:
     texts = {
         "webhook-id": f"{signed}: the operation's id, the same at every attempt.",
         "webhook-timestamp": f"{signed}: when this attempt was made, in seconds since 1970.",
-        "webhook-signature": f"{signed}: `v1,` and the base64 HMAC-SHA256 of id, timestamp and body, joined by dots.",
+        "webhook-signature": f"{signed}: `v1,` and the base64 HMAC-SHA256 of id, timestamp and body, joined by dots; "
+        "one for each secret while it is rotated, a space between them.",
         "X-Request-ID": "The id of the request that asked for it.",
     }
     return [_parameter(name, "header", {"type": "string"}, description) for name, description in texts.items()]

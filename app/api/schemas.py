@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import islice
 from typing import Annotated, Any, Self
 
@@ -29,7 +30,14 @@ LARGEST_NUMBER = 2**63 - 1
 
 # The validators below in the words of JSON Schema, as far as it has words for them; OpenAPI's readers see these.
 NO_NUL = r"^[^\u0000]*$"
-NOT_BLANK = r"^[^\u0000]*[^\s\u0000][^\u0000]*$"
+# Unicode's Default_Ignorable_Code_Point (DerivedCoreProperties.txt) with the controls and the blank of Braille: a name
+# of nothing else shows nothing. The few beyond the first plane stay out, for whose pairs not all readers have words.
+_UNSEEN = (
+    r"\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
+    r"\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
+)
+NOT_BLANK = rf"^[^\u0000]*[^\s{_UNSEEN}][^\u0000]*$"
+_IS_SEEN = re.compile(rf"[^\s{_UNSEEN}\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]")
 _ANY_JSON: dict[str, Any] = {"$ref": "#/components/schemas/Json"}
 JSON_OBJECT: dict[str, Any] = {
     "type": "object",
@@ -82,7 +90,7 @@ def _check_json(value: Any, *, depth: int) -> None:
 
 
 def _not_blank(text: str) -> str:
-    if not text.strip():
+    if not _IS_SEEN.search(text):
         raise ValueError("must not be blank")
     return text.strip()
 

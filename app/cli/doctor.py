@@ -9,6 +9,7 @@ from flask.cli import with_appcontext
 
 from app.cli.examinations import EXAMINATIONS, Finding
 from app.cli.plainly import Command, record, row
+from app.cli.sweeping import of_sweeps
 
 
 @click.command(cls=Command)
@@ -20,7 +21,7 @@ def doctor(*, as_json: bool) -> None:
     Settings that do not allow a start end this command, like any other, with one message that names them all.
     """
     failing = 0
-    for examine in EXAMINATIONS:
+    for examine in (*EXAMINATIONS, of_sweeps):
         for finding in examine():
             failing += not finding.ok
             if as_json:

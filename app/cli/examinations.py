@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import cast
 from urllib.parse import unquote, urlsplit
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import jwt
 from alembic.script import ScriptDirectory
@@ -17,7 +17,6 @@ from flask import current_app
 from redis.exceptions import RedisError, ResponseError
 from sqlalchemy import Connection, create_engine, inspect, make_url, pool, text
 from sqlalchemy.exc import SQLAlchemyError
-from uuid_utils.compat import uuid7
 
 from app import extensions, jobs
 from app.cli import migrations
@@ -105,7 +104,7 @@ def _clock(whose: str, theirs: datetime) -> Finding:
 
 def _sweeps() -> Finding:
     with unit_of_work(system=True) as work:
-        measured = backlog.measure(work.session, now=datetime.now(UTC))
+        measured = backlog.measure(work.session, now=work.now)
     due, overlooked = measured.oldest_due, measured.never_attempted
     found = (
         f"{sum(measured.open.values())} operations open, {overlooked} overlooked, the oldest due for {due.seconds} s"
@@ -156,7 +155,7 @@ def of_broker() -> Iterator[Finding]:
         with broker.connected(settings.rabbitmq_url) as connection:
             yield Finding("broker", ok=True, found="answers")
             yield _publishing(connection)
-            for name in (*settings.status_queues, jobs.WEBHOOKS, jobs.HOUSEKEEPING):
+            for name in (*settings.status_queues, *[queue.name for queue in jobs.task_queues()]):
                 worker = "worker" if name in settings.status_queues else "webhook_worker"
                 yield _queue(inspection.look_at(connection, name), name=name, worker=worker)
                 yield from _policies(name)
@@ -248,7 +247,7 @@ def of_receiver() -> Iterator[Finding]:
 
 def of_keys() -> Iterator[Finding]:
     """Look whether credentials can be sealed, and tokens verified."""
-    settings, probe = extensions.settings(), uuid7()
+    settings, probe = extensions.settings(), uuid4()
     try:
         sealing.seals().park(probe, {"probe": True}, ttl=timedelta(seconds=10))
         opened = sealing.seals().open(probe)

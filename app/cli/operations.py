@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import cast
 from uuid import UUID
 
@@ -70,8 +69,8 @@ def show(operation_id: UUID, *, as_json: bool) -> None:
 def retry(operation_id: UUID) -> None:
     """Attempt a pending operation's delivery now, instead of when its next attempt is due."""
     with unit_of_work(system=True) as work:
-        deliveries.hasten(work.session, operation_id, now=datetime.now(UTC))
-    told = cast(Jobs, current_app.extensions["jobs"]).deliver_webhook(operation_id)
+        delivery = deliveries.hasten(work.session, operation_id, now=work.now)
+    told = cast(Jobs, current_app.extensions["jobs"]).deliver_webhook(delivery)
     row("A worker has been told" if told else "The broker is away; the dispatcher tells a worker when it is back")
 
 
@@ -83,7 +82,7 @@ def end(operation_id: UUID, *, yes: bool) -> None:
     if not yes:
         click.confirm(f"End operation {operation_id}?", abort=True)
     with unit_of_work(system=True) as work:
-        ended, changes = operations.end(work.session, operation_id, actor=SYSTEM, now=datetime.now(UTC))
+        ended, changes = operations.end(work.session, operation_id, actor=SYSTEM, now=work.now)
         work.after_commit(lambda: events.publish(changes))
         work.after_commit(lambda: seals().discard(ended.id))
     row(f"Ended: {ended.error}")

@@ -2,7 +2,7 @@
 
 import * as api from './api.js';
 import { ended, sparkline } from './chart.js';
-import { fromTemplate, make, part, redraw, say, setText, showText, toast } from './dom.js';
+import { fromTemplate, make, part, redraw, say, setText, showFolded, showText, toast } from './dom.js';
 import { ago, counted, timeElement } from './format.js';
 import { openHistory } from './history.js';
 import { isLive } from './live.js';
@@ -86,11 +86,11 @@ function show(card, connection) {
   root.dataset.status = connection.status;
   root.dataset.state = display.state;
   setText(part(root, 'name'), connection.name);
-  showText(part(root, 'description'), connection.description);
+  showFolded(part(root, 'description'), connection.description);
   setText(part(root, 'state'), STATES[display.state] ?? display.state);
   const fault = FAULTS.includes(display.state);
-  showText(part(root, 'reason'), fault || operation ? '' : display.reason ?? 'Nothing to do.');
-  showText(part(root, 'error'), fault ? display.reason : '');
+  showFolded(part(root, 'reason'), fault || operation ? '' : display.reason ?? 'Nothing to do.');
+  showFolded(part(root, 'error'), fault ? display.reason : '');
   showText(part(root, 'advice'), fault && !/again|enter/i.test(display.reason ?? '') ? ADVICE[display.state] : '');
   showProgress(card.progress, connection);
   showFacts(root, connection);

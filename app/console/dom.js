@@ -37,6 +37,30 @@ export function showText(element, text) {
   element.hidden = !text;
 }
 
+// What is longer is folded to a few lines, with all of it one click away.
+const LONGEST_UNFOLDED = 280;
+
+export function showFolded(element, text) {
+  const changed = element.textContent !== (text ?? '');
+  showText(element, text);
+  const folds = (text ?? '').length > LONGEST_UNFOLDED;
+  const button = element.unfold ??= unfolding(element);
+  if (changed) fold(element, folds);
+  button.hidden = !folds;
+}
+
+function unfolding(element) {
+  const button = make('button', { type: 'button', class: 'quiet unfold', hidden: true, click: () => fold(element, !element.classList.contains('folded')) });
+  element.after(button);
+  return button;
+}
+
+function fold(element, folded) {
+  element.classList.toggle('folded', folded);
+  element.unfold.setAttribute('aria-expanded', !folded);
+  setText(element.unfold, folded ? 'Show all' : 'Show less');
+}
+
 // Drawing again would take the focus and the selection away; so it is done only when `seen` differs from last time.
 export function redraw(element, seen, children) {
   const key = JSON.stringify(seen);

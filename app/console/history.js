@@ -2,7 +2,7 @@
 
 import * as api from './api.js';
 import { charts, lastedOf } from './chart.js';
-import { make, part, redraw, say } from './dom.js';
+import { make, part, redraw, say, showFolded } from './dom.js';
 import { counted, dated, humanized, took } from './format.js';
 import { claims } from './session.js';
 import * as store from './store.js';
@@ -109,10 +109,16 @@ function run(operation) {
   return make('li', { 'data-outcome': state },
     make('p', {}, make('span', { class: `badge ${tone}` }, words), ` ${KINDS[kind] ?? kind}, `, dated(operation.created_at)),
     make('p', { class: 'muted' }, facts.join(' · ')),
-    error && make('p', { class: state === 'replaced' ? 'muted' : 'error' }, error),
+    error && folded(error, state === 'replaced' ? 'muted' : 'error'),
     operation.reported_late && make('p', { class: 'note' }, 'The answer came after we had stopped waiting, and was taken all the same.'),
     operation.late_reports > 0 && make('p', { class: 'note' }, `${counted(operation.late_reports, 'late or repeated report')} changed nothing.`),
     attemptsOf(operation));
+}
+
+function folded(text, tone) {
+  const box = make('div', {}, make('p', { class: tone }));
+  showFolded(box.firstChild, text);
+  return box;
 }
 
 function attemptsOf({ attempt_log: log }) {

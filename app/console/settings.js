@@ -2,7 +2,7 @@
 
 import * as api from './api.js';
 import { conflictBanner, showConflict } from './conflict.js';
-import { askFirst, make, part, redraw, say, setText, showText, toast } from './dom.js';
+import { askFirst, make, part, redraw, say, setText, showFolded, showText, toast } from './dom.js';
 import {
   chosenOptions, credentialInput, isComplete, labelled, optionGroup, settingInput, settingsOf, takeCredentials,
 } from './fields.js';
@@ -149,7 +149,7 @@ function showVerification(panel, connection) {
   const good = at && !error && !panel.replacing;
   part(dialog, 'fields').hidden = verifying || good;
   part(dialog, 'replace').hidden = verifying || !good;
-  showText(part(dialog, 'verify-problem'), panel.refusal ?? (verifying ? '' : error && `${error}. Check what you enter and verify again.`));
+  showFolded(part(dialog, 'verify-problem'), panel.refusal ?? (verifying ? '' : error && `${error}. Check what you enter and verify again.`));
   redraw(part(dialog, 'verified'), [status, at, error], () => {
     if (verifying) return ['The external service is asked whether they are good.'];
     if (status === 'syncing') return ['A sync is running; verify when it has ended.'];

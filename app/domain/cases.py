@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from operator import attrgetter
 from typing import Any, TypeVar
 from uuid import UUID
+
+from app.domain.delivery import Delivery
+from app.domain.json_values import canonical
 
 # An operation in one of these awaits an answer.
 OPEN = frozenset({"pending", "delivered", "running"})
@@ -51,7 +53,7 @@ class Connection:
     @property
     def version(self) -> str:
         """Name the state of what can be configured; whatever else happens to the connection leaves it as it is."""
-        configured = json.dumps([self.name, self.description, self.config, self.enabled], sort_keys=True)
+        configured = canonical([self.name, self.description, self.config, self.enabled])
         return hashlib.sha256(configured.encode()).hexdigest()[:16]
 
 
@@ -93,6 +95,11 @@ class Operation:
     def is_open(self) -> bool:
         """Tell whether an answer is still awaited."""
         return self.state in OPEN
+
+    @property
+    def delivery(self) -> Delivery:
+        """What a job says of it."""
+        return Delivery(self.id, self.kind, self.organization_id)
 
     @property
     def was_sent(self) -> bool:

@@ -45,6 +45,8 @@ def of(connection: Connection, running: Operation | None) -> Display:  # noqa: P
         return Display("disabled", "Switched off; enable it to sync again", action="enable")
     if connection.last_verification_error and not _synced_since_verified(connection):
         return Display("verification_failed", connection.last_verification_error, action="verify")
+    if not sources.is_known(connection.type) and connection.last_verification_at is None:
+        return Display("unconfigured", "This release of Rita does not know this kind of source yet", actor=None)
     if sources.needs_credentials(connection.type) and connection.last_verification_at is None:
         return Display("unconfigured", "Enter the credentials and verify them", action="verify")
     if not connection.enabled:

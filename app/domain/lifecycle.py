@@ -32,7 +32,11 @@ RANKS = {"started": 0, "succeeded": 1, "failed": 1}
 # An undated message that says again, word for word, what was said this recently is a copy of it.
 COPY_WINDOW = timedelta(minutes=10)
 
-# The three ways of being lost, each with its own words.
+# The ways of being lost, each with its own words; of what was never attempted the external service knows nothing.
+UNSENT = {
+    "verify": "Rita could not send the request in time; verify again",
+    "sync": "Rita could not send the request in time; sync again",
+}
 LOST = {
     ("verify", "pending"): "The request could not be delivered to the external service in time; verify again",
     ("verify", "delivered"): "The external service did not answer in time; verify again",
@@ -99,6 +103,8 @@ def gave_up(case: Case, operation: Operation, *, error: str, now: datetime) -> N
 def expire(case: Case, operation: Operation, *, now: datetime) -> None:
     """End an operation that has waited too long, saying for what."""
     error = LOST.get((operation.kind, operation.state))
+    if operation.state == "pending" and not operation.attempts and operation.last_attempt_error is None:
+        error = UNSENT[operation.kind]
     if error is not None and _move(operation, "expired", now=now):
         _end_unanswered(case, operation, error=error, action="expired", now=now)
 

@@ -183,6 +183,20 @@ class Registry:
         return entry
 
 
+def is_known(name: str) -> bool:
+    """Tell whether this release knows a type, on offer or not."""
+    return name in SEEDED or name in OPTIONAL
+
+
 def needs_credentials(name: str) -> bool:
-    """Tell whether a type must have been verified before it can be synced (a type turned off since still counts)."""
-    return (SEEDED | OPTIONAL)[name].needs_credentials
+    """Tell whether a type must have been verified before it can be synced (a type turned off since still counts).
+
+    Of a type of a later release, whose rows an earlier one reads during an upgrade, nothing is known: it does.
+    """
+    entry = (SEEDED | OPTIONAL).get(name)
+    return entry is None or entry.needs_credentials
+
+
+def is_deletable(name: str) -> bool:
+    """Tell whether a connection of a type may be deleted: not of one that seeds, nor of one that may in a release."""
+    return name in OPTIONAL

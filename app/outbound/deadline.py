@@ -10,9 +10,10 @@ from __future__ import annotations
 import contextlib
 import math
 import socket
+import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -20,6 +21,8 @@ from typing import Any
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from app.outbound.interim import FinalResponse
 
 
 class Deadline:
@@ -110,10 +113,14 @@ def _shut_down(opened: socket.socket) -> None:
 
 
 class DeadlineAdapter(HTTPAdapter):
-    """A transport whose every connection, before its TLS handshake, is put under one deadline."""
+    """A transport whose every connection, before its TLS handshake, is put under one deadline.
 
-    def __init__(self, deadline: Deadline) -> None:
+    `trusted` gives what verifies the receiver's certificate; it is asked for only where there is one.
+    """
+
+    def __init__(self, deadline: Deadline, *, trusted: Callable[[], ssl.SSLContext]) -> None:
         self._deadline = deadline
+        self._trusted = trusted
         super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -124,9 +131,19 @@ class DeadlineAdapter(HTTPAdapter):
             "https": partial(_TlsPool, deadline=self._deadline),
         }
 
+    def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> tuple[Any, Any]:
+        """Have connections verified by our context alone."""
+        host, _tls = super().build_connection_pool_key_attributes(request, verify, cert)
+        return host, {"ssl_context": self._trusted()} if host["scheme"] == "https" else {}
+
+    def cert_verify(self, *_: Any, **__: Any) -> None:
+        """Leave connections as they are; requests would add the authorities that it brings along."""
+
 
 class _Watched:
-    """What a connection, of either kind, does when it opens its socket."""
+    """What a connection, of either kind, does when it opens its socket, and what it takes for an answer."""
+
+    response_class: Any = FinalResponse
 
     def __init__(self, *args: Any, deadline: Deadline, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -7,7 +7,7 @@ same script: who listens gets it now, who was away reads it from the stream. The
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, cast
 from uuid import UUID
@@ -19,7 +19,7 @@ from opentelemetry.trace import SpanKind
 from redis import Redis
 from redis.exceptions import RedisError
 
-from app import extensions, figures, tracing
+from app import clock, extensions, figures, tracing
 from app.domain import display
 from app.domain.cases import Change
 
@@ -66,10 +66,10 @@ _END = 9
 
 
 class Event(NamedTuple):
-    """What one channel is told; `step` is its order among the events of the same `place`, if it has one."""
+    """What one channel is told, as JSON; `step` is its order among the events of the same `place`, if it has one."""
 
     channel: str
-    data: Any
+    data: bytes
     place: str = ""
     step: str = ""
 
@@ -83,10 +83,10 @@ def event_of(change: Change) -> Event:
     channel = channel_of(change.connection.organization_id)
     operation = change.operation
     if operation is None:
-        return Event(channel, payload(change))
+        return Event(channel, _to_json(payload(change)))
     rank = _STEPS.get(change.action.partition(".")[2], _END)
     place, step = f"{change.connection.id}:{operation.kind}", f"{operation.id}:{rank}"
-    return Event(channel, payload(change), place, step)
+    return Event(channel, _to_json(payload(change)), place, step)
 
 
 def channel_of(organization_id: UUID) -> str:
@@ -103,7 +103,7 @@ def payload(change: Change) -> dict[str, Any]:
         "display": display.of(connection, change.running),
         "operation": display.operation(change.running),
         "change": change.action,
-        "timestamp": datetime.now(UTC),
+        "timestamp": _now(),
     }
     if operation is None:
         return data | {
@@ -147,13 +147,13 @@ class EventStream(ServerSentEventsBlueprint):  # type: ignore[misc]
         channel: str = "sse",
     ) -> int:
         """Publish one event to one channel. Raises redis.RedisError."""
-        return self.publish_all([Event(channel, data)], type=type or EVENT)
+        return self.publish_all([Event(channel, _to_json(data))], type=type or EVENT)
 
     def publish_all(self, events: Sequence[Event], *, type: str = EVENT) -> int:  # noqa: A002
         """Publish events in order, in one round trip; return how many were not overtaken. Raises redis.RedisError."""
         arguments: list[str | bytes | int] = [KEPT_EVENTS, KEPT_SECONDS, type]
         for event in events:
-            arguments += [_to_json(event.data), event.place, event.step]
+            arguments += [event.data, event.place, event.step]
         script = self.redis.register_script(_PUBLISH)
         return cast(int, script(keys=[event.channel for event in events], args=arguments))
 
@@ -187,7 +187,12 @@ def _to_json(data: Any) -> bytes:
 
 def snapshot(connections: Sequence[Any], *, event_id: str) -> Message:
     """Return the event that says all at once: every connection as the API shows it."""
-    return Message(_to_json({"data": connections, "timestamp": datetime.now(UTC)}).decode(), type=SNAPSHOT, id=event_id)
+    return Message(_to_json({"data": connections, "timestamp": _now()}).decode(), type=SNAPSHOT, id=event_id)
+
+
+def _now() -> datetime:
+    """Return what time it is by the clock of the rows that an event is about, which have just been read or written."""
+    return clock.last_known() or datetime.now(UTC)
 
 
 def is_id(text: str) -> bool:
@@ -217,13 +222,23 @@ def parse(published: bytes) -> Message:
     raise ValueError("not an event of ours")
 
 
+def _events_of(changes: Iterable[Change]) -> Iterator[Event]:
+    """Yield the event of each change; a change of which none can be made costs its own alone."""
+    for change in changes:
+        try:
+            yield event_of(change)
+        except Exception:
+            figures.events_lost(1)
+            log.exception("event_not_made", connection_id=str(change.connection.id), change=change.action)
+
+
 def publish(changes: Iterable[Change]) -> None:
     """Push committed changes to their organizations' browsers; they are a hint, so a dead Redis costs only a line.
 
     Pages resynchronize when they reconnect.
     """
     changes = list(changes)
-    events = [event_of(change) for change in changes]
+    events = list(_events_of(changes))
     if not events:
         return
     started = tracing.now()

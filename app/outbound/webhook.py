@@ -7,10 +7,11 @@ import socket
 import ssl
 import time
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,7 +24,7 @@ from urllib3 import exceptions as urllib3_exceptions
 from app.config import Settings
 from app.domain import retry
 from app.domain.cases import Operation
-from app.outbound import bodies
+from app.outbound import bodies, trust
 from app.outbound.deadline import Deadline, DeadlineAdapter
 
 log = structlog.get_logger()
@@ -35,11 +36,11 @@ USER_AGENT = "rita-data-sources"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where webhooks go and how long one may take. `signing_secret` in the form of Standard Webhooks (whsec_…)."""
+    """Where webhooks go and how long one may take. `signing_secrets` in the form of Standard Webhooks (whsec_…)."""
 
     url: str
     authorization: str = field(repr=False)
-    signing_secret: str | None = field(repr=False)
+    signing_secrets: tuple[str, ...] = field(repr=False)
     ca_file: str | None
     connect: timedelta
     read: timedelta
@@ -51,7 +52,7 @@ class Target:
         return cls(
             url=settings.automation_webhook_url,
             authorization=settings.automation_auth,
-            signing_secret=settings.webhook_signing_secret,
+            signing_secrets=settings.webhook_signing_secret,
             ca_file=settings.webhook_ca_file,
             connect=settings.webhook_connect_seconds,
             read=settings.webhook_read_seconds,
@@ -100,22 +101,21 @@ def post(
     started = time.monotonic()
     deadline = Deadline(target.total)
     # The adapter alone: no proxy, .netrc, cookie or redirect of a session's decides where credentials go.
-    with closing(DeadlineAdapter(deadline)) as adapter, deadline.running():
+    trusted = partial(trust.context, target.ca_file)
+    with closing(DeadlineAdapter(deadline, trusted=trusted)) as adapter, deadline.running():
         try:
             request = requests.Request("POST", target.url, data=payload.encode(), headers=headers).prepare()
             answer = adapter.send(
                 request,
                 timeout=(target.connect.total_seconds(), target.read.total_seconds()),
                 stream=True,
-                verify=target.ca_file or True,
             )
-            with answer:
-                _read_a_little(answer)
         except (requests.RequestException, urllib3_exceptions.HTTPError, UnicodeError) as problem:
             failure = retry.Failure.TOTAL_TIMEOUT if deadline.passed else _classify(problem)
             return retry.from_failure(failure, duration=_since(started))
-        if deadline.passed:
-            return retry.from_failure(retry.Failure.TOTAL_TIMEOUT, duration=_since(started))
+        # The status is the answer, whatever becomes of the body behind it.
+        with answer:
+            _read_a_little(answer)
         return retry.from_status(
             answer.status_code,
             retry_after=_retry_after(answer.headers.get("Retry-After"), now=datetime.now(UTC)),
@@ -131,8 +131,7 @@ def reach(target: Target) -> retry.Failure | None:
     try:
         with socket.create_connection((parts.hostname, port), timeout=timeout) as opened:
             if parts.scheme == "https":
-                context = ssl.create_default_context(cafile=target.ca_file)
-                context.wrap_socket(opened, server_hostname=parts.hostname).close()
+                trust.context(target.ca_file).wrap_socket(opened, server_hostname=parts.hostname).close()
     except (OSError, UnicodeError) as problem:
         return _classify(problem)
     return None
@@ -148,20 +147,23 @@ def _headers(payload: str, *, webhook_id: str, request_id: str | None, target: T
     }
     if request_id:
         headers["X-Request-ID"] = request_id
-    if target.signing_secret:
+    if target.signing_secrets:
         # Standard Webhooks 1.0: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
         headers["webhook-id"] = webhook_id
         headers["webhook-timestamp"] = str(int(now.timestamp()))
-        headers["webhook-signature"] = Webhook(target.signing_secret).sign(webhook_id, now, payload)
+        signatures = [Webhook(secret).sign(webhook_id, now, payload) for secret in target.signing_secrets]
+        headers["webhook-signature"] = " ".join(signatures)
     return headers
 
 
 def _read_a_little(answer: requests.Response) -> None:
+    """Read what there is, as it is: neither decoded nor missed where it is cut short."""
     read = 0
-    for chunk in answer.iter_content(8192):
-        read += len(chunk)
-        if read > LONGEST_ANSWER:
-            return
+    with suppress(urllib3_exceptions.HTTPError, OSError):
+        for chunk in answer.raw.stream(8192, decode_content=False):
+            read += len(chunk)
+            if read > LONGEST_ANSWER:
+                return
 
 
 def _since(started: float) -> timedelta:

@@ -13,6 +13,7 @@ from app import errors
 from app.domain import lifecycle, sources
 from app.domain.actors import Actor
 from app.domain.cases import Case, Change, Connection
+from app.domain.json_values import JsonObject
 from app.extensions import Session
 from app.services import ledger, organizations
 
@@ -140,7 +141,7 @@ def delete(
     Raises NotFound, CannotDelete.
     """
     case = ledger.one(session, connection_id)
-    if case.connection.type in sources.SEEDED:
+    if not sources.is_deletable(case.connection.type):
         raise errors.CannotDelete("This data source cannot be deleted; disable it instead (enabled: false)")
     abandoned = lifecycle.abandon(case, now=now)
     case.connection.deleted_at = now
@@ -164,9 +165,11 @@ def _configure(
 
 def _set(case: Case, *, fields: Mapping[str, Any], actor: Actor, now: datetime) -> None:
     connection = case.connection
-    if all(getattr(connection, name) == value for name, value in fields.items()):
+    # What is answered and pushed is what the database will hold.
+    stored = {name: JsonObject(value) if isinstance(value, dict) else value for name, value in fields.items()}
+    if all(getattr(connection, name) == value for name, value in stored.items()):
         return
-    for name, value in fields.items():
+    for name, value in stored.items():
         setattr(connection, name, value)
     connection.updated_by = actor.id or connection.updated_by
     if connection.enabled:

@@ -15,6 +15,7 @@ from app import errors
 from app.domain import lifecycle, retry
 from app.domain.actors import SYSTEM
 from app.domain.cases import Case, Change, Operation
+from app.domain.delivery import Delivery
 from app.extensions import Session
 from app.prepared import Ids, prepared
 from app.services import history, ledger
@@ -70,10 +71,10 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """Operations whose attempt is due, longest first: those that need a job, and those whose job may have got lost."""
+    """Operations whose attempt is due, verifications first, then longest first; some may have a job that got lost."""
 
-    unsent: list[UUID] = field(default_factory=list)
-    overdue: list[UUID] = field(default_factory=list)
+    unsent: list[Delivery] = field(default_factory=list)
+    overdue: list[Delivery] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(self.unsent or self.overdue)
@@ -181,17 +182,19 @@ def take_due(session: Session, *, now: datetime) -> Due:
     due = (
         select(OPERATIONS.id, OPERATIONS.queued_until)
         .where(*_due(now), or_(OPERATIONS.queued_until.is_(None), OPERATIONS.queued_until <= now))
-        .order_by(OPERATIONS.next_attempt_at)
+        # Somebody waits for a verification: however many syncs are due, it is not left for a later sweep.
+        .order_by(OPERATIONS.kind.desc(), OPERATIONS.next_attempt_at)
         .limit(SWEEP)
         .with_for_update(skip_locked=True)
         .cte("due")
     )
     marked = update(ledger.OPERATIONS).where(OPERATIONS.id == due.c.id).values(queued_until=now + DISPATCH_HINT)
-    rows = session.execute(marked.returning(OPERATIONS.id, due.c.queued_until, OPERATIONS.next_attempt_at))
-    longest_first = sorted(rows, key=lambda row: row.next_attempt_at)
+    wanted = (OPERATIONS.id, OPERATIONS.kind, OPERATIONS.organization_id)
+    rows = session.execute(marked.returning(*wanted, due.c.queued_until, OPERATIONS.next_attempt_at)).all()
+    in_order = sorted(rows, key=lambda row: (row.kind != "verify", row.next_attempt_at))
     return Due(
-        unsent=[row.id for row in longest_first if row.queued_until is None],
-        overdue=[row.id for row in longest_first if row.queued_until is not None],
+        unsent=[Delivery(*row[:3]) for row in in_order if row.queued_until is None],
+        overdue=[Delivery(*row[:3]) for row in in_order if row.queued_until is not None],
     )
 
 
@@ -201,8 +204,11 @@ def release(session: Session, operation_ids: Sequence[UUID]) -> None:
     session.execute(update(ledger.OPERATIONS).where(OPERATIONS.id == of_these).values(queued_until=None))
 
 
-def hasten(session: Session, operation_id: UUID, *, now: datetime) -> None:
-    """Make a pending operation's attempt due now. Raises NotFound, OperationEnded for one that waits for none."""
+def hasten(session: Session, operation_id: UUID, *, now: datetime) -> Delivery:
+    """Make a pending operation's attempt due now, and return what a job says of it.
+
+    Raises NotFound, OperationEnded for one that waits for none.
+    """
     known = history.operation(session, operation_id)
     if known.state != "pending":
         raise errors.OperationEnded(
@@ -210,6 +216,7 @@ def hasten(session: Session, operation_id: UUID, *, now: datetime) -> None:
         )
     hastened = update(ledger.OPERATIONS).where(OPERATIONS.id == operation_id, OPERATIONS.state == "pending")
     session.execute(hastened.values(next_attempt_at=now, queued_until=now + PRESS_HINT))
+    return known.delivery
 
 
 def _log_entry(attempt: int, outcome: retry.Outcome, *, now: datetime) -> dict[str, Any]:

@@ -14,9 +14,9 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, and_, any_, bindparam, column, func, literal, or_, select, true
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Text, Uuid
-from uuid_utils.compat import uuid7
 
 from app import errors
+from app.domain import ids
 from app.domain.actors import Actor
 from app.domain.cases import NAMES, OPEN, Case, Change, Connection, Operation, Values
 from app.extensions import Session
@@ -215,7 +215,7 @@ def _audit_row(change: Change, *, actor: Actor, now: datetime) -> Values:
     """Return the values of an audit row, in the order of the table's columns."""
     connection, operation = change.connection, change.operation
     return (
-        uuid7(),
+        ids.made_at(now),
         connection.organization_id,
         connection.id,
         operation and operation.id,

@@ -8,10 +8,9 @@ from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import select
-from uuid_utils.compat import uuid7
 
 from app import errors
-from app.domain import lifecycle, sources
+from app.domain import ids, lifecycle, sources
 from app.domain.actors import SYSTEM, Actor
 from app.domain.cases import OPEN, Case, Change, Connection, Operation
 from app.extensions import Session
@@ -83,7 +82,7 @@ def open_sync(
         _refuse_while_running(found)
     if any(known > operation_id for known in found.operations):
         # It was made before the wait for the row, where another came first; ids are in the order of operations.
-        operation_id = uuid7()
+        operation_id = ids.made_after(now, *found.operations)
     operation = _new(found, "sync", operation_id, deadline=now + patience.sync_delivery, actor=actor, now=now)
     operation.idempotency_key = idempotency_key
     operation.request = {"connection_name": connection.name, "config": connection.config}

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import cast
-from uuid import UUID
 
 from sqlalchemy import ColumnElement, CursorResult, Table, delete, select
 
+from app.domain import ids
 from app.extensions import Session
 from app.services import ledger
 
@@ -31,10 +31,5 @@ def purge_audit(session: Session, *, before: datetime) -> int:
 
 def _purge(session: Session, table: Table, is_old: ColumnElement[bool], *, before: datetime) -> int:
     # What is old was made earlier still. In the order of the ids, or PostgreSQL might read the whole table for a few.
-    old = select(table.c.id).where(table.c.id < _first_id(before), is_old).order_by(table.c.id).limit(BATCH)
+    old = select(table.c.id).where(table.c.id < ids.first_of(before), is_old).order_by(table.c.id).limit(BATCH)
     return cast(CursorResult[object], session.execute(delete(table).where(table.c.id.in_(old)))).rowcount
-
-
-def _first_id(moment: datetime) -> UUID:
-    """Return the least id of a moment: a UUID of version 7 begins with 48 bits of milliseconds (RFC 9562, 5.7)."""
-    return UUID(int=int(moment.timestamp() * 1000) << 80)

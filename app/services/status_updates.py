@@ -8,9 +8,8 @@ from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import any_, literal, select
-from uuid_utils.compat import uuid7
 
-from app.domain import lifecycle
+from app.domain import ids, lifecycle
 from app.domain.actors import EXTERNAL_SERVICE
 from app.domain.cases import Case, Change
 from app.domain.messages import Report, Unacceptable
@@ -54,7 +53,7 @@ def apply(
             lifecycle.end_unread(case, report.operation_id, now=now)
             continue
         try:
-            if not lifecycle.apply(case, report, fresh_id=uuid7(), patience=patience, now=now):
+            if not lifecycle.apply(case, report, fresh_id=ids.made_at(now), patience=patience, now=now):
                 applied.late.append(position)
         except Unacceptable as refusal:
             applied.refused[position] = refusal

@@ -81,7 +81,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--rabbitmq-url", required=True, help="the broker; a virtual host that nobody else uses")
     parser.add_argument("--authorization", default=environ.get("AUTOMATION_AUTH", ""), help="or AUTOMATION_AUTH")
     parser.add_argument(
-        "--signing-secret", default=environ.get("WEBHOOK_SIGNING_SECRET") or None, help="or WEBHOOK_SIGNING_SECRET"
+        "--signing-secret", default=environ.get("WEBHOOK_SIGNING_SECRET") or (), help="or WEBHOOK_SIGNING_SECRET"
     )
     parser.add_argument("--ca-file", help="PEM file of a private certificate authority")
     parser.add_argument("--queue", default="data_source_status")
@@ -101,7 +101,8 @@ def _target(given: argparse.Namespace) -> Target:
     return Target(
         url=_setting("automation_webhook_url", given.webhook_url, option="--webhook-url"),
         authorization=_setting("automation_auth", given.authorization, option="--authorization"),
-        signing_secret=_setting("webhook_signing_secret", given.signing_secret, option="--signing-secret"),
+        signing_secrets=given.signing_secret
+        and _setting("webhook_signing_secret", given.signing_secret, option="--signing-secret"),
         ca_file=_setting("webhook_ca_file", given.ca_file, option="--ca-file"),
         connect=defaults["webhook_connect_seconds"].default,
         read=defaults["webhook_read_seconds"].default,

@@ -114,8 +114,10 @@ class Trial:
         self._post(
             "stranger", self._verification(good), target=replace(self.target, authorization=ANOTHER_AUTHORIZATION)
         )
-        if self.target.signing_secret:
-            self._post("forged", self._verification(good), target=replace(self.target, signing_secret=ANOTHER_SECRET))
+        if self.target.signing_secrets:
+            self._post(
+                "forged", self._verification(good), target=replace(self.target, signing_secrets=(ANOTHER_SECRET,))
+            )
             self._post("old", self._verification(good), signed_at=datetime.now(UTC) - LONG_AGO)
 
     def _verify(self) -> None:

@@ -2026,7 +2026,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The `ETag` that the change is based on: 412 if somebody has configured the connection since. */
+                /** @description The `ETag` that the change is based on: 412 if somebody has configured the connection since. It may be a list, `*`, or what a proxy made of it: weak (`W/`), or with the name of a compression behind it. */
                 "If-Match"?: string;
                 /** @description Names the request in answer, logs and webhooks, if it is 1 to 128 of `A-Za-z0-9._:-`; else one is made. */
                 "X-Request-ID"?: string;
@@ -2248,7 +2248,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The `ETag` that the change is based on: 412 if somebody has configured the connection since. */
+                /** @description The `ETag` that the change is based on: 412 if somebody has configured the connection since. It may be a list, `*`, or what a proxy made of it: weak (`W/`), or with the name of a compression behind it. */
                 "If-Match"?: string;
                 /** @description Names the request in answer, logs and webhooks, if it is 1 to 128 of `A-Za-z0-9._:-`; else one is made. */
                 "X-Request-ID"?: string;
@@ -3311,7 +3311,7 @@ export interface operations {
                 "webhook-id"?: string;
                 /** @description Sent where `WEBHOOK_SIGNING_SECRET` is set: when this attempt was made, in seconds since 1970. */
                 "webhook-timestamp"?: string;
-                /** @description Sent where `WEBHOOK_SIGNING_SECRET` is set: `v1,` and the base64 HMAC-SHA256 of id, timestamp and body, joined by dots. */
+                /** @description Sent where `WEBHOOK_SIGNING_SECRET` is set: `v1,` and the base64 HMAC-SHA256 of id, timestamp and body, joined by dots; one for each secret while it is rotated, a space between them. */
                 "webhook-signature"?: string;
                 /** @description The id of the request that asked for it. */
                 "X-Request-ID"?: string;
@@ -3363,7 +3363,7 @@ export interface operations {
                 "webhook-id"?: string;
                 /** @description Sent where `WEBHOOK_SIGNING_SECRET` is set: when this attempt was made, in seconds since 1970. */
                 "webhook-timestamp"?: string;
-                /** @description Sent where `WEBHOOK_SIGNING_SECRET` is set: `v1,` and the base64 HMAC-SHA256 of id, timestamp and body, joined by dots. */
+                /** @description Sent where `WEBHOOK_SIGNING_SECRET` is set: `v1,` and the base64 HMAC-SHA256 of id, timestamp and body, joined by dots; one for each secret while it is rotated, a space between them. */
                 "webhook-signature"?: string;
                 /** @description The id of the request that asked for it. */
                 "X-Request-ID"?: string;

@@ -12,6 +12,8 @@ from playwright.sync_api import expect
 
 from tests.browser.screen import Screen, broken, held
 from tests.browser.stack import Stack
+from tests.e2e.service import Service
+from tests.factories import a_sync_message
 
 pytestmark = [pytest.mark.browser, pytest.mark.rabbitmq, pytest.mark.timeout(300)]
 SignIn = Callable[..., Screen]
@@ -188,3 +190,33 @@ def test_what_loads_and_what_fails_is_shown_as_such(screen: SignIn) -> None:
     failing.part("retry").click()
 
     failing.card("confluence").wait_for()
+
+
+def test_a_long_error_is_folded_with_all_of_it_one_click_away(screen: SignIn, stack: Stack, rabbitmq_url: str) -> None:
+    ada = screen()
+    colleague = stack.colleague(ada.organization)
+    connection = colleague.connection("websearch")
+    colleague.call("PUT", f"/api/data-sources/{connection['id']}", {})
+    words = f"The site answered 500: {'and then some ' * 270}to the very end"
+
+    Service(rabbitmq_url).send(a_sync_message(connection, "sync_failed", error_message=words))
+
+    expect(ada.on("websearch", "error")).to_have_text(words)
+    more = ada.card("websearch").get_by_role("button", name="Show all")
+    expect(more).to_have_attribute("aria-expanded", "false")
+    assert height(ada) < 600
+    assert ada.violations() == []
+    more.click()
+    expect(ada.card("websearch").get_by_role("button", name="Show less")).to_have_attribute("aria-expanded", "true")
+    assert height(ada) > 1_500
+    ada.card("websearch").get_by_role("button", name="Show less").click()
+    assert height(ada) < 600
+    ada.on("websearch", "history").click()
+    expect(ada.page.locator("dialog[open]").get_by_role("button", name="Show all")).to_be_visible()
+    assert ada.violations() == []
+
+
+def height(person: Screen) -> float:
+    box = person.card("websearch").bounding_box()
+    assert box is not None
+    return box["height"]

@@ -30,7 +30,7 @@ def tried(
     target = Target(
         url=address.url,
         authorization=AUTHORIZATION,
-        signing_secret=secret,
+        signing_secrets=(secret,) if secret else (),
         ca_file=None,
         connect=timedelta(seconds=3),
         read=timedelta(seconds=3),

@@ -154,7 +154,7 @@ def a_signed_webhook(receiver: Receiver, vector: dict[str, str]) -> dict[str, An
         body,
         webhook_id=vector["webhook-id"],
         request_id=None,
-        target=a_target(receiver.url, signing_secret=vector["secret"]),
+        target=a_target(receiver.url, signing_secrets=(vector["secret"],)),
     )
     (received,) = receiver.received
     return {"body": received.body.decode(), "headers": received.headers, "secret": vector["secret"]}

@@ -13,7 +13,7 @@ import amqp
 STATUS = "data_source_status"
 DEAD = "data_source_status.dead"
 REASON = "x-rita-reason"
-QUEUES = (STATUS, DEAD, "webhooks", "housekeeping")
+QUEUES = (STATUS, DEAD, "webhooks", "verifications", "housekeeping")
 
 
 def body_of(message: Any) -> bytes:

@@ -17,9 +17,11 @@ import psycopg2
 import pytest
 from cryptography.fernet import Fernet
 from flask import Flask
+from redis import Redis
 from sqlalchemy import text
 from uuid_utils.compat import uuid7
 
+from app.outbound import sweeps
 from app.outbound.broker import DEAD_LETTERS
 from app.outbound.dead_letters import DeadLetter
 from app.unit_of_work import unit_of_work
@@ -73,8 +75,10 @@ def nowhere(scheme: str) -> str:
     return f"{scheme}://rita:hunter2@127.0.0.1:{free_port()}/0"
 
 
-def test_what_is_as_it_should_be_passes(doctor: Doctor, receiver: Receiver, rabbitmq_url: str) -> None:
+def test_what_is_as_it_should_be_passes(doctor: Doctor, receiver: Receiver, redis: Redis, rabbitmq_url: str) -> None:
     Service(rabbitmq_url).delete(DEAD_LETTERS)
+    for name in (sweeps.DISPATCH, sweeps.EXPIRE):
+        sweeps.note(redis, name)
 
     rows = doctor(automation_webhook_url=receiver.url, environment="development")
 
@@ -82,7 +86,7 @@ def test_what_is_as_it_should_be_passes(doctor: Doctor, receiver: Receiver, rabb
     assert {row["what"] for row in rows if not row["ok"]} == {"queue"}
     passed = {row["what"] for row in rows if row["ok"]}
     assert passed >= {"database", "migrations", "isolation", "rights", "clock", "deliveries", "redis", "seals"}
-    assert passed >= {"broker", "dead letters", "receiver", "seal keys", "persistence"}
+    assert passed >= {"broker", "dead letters", "receiver", "seal keys", "persistence", "sweeps"}
 
 
 @pytest.mark.parametrize(
@@ -274,6 +278,22 @@ def test_keys_for_tokens_that_cannot_be_fetched_are_found(doctor: Doctor) -> Non
 
     assert not row["ok"]
     assert "JWT_JWKS_URL" in row["mend"]
+
+
+@pytest.mark.parametrize(
+    ("age", "says"),
+    [(None, "dispatch: none for a day"), (timedelta(minutes=2), "dispatch: the last 120 s ago")],
+    ids=str,
+)
+def test_sweeps_that_nobody_makes_are_found(doctor: Doctor, redis: Redis, age: timedelta | None, says: str) -> None:
+    sweeps.note(redis, sweeps.EXPIRE)
+    if age is not None:
+        redis.set(f"{sweeps.PREFIX}{sweeps.DISPATCH}", "1", px=sweeps.KEPT - age)
+
+    stale, fresh = [row for row in doctor() if row["what"] == "sweeps"]
+
+    assert (stale["ok"], stale["found"], fresh["ok"]) == (False, says, True)
+    assert "beat" in stale["mend"]
 
 
 def test_people_get_a_line_for_each_and_what_to_do_below_it(web: Flask, another_app: Callable[..., Flask]) -> None:

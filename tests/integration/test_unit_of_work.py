@@ -133,13 +133,31 @@ def test_a_promise_may_open_a_unit_of_its_own(house: Flask) -> None:
     assert stored(house) == {first, second}
 
 
-def test_a_promise_that_cannot_be_kept_does_not_undo_the_rows(house: Flask) -> None:
-    tenant = uuid4()
+def test_a_promise_that_cannot_be_kept_is_logged_and_takes_nothing_along(
+    house: Flask, caplog: pytest.LogCaptureFixture
+) -> None:
+    tenant, promises = uuid4(), []
 
     def promise() -> None:
         raise ConnectionError("the broker is away")
 
-    with pytest.raises(ConnectionError), unit_of_work(tenants=[tenant]) as work:
+    with unit_of_work(tenants=[tenant]) as work:
+        work.session.execute(ADD, {"id": tenant})
+        work.after_commit(promise)
+        work.after_commit(lambda: promises.append("kept"))
+
+    assert stored(house) == {tenant}
+    assert promises == ["kept"]
+    assert [(record.msg["event"], record.msg["exc_info"]) for record in caplog.records] == [("promise_not_kept", True)]
+
+
+def test_a_promise_does_not_keep_a_process_from_being_ended(house: Flask) -> None:
+    tenant = uuid4()
+
+    def promise() -> None:
+        raise SystemExit
+
+    with pytest.raises(SystemExit), unit_of_work(tenants=[tenant]) as work:
         work.session.execute(ADD, {"id": tenant})
         work.after_commit(promise)
 

@@ -188,7 +188,7 @@ def test_what_carries_it_does_not_show_it() -> None:
 
 
 def test_neither_the_settings_nor_the_target_show_their_secrets(settings: Settings) -> None:
-    secrets = [settings.automation_auth, settings.webhook_signing_secret, settings.jwt_secret, *settings.seal_keys]
+    secrets = [settings.automation_auth, *settings.webhook_signing_secret, settings.jwt_secret, *settings.seal_keys]
     urls = [settings.database_url, settings.owner_database_url, settings.rabbitmq_url, settings.redis_url]
     target = webhook.Target.from_settings(settings)
 

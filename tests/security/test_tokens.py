@@ -202,7 +202,7 @@ def test_a_good_token_anywhere_but_in_its_header_signs_nobody_in(web: Flask, pla
 
 def test_the_webhooks_and_the_sources_secrets_are_no_tokens(web: Flask, receiver: Receiver) -> None:
     settings = web.extensions["settings"]
-    secrets = [settings.automation_auth.removeprefix("Bearer "), settings.webhook_signing_secret, *settings.seal_keys]
+    secrets = [settings.automation_auth.removeprefix("Bearer "), *settings.webhook_signing_secret, *settings.seal_keys]
 
     for secret in [*secrets, base64.b64encode(b"rita:rita").decode()]:
         check(tried(web, f"Bearer {secret}"), token=str(secret))

@@ -151,10 +151,30 @@ def test_every_job_and_every_beat_names_a_task_that_is_there(celery_applications
 
 
 def test_whatever_is_sent_goes_to_a_queue_that_is_consumed(celery_applications: dict[str, Any]) -> None:
-    assert celery_applications["queues"] == sorted([jobs.WEBHOOKS, jobs.HOUSEKEEPING])
+    assert celery_applications["queues"] == sorted([jobs.WEBHOOKS, jobs.VERIFICATIONS, jobs.HOUSEKEEPING])
     assert {queue for _, queue in celery_applications["beat"]} == {jobs.HOUSEKEEPING}
+    # Whoever consumes webhooks consumes verifications: see `tasks/lifecycle.py`.
     procfile = (PROJECT / "Procfile").read_text()
     assert f"-Q {jobs.WEBHOOKS},{jobs.HOUSEKEEPING} " in procfile
+
+
+def test_nobody_goes_by_a_hosts_clock_but_for_what_is_judged_by_the_same_host() -> None:
+    own = {
+        # A token's and a stream's end, which its issuer sets by its own clock.
+        "app/api/auth.py", "app/api/stream.py", "app/outbound/lines.py", "app/cli/keys.py",
+        # The header that a receiver compares with its own clock, and what it asks for by its own.
+        "app/outbound/webhook.py",
+        # What is told to people, and compared with nothing.
+        "app/outbound/dead_letters.py", "app/outbound/events.py",
+        # How often somebody may ask, which the library that counts it goes by.
+        "app/api/limits.py",
+        # Which looks at this very clock.
+        "app/cli/examinations.py",
+    }  # fmt: skip
+
+    assert set(uses("datetime.now", "datetime.utcnow", "time.time", "date.today")) == own
+    # An id begins with a moment, too.
+    assert uses("uuid7", "uuid6", "uuid1") == {}
 
 
 def test_the_worker_bound_to_the_services_queues_knows_one_task_only(celery_applications: dict[str, Any]) -> None:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import base64
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 from standardwebhooks import Webhook
 
 from app.config import Settings, SettingsError
+from app.setting_types import SigningSecrets
 
 GOOD = {
     "DATABASE_URL": "postgresql://app:hidden-word@db/rita",
@@ -225,18 +230,71 @@ def test_a_public_key_may_have_its_line_breaks_escaped(environment: pytest.Monke
     assert Settings.from_environment().jwt_public_key == PUBLIC_KEY
 
 
+def a_signing_secret(length: int = 32) -> str:
+    return "whsec_" + base64.b64encode(b"\xfb\xff" * (length // 2) + b"x" * (length % 2)).decode()
+
+
 @pytest.mark.parametrize("length", [24, 31, 32, 64])
-@pytest.mark.parametrize("padding", ["=", ""], ids=["padded", "unpadded"])
-def test_every_signing_secret_that_is_taken_can_sign(
-    environment: pytest.MonkeyPatch, length: int, padding: str
-) -> None:
-    secret = "whsec_" + base64.b64encode(b"x" * length).decode().rstrip("=")
-    environment.setenv("WEBHOOK_SIGNING_SECRET", secret + padding * (-len(secret[6:]) % 4))
+def test_every_signing_secret_that_is_taken_can_sign(environment: pytest.MonkeyPatch, length: int) -> None:
+    environment.setenv("WEBHOOK_SIGNING_SECRET", f" {a_signing_secret(length)}\n")
 
-    taken = Settings.from_environment().webhook_signing_secret
+    (taken,) = Settings.from_environment().webhook_signing_secret
 
-    assert taken is not None
+    assert taken == a_signing_secret(length)
     assert Webhook(taken)
+
+
+def test_several_signing_secrets_are_taken_for_their_rotation(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("WEBHOOK_SIGNING_SECRET", f"{a_signing_secret(32)}, {a_signing_secret(24)},")
+
+    assert Settings.from_environment().webhook_signing_secret == (a_signing_secret(32), a_signing_secret(24))
+
+
+@pytest.mark.parametrize(
+    ("secret", "words"),
+    [
+        (f'"{a_signing_secret()}"', "it stands in quotes"),
+        (f"'{a_signing_secret()}'", "it stands in quotes"),
+        (f"{a_signing_secret()}'", "it stands in quotes"),
+        (a_signing_secret().replace("+", "-").replace("/", "_"), "it is base64url"),
+        (a_signing_secret().replace("whsec_", "WHSEC_"), "it does not begin with whsec_"),
+        (a_signing_secret().replace("whsec_", ""), "it does not begin with whsec_"),
+        (a_signing_secret().replace("whsec_", "whpk_"), "it is a key of the scheme v1a"),
+        (a_signing_secret().replace("whsec_", "whsk_"), "it is a key of the scheme v1a"),
+        ("Xq3-kd8_Zt0uVYb1m2n3o4p5q6r7s8t9u0v1w2x3y4z", "it does not begin with whsec_"),
+        (a_signing_secret().rstrip("="), "what follows whsec_ is no whole base64"),
+        (a_signing_secret() + "=", "what follows whsec_ is no whole base64"),
+        (a_signing_secret()[:12] + " " + a_signing_secret()[12:], "what follows whsec_ is no whole base64"),
+        (a_signing_secret()[:12] + "é" + a_signing_secret()[13:], "what follows whsec_ is no whole base64"),
+        (a_signing_secret(22), "it has 22 bytes"),
+        (a_signing_secret(66), "it has 66 bytes"),
+        (f"{a_signing_secret()},{a_signing_secret()[:-4]}é", "what follows whsec_ is no whole base64"),
+        (",", "must be whsec_"),
+    ],
+)
+def test_a_secret_that_a_receiver_would_read_otherwise_stops_the_start_with_the_recipe(
+    environment: pytest.MonkeyPatch, secret: str, words: str
+) -> None:
+    environment.setenv("WEBHOOK_SIGNING_SECRET", secret)
+
+    message = refusal()
+
+    assert "WEBHOOK_SIGNING_SECRET: " in message
+    assert words in message
+    assert secret == "," or secret.strip("\"'") not in message
+    assert "openssl rand -base64 32" in message
+
+
+@given(st.integers(24, 64).flatmap(lambda length: st.binary(min_size=length, max_size=length)))
+def test_what_token_urlsafe_makes_is_never_taken_and_what_the_recipe_makes_always(key: bytes) -> None:
+    rule: TypeAdapter[Any] = TypeAdapter(SigningSecrets)
+    urlsafe = base64.urlsafe_b64encode(key).rstrip(b"=").decode()
+
+    (taken,) = rule.validate_python(f"whsec_{base64.b64encode(key).decode()}")
+
+    assert base64.b64decode(taken.removeprefix("whsec_")) == key
+    with pytest.raises(ValidationError):
+        rule.validate_python(urlsafe)
 
 
 def test_the_owner_is_a_role_of_its_own_where_one_is_named(environment: pytest.MonkeyPatch) -> None:

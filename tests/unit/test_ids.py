@@ -1,37 +1,64 @@
-"""What ids are trusted with: their order is that of time, and no two processes make the same."""
+"""What ids are trusted with: their order is that of the moments they are made of, and no two are the same."""
 
 from __future__ import annotations
 
 import multiprocessing
 from datetime import UTC, datetime, timedelta
+from uuid import RFC_4122, UUID
 
-from uuid_utils.compat import UUID, uuid7
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.domain import ids
+from tests.factories import NOON
 
 MANY = 2_000
+SPAN = timedelta(days=365 * 100) // timedelta(microseconds=1)
+MOMENTS = st.integers(0, SPAN).map(lambda microseconds: NOON + timedelta(microseconds=microseconds))
+MICROSECOND = timedelta(microseconds=1)
 
 
 def _made(_: int) -> list[UUID]:
-    return [uuid7() for _ in range(MANY)]
+    return [ids.made_at(NOON) for _ in range(MANY)]
 
 
-def test_ids_of_a_process_are_in_the_order_of_their_making() -> None:
+@given(MOMENTS)
+def test_an_id_is_a_uuid_of_version_7_of_its_moment(moment: datetime) -> None:
+    made = ids.made_at(moment)
+
+    assert (made.version, made.variant) == (7, RFC_4122)
+    assert timedelta(0) <= moment - datetime.fromtimestamp((made.int >> 80) / 1000, UTC) < timedelta(milliseconds=1.001)
+
+
+@given(MOMENTS)
+def test_of_two_moments_the_later_one_has_the_greater_id(moment: datetime) -> None:
+    later, earlier = ids.made_at(moment + MICROSECOND), ids.made_at(moment)
+
+    assert earlier < later
+    assert ids.first_of(moment) <= earlier
+
+
+def test_ids_that_a_process_makes_of_one_moment_are_in_the_order_of_their_making() -> None:
     made = _made(0)
 
     assert made == sorted(set(made))
 
 
-def test_an_id_begins_with_the_millisecond_of_its_making() -> None:
-    before = datetime.now(UTC) - timedelta(milliseconds=1)
-    made = uuid7()
+def test_an_id_comes_after_those_that_are_known_whatever_moment_they_are_of() -> None:
+    ahead = [ids.made_at(NOON + timedelta(minutes=1)), ids.made_at(NOON)]
 
-    assert before <= datetime.fromtimestamp((made.int >> 80) / 1000, UTC) <= datetime.now(UTC)
+    made = ids.made_after(NOON, *ahead)
+
+    assert made > max(ahead)
+    assert (made.version, made.variant) == (7, RFC_4122)
+    assert ids.made_after(NOON + timedelta(minutes=2), *ahead) > ids.made_at(NOON + timedelta(minutes=2) - MICROSECOND)
 
 
 def test_forked_processes_make_no_id_twice() -> None:
-    # The parent's generator is at work already, as a worker's is before its pool forks.
-    uuid7()
+    # The parent has made some already, as a worker has before its pool forks.
+    ids.made_at(NOON)
     with multiprocessing.get_context("fork").Pool(2) as pool:
         first, second = pool.map(_made, range(2), chunksize=1)
 
-    # The random half alone: that of two generators with one seed would be the same in another millisecond, too.
-    assert {made.int & (2**62 - 1) for made in first}.isdisjoint(made.int & (2**62 - 1) for made in second)
+    # The random part alone: the moment and the number are the same.
+    assert {made.int & (2**42 - 1) for made in first}.isdisjoint(made.int & (2**42 - 1) for made in second)

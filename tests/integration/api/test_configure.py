@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from flask import Flask
+from redis import Redis
 
+from app.outbound import events
 from tests.factories import Browser, in_parallel, rows
 
 PATH = "/api/data-sources"
@@ -205,3 +208,86 @@ def test_what_did_not_change_is_not_written(web: Flask) -> None:
     Browser(web, organization_id=ada.organization_id).put(path, {"name": "Wiki"})
 
     assert ada.get(path).json == shown
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(1, True), (True, 1), (0, False), (False, 0), ([1], [True]), ({"b": 0}, {"b": False}), ("1", 1), (None, False)],
+)
+def test_a_change_that_only_json_sees_is_made_told_and_recorded(
+    web: Flask, redis: Redis, before: Any, after: Any
+) -> None:
+    ada = Browser(web)
+    path = f"{PATH}/{ada.seeded()}"
+    ada.patch(path, {"config": {"recursive": before}})
+    etag = ada.get(path).headers["ETag"]
+
+    answer = ada.patch(path, {"config": {"recursive": after}})
+
+    shown = ada.get(path)
+    assert json.dumps(answer.json["data"]["config"]["recursive"]) == json.dumps(after)
+    assert json.dumps(shown.json["data"]["config"]["recursive"]) == json.dumps(after)
+    assert answer.headers["ETag"] == shown.headers["ETag"] != etag
+    entry = ada.get(f"{path}/audit").json["data"][0]
+    assert json.dumps(entry["changes"]["config"]) == json.dumps([{"recursive": before}, {"recursive": after}])
+    assert json.dumps(last_event(redis, ada)["config"]) == json.dumps({"recursive": after})
+
+
+@pytest.mark.parametrize("number", [1e16, 2.0**60, -1e18, 1e-7, -0.0, 1.0, 10**18])
+def test_answer_event_and_etag_are_of_what_is_stored(web: Flask, redis: Redis, number: float) -> None:
+    ada = Browser(web)
+    path = f"{PATH}/{ada.seeded()}"
+
+    answer = ada.patch(path, {"config": {"n": number}})
+
+    shown = ada.get(path)
+    assert json.dumps(answer.json["data"]["config"]) == json.dumps(shown.json["data"]["config"])
+    assert json.dumps(last_event(redis, ada)["config"]) == json.dumps(shown.json["data"]["config"])
+    assert last_event(redis, ada)["version"] == shown.json["data"]["version"]
+    assert ada.patch(path, {"name": "Next"}, headers={"If-Match": answer.headers["ETag"]}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [({"n": 1}, {"n": 1.0}), ({"n": 1e16}, {"n": 10**16}), ({"n": 0}, {"n": -0.0})]
+)
+def test_the_same_json_written_otherwise_is_no_change(web: Flask, before: Any, after: Any) -> None:
+    ada = Browser(web)
+    path = f"{PATH}/{ada.seeded()}"
+    first = ada.patch(path, {"config": before})
+
+    second = ada.patch(path, {"config": after})
+
+    assert second.json == first.json
+    assert second.headers["ETag"] == first.headers["ETag"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "\u200b", "\u200b\u200d\ufeff", "\u202e\u202c", "\u2066\u2069", "\u00ad", "\u3164", "\u115f\u1160", "\uffa0",
+        "\u2800", " \u200b ", "\u034f", "\u180e", "\ufe0f", "\U000e0041\U000e007f", "\u0085", "\x1f",
+    ],
+    ids=ascii,
+)  # fmt: skip
+def test_a_name_that_nobody_can_see_is_blank(web: Flask, name: str) -> None:
+    ada = Browser(web)
+    path = f"{PATH}/{ada.seeded()}"
+
+    answer = ada.patch(path, {"name": name})
+
+    assert (answer.status_code, answer.json["errors"]) == (422, [{"field": "name", "message": "must not be blank"}])
+    assert ada.connection()["name"] == "Confluence"
+
+
+@pytest.mark.parametrize("name", ["é", "ויקי\u200f", "👩\u200d💻", "\u202eabc", ".", "한", "\u0301a", "𓀀"], ids=ascii)
+def test_a_name_with_anything_to_see_is_taken_as_it_is(web: Flask, name: str) -> None:
+    ada = Browser(web)
+
+    answer = ada.patch(f"{PATH}/{ada.seeded()}", {"name": name})
+
+    assert (answer.status_code, answer.json["data"]["name"]) == (200, name)
+
+
+def last_event(redis: Redis, person: Browser) -> Any:
+    (entry,) = redis.xrevrange(f"{events.channel_of(person.organization_id)}:events", count=1)
+    return json.loads(entry[1][b"data"])

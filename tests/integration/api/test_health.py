@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 from flask import Flask
 
+from app.domain.delivery import Delivery
 from devstack.ports import free_port
 
 
@@ -59,7 +60,7 @@ def test_a_broker_that_refuses_is_named_like_one_that_is_away(
     app = another_app(rabbitmq_url=urlsplit(rabbitmq_url)._replace(path="/no-such-virtual-host").geturl())
 
     assert app.test_client().get("/readyz").json["failing"] == ["broker"]
-    assert app.extensions["jobs"].deliver_webhook(UUID(int=1)) is False
+    assert app.extensions["jobs"].deliver_webhook(Delivery(UUID(int=1), "sync", UUID(int=2))) is False
 
 
 def test_a_process_lives_with_nothing_around_it(another_app: Callable[..., Flask]) -> None:

@@ -204,6 +204,35 @@ def test_of_two_changes_based_on_the_same_version_the_second_is_refused(ada: Bro
     assert ada.put(path, {"name": "Fourth"}).status_code == 200
 
 
+@pytest.mark.parametrize(
+    "as_sent",
+    [
+        '"{}"', 'W/"{}"', '"{}-gzip"', 'W/"{}-gzip"', '"{}-br"', '"{}--gzip"', '"{};gzip"', '"{}-zstd"', "{}",
+        '"other", "{}"', '"other" , W/"{}-gzip"', "*",
+    ],
+)  # fmt: skip
+def test_a_version_is_known_again_whatever_a_proxy_made_of_it(ada: Browser, as_sent: str) -> None:
+    path = path_of(ada)
+    version = ada.get(path).json["data"]["version"]
+
+    answer = ada.patch(path, {"name": "Search"}, headers={"If-Match": as_sent.format(version)})
+
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "as_sent", ["", '""', '"{}x"', '"x{}"', '"{}-"', '"-gzip"', 'W/"other"', '"other-gzip"', '"{}-gzip-x"']
+)
+def test_another_version_is_refused_however_it_is_written(ada: Browser, as_sent: str) -> None:
+    path = path_of(ada)
+    version = ada.get(path).json["data"]["version"]
+
+    answer = ada.patch(path, {"name": "Search"}, headers={"If-Match": as_sent.format(version)})
+
+    assert (answer.status_code, answer.json["code"]) == (412, "changed_meanwhile")
+    assert ada.get(path).json["data"]["version"] == version
+
+
 def test_what_the_service_reports_does_not_get_in_the_way_of_a_change(web: Flask, ada: Browser) -> None:
     etag = ada.get(path_of(ada)).headers["ETag"]
     report(web, ada, "sync_completed")

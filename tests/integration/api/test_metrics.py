@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from flask import Flask
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
+from redis import Redis
 from sqlalchemy import text
 
+from app.outbound import sweeps
 from app.unit_of_work import unit_of_work
 from tests.factories import Browser
 
@@ -129,3 +132,14 @@ def test_a_reader_of_openmetrics_gets_openmetrics(web: Flask, another_app: Calla
 
     assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
     assert {family.name for family in parse_openmetrics(answer.text)} >= {"rita_operations_never_attempted"}
+
+
+def test_the_age_of_the_sweeps_is_told_and_of_one_that_was_never_made_nothing(
+    redis: Redis, measured: Callable[[], Figures]
+) -> None:
+    redis.set(f"{sweeps.PREFIX}{sweeps.DISPATCH}", "1", px=sweeps.KEPT - timedelta(minutes=3))
+
+    figures = measured()
+
+    assert 180 <= figures["rita_sweep_age_seconds['dispatch']"] < 190
+    assert "rita_sweep_age_seconds['expire']" not in figures

@@ -198,7 +198,7 @@ def test_every_webhook_is_what_the_document_says(
         body,
         webhook_id=str(operation.id),
         request_id="press-1",
-        target=a_target(receiver.url, signing_secret=SECRET),
+        target=a_target(receiver.url, signing_secrets=(SECRET,)),
     )
 
     (received,) = receiver.received

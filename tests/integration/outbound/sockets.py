@@ -31,7 +31,7 @@ def a_target(url: str, **fields: Any) -> webhook.Target:
     values: dict[str, Any] = {
         "url": url,
         "authorization": "Bearer of-the-tests",
-        "signing_secret": None,
+        "signing_secrets": (),
         "ca_file": None,
         "connect": timedelta(seconds=0.5),
         "read": timedelta(seconds=0.5),

@@ -67,12 +67,10 @@ def test_a_receiver_that_says_nothing_is_given_up_in_time() -> None:
     "peer",
     [
         dripping(b"", b"HTTP/1.1 200 OK\r\nX-Slow: " + b"x" * 100),
-        dripping(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n" * 20),
-        dripping(HEAD, b"x" * 100),
-        dripping(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n" * 20),
-        dripping(b"HTTP/1.1 500 Oh\r\nContent-Length: 1000\r\n\r\n", b"x" * 100),
+        dripping(b"HTTP/1.1 103 Early Hints\r\n", b"X: y\r\n" * 20),
+        dripping(b"HTTP/1.1 102 Processing\r\n\r\n", b"HTTP/1.1 102 Processing\r\n\r\n"),
     ],
-    ids=["the status line", "the headers", "the body", "the chunks", "the body of an error"],
+    ids=["the status line", "the headers of an interim answer", "a second interim answer"],
 )
 def test_a_receiver_that_drips_is_cut_off_at_the_total_limit(peer: Peer) -> None:
     with listening(peer) as address:
@@ -101,12 +99,104 @@ def test_a_body_without_end_is_read_only_a_little() -> None:
     assert outcome.duration < timedelta(seconds=0.9)
 
 
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
+
+
 @pytest.mark.parametrize(
-    "said",
-    [b"", b"HTTP/1.1 2", HEAD + b"cut", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc"],
-    ids=["nothing", "half a status", "half a body", "half a chunk"],
+    "peer",
+    [
+        saying(HEAD + b"cut"),
+        saying(HEAD),
+        saying(b"HTTP/1.1 200 OK\r\n" + CHUNKED + b"zz\r\nabc"),
+        saying(b"HTTP/1.1 200 OK\r\n" + CHUNKED + b"5\r\nab"),
+        saying(b"HTTP/1.1 200 OK\r\n" + CHUNKED),
+        saying(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc"),
+        saying(b"HTTP/1.1 200 OK\r\nContent-Encoding: br\r\n\r\nabc"),
+        saying(b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\nabc"),
+        saying(b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nabc"),
+        saying(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nabc"),
+        saying(b"HTTP/1.1 200 OK\r\nX: cut"),
+        dripping(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n" * 20),
+        dripping(HEAD, b"x" * 100),
+        dripping(b"HTTP/1.1 200 OK\r\n" + CHUNKED, b"1\r\nx\r\n" * 20),
+    ],
+    ids=[
+        "half a body", "no body", "no chunk", "half a chunk", "no chunks", "no gzip", "no brotli", "no length",
+        "a negative length", "too short a length", "half the headers", "dripping headers", "a dripping body",
+        "dripping chunks",
+    ],
+)  # fmt: skip
+def test_a_success_is_done_whatever_becomes_of_its_body(peer: Peer) -> None:
+    with listening(peer) as address:
+        outcome = post(f"http://{address}/")
+
+    assert (outcome.verdict, outcome.status_code, outcome.error) == (Verdict.DONE, 200, None)
+    assert not outcome.receiver_down
+    assert outcome.duration < SOON
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        (b"HTTP/1.1 500 Oh\r\nContent-Length: 1000\r\n\r\ncut", 500),
+        (b"HTTP/1.1 429 Slow\r\nRetry-After: 7\r\nContent-Encoding: gzip\r\n\r\nabc", 429),
+        (b"HTTP/1.1 422 No\r\n" + CHUNKED + b"zz", 422),
+    ],
 )
-def test_a_connection_that_closes_before_the_end_is_tried_again(said: bytes) -> None:
+def test_a_refusal_is_judged_by_its_status_whatever_becomes_of_its_body(said: bytes, status: int) -> None:
+    with listening(saying(said)) as address:
+        outcome = post(f"http://{address}/")
+
+    assert outcome.status_code == status
+    assert outcome.retry_after == (timedelta(seconds=7) if status == 429 else None)
+
+
+INTERIM = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "interim",
+    [
+        INTERIM,
+        b"HTTP/1.1 102 Processing\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\n",
+        b"HTTP/1.1 199 Of A Later Day\r\nX: y\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\n" + INTERIM * 3,
+        INTERIM * 20,
+    ],
+    ids=lambda said: repr(said[:30]),
+)
+@pytest.mark.parametrize(("final", "verdict"), [(202, Verdict.DONE), (503, Verdict.RETRY), (401, Verdict.FINAL)])
+def test_interim_answers_are_passed_over(interim: bytes, final: int, verdict: Verdict) -> None:
+    with listening(saying(interim + b"HTTP/1.1 %d X\r\nContent-Length: 2\r\n\r\nok" % final)) as address:
+        outcome = post(f"http://{address}/")
+
+    assert (outcome.verdict, outcome.status_code) == (verdict, final)
+
+
+def test_interim_answers_without_end_are_no_answer() -> None:
+    def hinting(connection: socket.socket, stopped: Stopped) -> None:
+        connection.recv(65536)
+        while not stopped.is_set():
+            connection.sendall(INTERIM)
+
+    with listening(hinting) as address:
+        outcome = post(f"http://{address}/")
+
+    assert_is(outcome, Failure.RESPONSE_INVALID)
+
+
+def test_an_upgrade_that_nobody_asked_for_is_an_answer() -> None:
+    with listening(saying(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n")) as address:
+        outcome = post(f"http://{address}/")
+
+    assert (outcome.verdict, outcome.status_code) == (Verdict.RETRY, 101)
+
+
+@pytest.mark.parametrize(
+    "said", [b"", b"HTTP/1.1 2", INTERIM, INTERIM + b"HTTP/1.1 2"], ids=["nothing", "half a status", "a hint", "both"]
+)
+def test_a_connection_that_closes_before_the_answer_is_tried_again(said: bytes) -> None:
     with listening(saying(said)) as address:
         outcome = post(f"http://{address}/")
 
@@ -132,7 +222,6 @@ def test_a_connection_that_closes_without_a_word_is_told_as_that() -> None:
         b"HTTP/1.1 1000 High\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nX: " + b"y" * 70_000 + b"\r\n\r\n",
         b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n",
-        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc",
     ],
     ids=lambda said: repr(said[:30]),
 )

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from datetime import timedelta
 from pathlib import Path
 
+import jwt
 import pytest
 
 from app.domain.retry import FAILURES, Failure, Verdict
+from app.outbound import webhook
 from tests.integration.outbound.sockets import (
     Certificate,
     Peer,
     a_certificate,
+    a_target,
     dripping,
     listening,
     post,
     saying,
     silent,
 )
+from tests.project import do_without
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 SOON = timedelta(seconds=2)
@@ -59,6 +65,55 @@ def test_a_certificate_that_has_expired_is_final(tmp_path: Path) -> None:
     assert (outcome.verdict, outcome.error) == FAILURES[Failure.TLS]
 
 
+@pytest.fixture(params=["SSL_CERT_FILE", "SSL_CERT_DIR"])
+def system_store(
+    request: pytest.FixtureRequest, certificate: Certificate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A system whose store has the authority: OpenSSL's names of it lead to one of the test's own."""
+    if request.param == "SSL_CERT_FILE":
+        monkeypatch.setenv(request.param, certificate.ca_file)
+        return
+    shutil.copy(certificate.ca_file, tmp_path)
+    if (openssl := shutil.which("openssl")) is None:
+        do_without("no openssl, which names the files of a directory as they are looked for")
+    subprocess.run([openssl, "rehash", str(tmp_path)], check=True)
+    monkeypatch.setenv(request.param, str(tmp_path))
+
+
+@pytest.mark.usefixtures("system_store")
+def test_an_authority_of_the_systems_store_is_trusted_by_post_doctor_and_token_keys_alike(
+    certificate: Certificate,
+) -> None:
+    keys = b'{"keys": [{"kty": "oct", "k": "c2VjcmV0", "kid": "1"}]}'
+    with listening(
+        saying(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(keys), keys)), tls=certificate.server
+    ) as address:
+        posted = post(f"https://{address}/")
+        reached = webhook.reach(a_target(f"https://{address}/"))
+        fetched = jwt.PyJWKClient(f"https://{address}/").fetch_data()
+
+    assert (posted.verdict, reached) == (Verdict.DONE, None)
+    assert len(fetched["keys"]) == 1
+
+
+@pytest.mark.usefixtures("system_store")
+def test_a_file_of_authorities_takes_the_systems_place(
+    tmp_path_factory: pytest.TempPathFactory, certificate: Certificate
+) -> None:
+    another = a_certificate(tmp_path_factory.mktemp("another"))
+    with listening(saying(OK), tls=certificate.server) as address:
+        posted = post(f"https://{address}/", ca_file=another.ca_file)
+        reached = webhook.reach(a_target(f"https://{address}/", ca_file=another.ca_file))
+
+    assert (posted.verdict, posted.error) == FAILURES[Failure.TLS]
+    assert reached is Failure.TLS
+
+
+def test_what_post_does_not_trust_doctor_does_not_either(certificate: Certificate) -> None:
+    with listening(saying(OK), tls=certificate.server) as address:
+        assert webhook.reach(a_target(f"https://{address}/")) is Failure.TLS
+
+
 @pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
 def test_an_authority_of_the_environment_is_not_trusted(
     certificate: Certificate, monkeypatch: pytest.MonkeyPatch, name: str
@@ -97,10 +152,10 @@ def test_a_peer_that_speaks_no_tls_is_tried_again() -> None:
 @pytest.mark.parametrize(
     "peer",
     [
-        dripping(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n" * 3),
-        dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", b"x" * 18),
+        dripping(b"", b"HTTP/1.1 200 OK\r\n"),
+        dripping(b"HTTP/1.1 103 Early Hints\r\n", b"X: y\r\n" * 3),
     ],
-    ids=["the headers", "the body"],
+    ids=["the status line", "the headers of an interim answer"],
 )
 def test_a_receiver_that_drips_is_cut_off_at_the_total_limit_under_tls_too(
     certificate: Certificate, peer: Peer

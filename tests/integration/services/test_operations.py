@@ -8,10 +8,11 @@ from uuid import UUID, uuid4
 
 import pytest
 from flask import Flask
-from uuid_utils.compat import uuid7
 
+from app.domain import ids
 from app.domain.actors import SYSTEM
 from app.domain.cases import Change, Operation
+from app.domain.delivery import Delivery
 from app.domain.retry import Outcome, Verdict
 from app.extensions import Session
 from app.services import deliveries, operations, retention
@@ -45,6 +46,10 @@ class House:
     @property
     def connection(self) -> dict[str, Any]:
         return self.ada.connection("websearch")
+
+    @property
+    def delivery(self) -> Delivery:
+        return Delivery(self.id, "sync", self.ada.organization_id)
 
     @property
     def row(self) -> dict[str, Any]:
@@ -176,9 +181,9 @@ def test_what_is_due_is_taken_once_until_its_mark_ends(house: House) -> None:
     later = house.now + deliveries.PRESS_HINT
 
     assert house.act(deliveries.take_due) == Due()
-    assert house.act(deliveries.take_due, now=later) == Due(overdue=[house.id])
+    assert house.act(deliveries.take_due, now=later) == Due(overdue=[house.delivery])
     assert house.act(deliveries.take_due, now=later) == Due()
-    assert house.act(deliveries.take_due, now=later + deliveries.DISPATCH_HINT) == Due(overdue=[house.id])
+    assert house.act(deliveries.take_due, now=later + deliveries.DISPATCH_HINT) == Due(overdue=[house.delivery])
 
 
 def test_what_could_not_be_sent_is_due_again_at_once(house: House) -> None:
@@ -186,9 +191,9 @@ def test_what_could_not_be_sent_is_due_again_at_once(house: House) -> None:
     taken = house.act(deliveries.take_due, now=later)
 
     with house.work() as session:
-        deliveries.release(session, taken.overdue)
+        deliveries.release(session, [house.id for _ in taken.overdue])
 
-    assert house.act(deliveries.take_due, now=later) == Due(unsent=[house.id])
+    assert house.act(deliveries.take_due, now=later) == Due(unsent=[house.delivery])
 
 
 def test_two_dispatchers_share_the_work_and_do_not_wait_for_each_other(web: Flask) -> None:
@@ -199,7 +204,7 @@ def test_two_dispatchers_share_the_work_and_do_not_wait_for_each_other(web: Flas
         taken = deliveries.take_due(session, now=later)
         others = second.act(deliveries.take_due, now=later)
 
-    assert taken == Due(overdue=[first.id, second.id])
+    assert taken == Due(overdue=[first.delivery, second.delivery])
     assert others == Due()
 
 
@@ -221,7 +226,8 @@ def test_what_waits_too_long_expires_and_says_so(house: House) -> None:
     assert house.row["state"] == "expired"
     shown = house.connection
     assert (shown["status"], shown["last_sync_status"]) == ("idle", "failed")
-    assert "could not be delivered" in shown["last_sync_error"]
+    # Nobody has tried: the external service knows nothing of it, and is not to blame.
+    assert shown["last_sync_error"] == "Rita could not send the request in time; sync again"
     assert house.act(operations.expire, overdue, now=late) == []
 
 
@@ -256,11 +262,27 @@ def test_the_trail_is_purged_by_its_age(house: House) -> None:
 
 
 def test_a_press_that_waited_for_the_row_while_another_came_first_is_the_later_one(house: House) -> None:
-    made_before_the_wait = uuid7()
+    began_before_the_wait = house.now - timedelta(seconds=1)
     came_first = UUID(house.press())
-    press = {"operation_id": made_before_the_wait, "force": True, "patience": PATIENCE, "actor": SYSTEM}
+    made = ids.made_at(began_before_the_wait)
+    press = {"operation_id": made, "force": True, "patience": PATIENCE, "actor": SYSTEM, "now": began_before_the_wait}
 
     opened = house.act(operations.open_sync, UUID(house.connection["id"]), **press)
 
     assert opened.replaced == [came_first]
     assert opened.operation.id > came_first
+
+
+def test_verifications_are_dispatched_before_syncs_however_long_these_have_waited(web: Flask) -> None:
+    houses = [House(web) for _ in range(3)]
+    connection_id = houses[2].ada.seeded("confluence")
+    sent = {"credentials": {"api_token": "t"}}
+    verification = houses[2].ada.post(f"/api/data-sources/{connection_id}/verify", sent).json["operation_id"]
+
+    due = houses[0].act(deliveries.take_due, now=houses[0].now + timedelta(minutes=1))
+
+    assert [str(delivery.operation_id) for delivery in due.overdue] == [
+        verification,
+        *[str(house.id) for house in houses],
+    ]
+    assert due.overdue[0] == Delivery(UUID(verification), "verify", houses[2].ada.organization_id)

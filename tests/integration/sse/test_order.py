@@ -71,3 +71,18 @@ def test_an_answer_after_the_end_is_told_for_it_repairs_the_history(redis: Redis
     tell(connection, operation, "requested", "expired", "succeeded")
 
     assert told(redis, connection) == ["sync.requested", "sync.expired", "sync.succeeded"]
+
+
+def test_a_change_of_which_no_event_can_be_made_costs_only_its_own(
+    redis: Redis, app: Flask, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert app
+    connections = [a_connection() for _ in range(5)]
+    connections[2].config = {"unspeakable": object()}
+
+    events.publish([Change("connection.configured", connection, None, {}) for connection in connections])
+
+    heard = [len(told(redis, connection)) for connection in connections]
+    assert heard == [1, 1, 0, 1, 1]
+    (record,) = caplog.records
+    assert (record.msg["event"], record.msg["connection_id"]) == ("event_not_made", str(connections[2].id))

@@ -18,7 +18,7 @@ from psycopg2.extras import RealDictCursor
 from redis import Redis
 
 from app.config import Settings
-from app.jobs import WEBHOOKS
+from app.jobs import VERIFICATIONS, WEBHOOKS
 from app.outbound.broker import connected
 from app.outbound.events import channel_of
 from tests.factories import Browser, id_made_at
@@ -83,11 +83,12 @@ def take_jobs(settings: Settings, celery_module: ModuleType) -> Iterator[Callabl
     def take() -> list[Job]:
         taken = []
         with connected(settings.rabbitmq_url) as connection:
-            queue = celery_module.app.amqp.queues[WEBHOOKS].bind(connection.default_channel)
-            queue.declare()
-            while (message := queue.get(accept=["json"])) is not None:
-                message.ack()
-                taken.append((message.headers["task"], message.decode()[0]))
+            for name in (VERIFICATIONS, WEBHOOKS):
+                queue = celery_module.app.amqp.queues[name].bind(connection.default_channel)
+                queue.declare()
+                while (message := queue.get(accept=["json"])) is not None:
+                    message.ack()
+                    taken.append((message.headers["task"], message.decode()[0]))
         return taken
 
     take()

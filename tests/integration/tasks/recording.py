@@ -12,6 +12,7 @@ from redis import Redis
 
 from app import jobs
 from app.config import Settings
+from app.domain.delivery import Delivery
 from app.outbound.broker import connected
 from app.outbound.events import channel_of
 from tests.factories import a_sync_message, a_verification_message
@@ -42,7 +43,7 @@ def write(release: str, recording: dict[str, Any]) -> None:
 def jobs_sent(celery_module: ModuleType, settings: Settings) -> list[dict[str, Any]]:
     """Return every kind of job as it lies in the broker."""
     sender = jobs.Jobs(settings)
-    assert sender.deliver_webhook(uuid4())
+    assert sender.deliver_webhook(Delivery(uuid4(), "sync", uuid4()))
     for entry in celery_module.app.conf.beat_schedule.values():
         celery_module.app.tasks[entry["task"]].apply_async(**entry["options"])
     found = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,6 +13,7 @@ import pytest
 
 from app.config import Settings
 from app.jobs import HOUSEKEEPING
+from app.outbound.broker import connected
 from devstack.child import LOOPBACK
 from tests.e2e.processes import Processes, environment
 from tests.e2e.service import Service
@@ -71,3 +73,24 @@ def test_beat_ends_when_it_is_asked_to_with_half_of_the_brokers_word_for_a_task_
 
     eventually(lambda: not child.is_running, within=AT_ONCE)
     assert child.exit_code == 0, child.last_lines()
+
+
+def test_a_sweep_that_nobody_takes_is_dropped_by_the_broker_and_not_by_another_hosts_clock(
+    rabbitmq_url: str, celery_module: ModuleType
+) -> None:
+    app = celery_module.app
+    with connected(rabbitmq_url) as connection:
+        queue = app.amqp.queues[HOUSEKEEPING].bind(connection.default_channel)
+        queue.declare()
+        queue.purge()
+        for entry in app.conf.beat_schedule.values():
+            app.tasks[entry["task"]].apply_async(**entry["options"])
+        sent = [eventually(lambda: queue.get(accept=["json"])) for _ in app.conf.beat_schedule]
+        for message in sent:
+            message.ack()
+
+    told = {message.headers["task"]: message for message in sent}
+    assert [message.headers["expires"] for message in sent] == [None] * 3
+    assert told["housekeeping.dispatch"].properties["expiration"] == "2000"
+    assert told["housekeeping.expire"].properties["expiration"] == "10000"
+    assert "expiration" not in told["housekeeping.purge"].properties

@@ -137,8 +137,10 @@ def test_when_the_broker_is_away_the_marks_are_taken_back(
 @pytest.mark.parametrize(
     ("press", "state", "words"),
     [
+        ("verify", "unsent", "Rita could not send the request in time; verify again"),
         ("verify", "pending", "could not be delivered to the external service in time; verify again"),
         ("verify", "delivered", "did not answer in time; verify again"),
+        ("sync", "unsent", "Rita could not send the request in time; sync again"),
         ("sync", "pending", "could not be delivered to the external service in time; sync again"),
         ("sync", "delivered", "accepted the sync but did not start it in time; sync again"),
         ("sync", "running", "stopped reporting on the sync; sync again"),
@@ -148,7 +150,8 @@ def test_what_is_overdue_ends_and_its_organization_is_told_what_was_waited_for(
     desk: Desk, run: Run, sql: Sql, pushed: Callable[[], dict[str, Any]], press: str, state: str, words: str
 ) -> None:
     operation_id = getattr(desk, press)()
-    desk.turn(operation_id, state=state, deadline_at=ago(SECOND))
+    tried = {"state": "pending"} if state == "unsent" else {"state": state, "attempts": 1}
+    desk.turn(operation_id, deadline_at=ago(SECOND), **tried)
 
     run(EXPIRE)
 

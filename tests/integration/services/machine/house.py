@@ -13,9 +13,8 @@ from uuid import UUID, uuid4
 from flask import Flask
 from psycopg2.extensions import connection as Postgres  # noqa: N812 - it is a class
 from psycopg2.extras import RealDictCursor
-from uuid_utils.compat import uuid7
 
-from app.domain import sources
+from app.domain import ids, sources
 from app.domain.actors import Actor
 from app.domain.cases import Change, Operation
 from app.domain.lifecycle import Patience
@@ -104,7 +103,8 @@ class House:
 
     def press(self, kind: str, connection_id: str, **how: Any) -> str:
         """Press verify or sync; return the operation's id."""
-        common = {"operation_id": uuid7(), "patience": self.patience, "actor": self.actor, "now": self.now}
+        made = ids.made_at(self.now)
+        common = {"operation_id": made, "patience": self.patience, "actor": self.actor, "now": self.now}
         with self.work() as (session, push):
             if kind == "verify":
                 opened = operations.open_verify(session, UUID(connection_id), **common, **how)
@@ -117,7 +117,7 @@ class House:
         """Mark what is due, as beat does, and take the marks back if its jobs are to be lost; return the ids."""
         with self.work(system=True) as (session, _):
             found = deliveries.take_due(session, now=self.now)
-        due = [*found.unsent, *found.overdue]
+        due = [delivery.operation_id for delivery in (*found.unsent, *found.overdue)]
         if lose and due:
             with self.work(system=True) as (session, _):
                 deliveries.release(session, due)

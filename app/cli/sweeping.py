@@ -1,0 +1,33 @@
+"""What the doctor looks at of the sweeps: whether anybody makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from redis.exceptions import RedisError
+
+from app import extensions
+from app.cli.examinations import Finding
+from app.outbound import sweeps
+
+# What a sweep may be late by: a restart of beat or of the worker takes a few seconds.
+LATE_BY = timedelta(minutes=1)
+
+
+def of_sweeps() -> Iterator[Finding]:
+    """Look how long ago what is due was sent, and what is overdue ended."""
+    settings = extensions.settings()
+    intervals = {
+        sweeps.DISPATCH: settings.dispatch_interval_seconds,
+        sweeps.EXPIRE: settings.expiry_interval_seconds,
+    }
+    mend = "start beat and webhook_worker, or look into their logs: nothing is tried again or ended without them"
+    for name, interval in intervals.items():
+        try:
+            age = sweeps.age(extensions.redis(), name)
+        except RedisError as problem:
+            yield Finding("sweeps", ok=False, found=f"not known: {type(problem).__name__}", mend="mend redis first")
+            return
+        found = f"{name}: none for a day" if age is None else f"{name}: the last {age.total_seconds():.0f} s ago"
+        yield Finding("sweeps", ok=age is not None and age < interval + LATE_BY, found=found, mend=mend)

@@ -1,0 +1,33 @@
+"""When the sweeps were last made: what is due is sent, and what is overdue ended, only as long as somebody makes them.
+
+An age is what is left of a key's time to live, so it is of Redis' clock alone, whoever sweeps and whoever asks.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import structlog
+from redis import Redis
+from redis.exceptions import RedisError
+
+log = structlog.get_logger()
+
+PREFIX = "rita:sweep:"
+DISPATCH, EXPIRE = "dispatch", "expire"
+# What is older than this, or was never made, has no age.
+KEPT = timedelta(days=1)
+
+
+def note(redis: Redis, name: str) -> None:
+    """Keep that a sweep was made just now."""
+    try:
+        redis.set(f"{PREFIX}{name}", "1", px=KEPT)
+    except RedisError as problem:
+        log.warning("sweep_not_noted", sweep=name, error=type(problem).__name__)
+
+
+def age(redis: Redis, name: str) -> timedelta | None:
+    """Return how long ago a sweep was made, None if not for a day. Raises redis.RedisError."""
+    left = redis.pttl(f"{PREFIX}{name}")
+    return None if left < 0 else KEPT - timedelta(milliseconds=left)
