@@ -64,7 +64,8 @@ def test_an_action_of_flower_is_refused_with_the_password_too(rita: Processes, p
 def test_flower_names_tasks_by_what_they_do(rita: Processes) -> None:
     tasks = eventually(lambda: requests.get(f"{rita.flower_url}/api/tasks", auth=FLOWER_AUTH, timeout=30).json())
 
-    assert {task["name"] for task in tasks.values()} <= NAMES
+    # Of a task that began before Flower was there, it has heard the end alone.
+    assert {task["name"] for task in tasks.values() if task["received"]} <= NAMES
 
 
 @pytest.mark.parametrize("path", ["/", "/tasks", "/api/tasks"])
