@@ -123,7 +123,8 @@ def test_the_operator_may_look_at_every_queue(rita_of_rights: Processes) -> None
     rows = [json.loads(line) for line in said.stdout.splitlines()]
 
     of_broker = [row for row in rows if row["what"] in ("broker", "queue")]
-    assert len(of_broker) == 4
+    # The broker, the queue of answers and the three of jobs.
+    assert len(of_broker) == 5
     assert [row["found"] for row in of_broker if not row["ok"]] == []
 
 
