@@ -168,7 +168,7 @@ def test_a_message_that_repeats_it_is_kept_as_it_was_sent_and_logged_nowhere(
         a_sync_message(connection, word),
         a_sync_message(connection, connection_id=word),
         a_sync_message(connection, operation_id=str(uuid4()), error_message=word),
-        a_verification_message(connection, options={"spaces": [word]}),
+        a_verification_message(connection, options={"spaces": {"names": word}}),
         a_sync_message(connection, connection_id=str(uuid4()), error_message=word),
     ]
 

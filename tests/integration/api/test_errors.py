@@ -39,7 +39,7 @@ def test_every_error_has_the_one_shape(web: Flask) -> None:
         404: [ada.get(f"{PATH}/{ada.user_id}"), ada.get("/api/nothing")],
         405: [ada.delete(PATH)],
         409: [ada.delete(path), ada.post(f"{path}/sync")],
-        413: [ada.patch(path, data=b" " * 300_000, **as_json)],
+        413: [ada.patch(path, data=b" " * 400_000, **as_json)],
         415: [ada.patch(path, data=b"{}", content_type="text/plain")],
         422: [ada.patch(path, {"name": 7}), ada.patch(path, {"config": {"pwd": "x"}}), ada.post(f"{path}/verify", {})],
     }  # fmt: skip

@@ -109,6 +109,6 @@ def test_messages_are_applied_and_bad_ones_buried_by_a_worker_of_this_process(
 
     eventually(lambda: database_rows.completed() == len(connections))
     eventually(lambda: len(letters()) == 3)
-    assert sorted(letter.reason for letter in letters()) == ["not_json", "wrong_shape", "wrong_shape"]
+    assert sorted(letter.reason for letter in letters()) == ["enveloped", "not_json", "wrong_shape"]
     assert {letter.queue for letter in letters()} == {STATUS}
     assert service.waiting() == 0
