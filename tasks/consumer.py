@@ -9,7 +9,7 @@ connection, never the worker: see `StatusConsumer._guarded`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -18,8 +18,7 @@ from celery.bootsteps import RUN
 from celery.worker.state import active_requests
 
 from app import figures
-from app.domain.messages import Unacceptable, raw_of, text_of
-from app.domain.unreadable import about
+from app.domain.messages import Unacceptable, raw_of
 from app.outbound.broker import (
     CLASSIC,
     DEAD_LETTERS,
@@ -39,6 +38,7 @@ from tasks.holding import Holding, Submission
 from tasks.inbox import Delivery, Inbox, Unsettled, key_of
 from tasks.leaving import Leaving, comes_too_often
 from tasks.monitored import MonitoredConsumer
+from tasks.reading import names_of, queue_of, readable
 from tasks.requests import APPLY_MESSAGES, Refusals
 
 log = structlog.get_logger()
@@ -54,12 +54,6 @@ AHEAD = 2
 # Celery's was seen to do when it had just ended a child; longer than what a child waits for a lock (`lock_timeout`).
 TAKEN_UP_WITHIN = 15.0
 LOOK_EVERY = 5.0
-
-
-def _queue_of(message: Message, names: Mapping[str, str]) -> str:
-    # It may have come by way of an exchange, under any key. Kombu's Redis transport names no consumer.
-    said = message.delivery_info
-    return names.get(said.get("consumer_tag", ""), "") or str(said.get("routing_key", ""))
 
 
 class LoopFault(ConnectionError):
@@ -152,7 +146,7 @@ class StatusConsumer(MonitoredConsumer):
         return self._leaving
 
     def _bury(self, delivery: Delivery[Message], refusal: Unacceptable) -> None:
-        self._way_out.bury(delivery, refusal, queue=self._queue_of(delivery.message))
+        self._way_out.bury(delivery, refusal, queue=queue_of(delivery.message, names_of(self.task_consumer)))
 
     def _guarded(self, act: Callable[..., object], *args: Any) -> None:
         """Take a step of the loop: a fault of its own must not end the process, nor leave a batch unsettled."""
@@ -175,7 +169,7 @@ class StatusConsumer(MonitoredConsumer):
     def _take(self, message: Message) -> None:
         delivery = self._arrived(message)
         if comes_too_often(message):
-            self._way_out.move(delivery, queue=self._queue_of(message))
+            self._way_out.move(delivery, queue=queue_of(message, names_of(self.task_consumer)))
             return
         body = raw_of(message.body)
         delivery.key, delivery.size = key_of(body), len(body)
@@ -204,7 +198,7 @@ class StatusConsumer(MonitoredConsumer):
         return Submission(batch) if batch else None
 
     def _submit(self, submission: Submission) -> None:
-        raw = self._readable(submission)
+        raw = readable(submission, consumer=self.task_consumer, bury=self._bury)
         if not raw and not submission.is_probe:
             self._inbox.over(submission.batch)
             return
@@ -220,35 +214,6 @@ class StatusConsumer(MonitoredConsumer):
 
         request = task_message(APPLY_MESSAGES, submission.task_id, argument=raw, origin=self.hostname)
         self.strategies[APPLY_MESSAGES](request, None, ack, reject, self.on_task_message)
-
-    def _readable(self, submission: Submission) -> list[tuple[str, str]]:
-        """Return a batch's messages for its child; what is no text leaves it, or is named there as an answer."""
-        raw: list[tuple[str, str]] = []
-        readable: list[Delivery[Message]] = []
-        names = self._names()
-        submission.refused.clear()
-        for delivery in submission.batch.deliveries:
-            body = delivery.message.body
-            try:
-                text = text_of(body)
-            except Unacceptable as refusal:
-                named = about(raw_of(body))
-                if named is None:
-                    self._bury(delivery, refusal)
-                    continue
-                text = named.text()
-                submission.refused[len(raw)] = refusal
-            raw.append((_queue_of(delivery.message, names), text))
-            readable.append(delivery)
-        submission.batch.deliveries = readable
-        return raw
-
-    def _names(self) -> dict[str, str]:
-        """Return the queues by the tags of their consumers, as kombu keeps them and tells nobody."""
-        return {tag: name for name, tag in self.task_consumer._active_tags.items()}  # noqa: SLF001
-
-    def _queue_of(self, message: Message) -> str:
-        return _queue_of(message, self._names())
 
     def _look_after_batches(self) -> None:
         """Give up the connection if no child has taken up a batch in time: what is in it is redelivered."""

@@ -1,7 +1,7 @@
 """Ids in the order of time: UUIDs of version 7 (RFC 9562, section 5.7), made of a moment that the database tells.
 
 Generators go by their host's clock, and then what one host makes stands before what another made earlier: pages,
-events and the history are ordered by ids. See `docs/decisions/0033-one-clock.md`.
+events and the history are ordered by ids. See `docs/decisions/0028-one-clock.md`.
 """
 
 from __future__ import annotations

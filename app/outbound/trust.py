@@ -1,7 +1,7 @@
 """Whose certificates are trusted: one store for whatever Rita sends, fetches and examines.
 
 It is the system's, which operators add their own authorities to and which OpenSSL's SSL_CERT_FILE and SSL_CERT_DIR
-replace; not the list that `requests` brings along. See `docs/decisions/0031-one-trust-store.md`.
+replace; not the list that `requests` brings along. See `docs/decisions/0026-one-trust-store.md`.
 """
 
 from __future__ import annotations
