@@ -141,7 +141,7 @@ class _Models:
             by_name, ref_template="#/components/schemas/{model}", schema_generator=_Untitled
         )
         self._references = {model: reference["$ref"] for (model, _), reference in references.items()}
-        self._schemas = made["$defs"] | schemas.JSON_SCHEMAS
+        self._schemas = made["$defs"]
 
     def schemas(self) -> dict[str, Schema]:
         """Return them all; which types can be created is this installation's."""

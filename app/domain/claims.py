@@ -38,7 +38,9 @@ class ClaimRules:
 
     def read(self, claims: Mapping[str, Any]) -> dict[str, Any]:
         """Return verified claims under our own names; what is missing or does not fit is None, or as it was."""
-        organization = _only(find(claims, self.organization))
+        organization = find(claims, self.organization)
+        if self.organization != ORGANIZATION:
+            organization = _only(organization)
         return {
             USER: self._id(find(claims, self.user), is_ours=self.user == USER),
             EMAIL: find(claims, self.email),

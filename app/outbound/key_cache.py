@@ -66,7 +66,8 @@ class KeyCache:
                 return keys
         self._wait()
         with self._lock:
-            return self._counting() or self._refuse()
+            # What has just been fetched counts, however long ago that may be called.
+            return (self._counting() if self._failure else self._keys) or self._refuse()
 
     def newer(self, known: KeySet) -> KeySet:
         """Return the keys as they are listed now, for a token that names none of the known ones; waits for them.

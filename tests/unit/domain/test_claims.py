@@ -110,6 +110,14 @@ def test_without_a_verified_issuer_only_uuids_will_do() -> None:
     assert read({"sub": "ada", "iss": "https://evil.example"})["sub"] == "ada"
 
 
+def test_a_list_of_one_organization_names_it_and_a_longer_one_names_none() -> None:
+    def organization(value: Any) -> Any:
+        return read({"organization": value}, organization="organization", issuer=ISSUER)["organization_id"]
+
+    assert organization(["acme"]) == organization("acme") == str(stable_id(ISSUER, "acme"))
+    assert organization(["acme", "globex"]) == ["acme", "globex"]
+
+
 @pytest.mark.parametrize(
     ("value", "found"),
     [
