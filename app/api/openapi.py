@@ -35,7 +35,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, models_json
 from werkzeug.routing import Rule
 
 from app import errors, extensions
-from app.api import description, parameters, pushed, schemas
+from app.api import description, parameters, pushed
 from app.api.description import Described
 from app.api.problems import MODELS, InternalError
 from app.outbound.bodies import Webhook
