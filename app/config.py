@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app import setting_types as types
-from app.domain import retry, sources
+from app.domain import claims, retry, sources
 from app.domain.lifecycle import Patience
 
 # What one attempt may wait in the queue on top of its POST.
@@ -72,7 +72,15 @@ class Settings(BaseSettings):
     jwt_public_key: types.PublicKey | None = None
     jwt_jwks_url: types.HttpUrl | None = Field(default=None, validate_default=True)
     jwt_audience: str | None = None
+    # Names whose ids are no UUIDs, too: see `claim_rules`.
     jwt_issuer: str | None = None
+    jwt_claim_user: types.AssignedClaim = claims.USER
+    jwt_claim_email: types.Claim = claims.EMAIL
+    jwt_claim_organization: types.AssignedClaim = claims.ORGANIZATION
+    jwt_claim_role: types.AssignedClaim = claims.ROLE
+    jwt_role_map: types.RoleMap = ()
+    # How long the keys of an issuer that is away go on counting; longer, and one that it withdrew does, too.
+    jwt_jwks_stale_seconds: types.Seconds = timedelta(hours=4)
     # Newest first: the first seals, all open.
     seal_keys: types.SealKeys = Field(min_length=1)
 
@@ -138,6 +146,18 @@ class Settings(BaseSettings):
     def source_types(self) -> sources.Registry:
         """The types that this installation offers."""
         return sources.Registry(turned_on=self.enabled_data_source_types)
+
+    @property
+    def claim_rules(self) -> claims.ClaimRules:
+        """How a token's claims are read."""
+        return claims.ClaimRules(
+            user=self.jwt_claim_user,
+            email=self.jwt_claim_email,
+            organization=self.jwt_claim_organization,
+            role=self.jwt_claim_role,
+            role_map=self.jwt_role_map,
+            issuer=self.jwt_issuer,
+        )
 
     @property
     def patience(self) -> Patience:

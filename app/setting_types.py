@@ -7,7 +7,7 @@ import binascii
 import re
 import ssl
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -17,7 +17,7 @@ from limits import parse_many
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode
 
-from app.domain import sources
+from app.domain import claims, sources, token_keys
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 # HS256 needs a key as long as its digest (RFC 7518, section 3.2).
@@ -27,9 +27,11 @@ LONGEST_DURATION = timedelta(days=30)
 # The moving window keeps a moment for every request that it allows.
 MOST_REQUESTS, LONGEST_WINDOW = 10_000, timedelta(days=1)
 OFF = "off"
+# Supabase's and Clerk's names for what a user may change, so that nobody is to be known or let in by it.
+CHOSEN_BY_USERS = frozenset({"user_metadata", "unsafe_metadata"})
 
 
-def _split(value: object) -> object:
+def _split(value: object) -> Any:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
@@ -117,10 +119,39 @@ def _public_key(value: str) -> str:
     # An environment often carries line breaks as backslash and n.
     pem = value.replace("\\n", "\n")
     try:
-        load_pem_public_key(pem.encode())
+        key = load_pem_public_key(pem.encode())
     except (ValueError, UnsupportedAlgorithm):
-        raise ValueError("must be a PEM public key") from None
+        raise ValueError(
+            f"must be a PEM public key ({token_keys.KINDS}), as `openssl pkey -pubout` and `openssl x509 -pubkey` print"
+        ) from None
+    if not token_keys.algorithms_of(key):
+        raise ValueError(f"is a key that verifies no token; taken are {token_keys.KINDS}")
     return pem
+
+
+def _claim(value: str) -> str:
+    if not re.fullmatch(r"[^\x00-\x20\x7f]{1,200}", value):
+        raise ValueError("must be a claim's name, or a dotted path to it, of at most 200 characters")
+    return value
+
+
+def _assigned_claim(value: str) -> str:
+    if value.split(".", maxsplit=1)[0] in CHOSEN_BY_USERS:
+        raise ValueError(f"lies in {value.split('.', maxsplit=1)[0]}, which users write themselves")
+    return value
+
+
+def _role_map(value: object) -> object:
+    """Read `Rita.Admin:admin,*:member`; their names may have colons in them."""
+    if not isinstance(value, str):
+        return value
+    return tuple((theirs.strip(), ours.strip()) for theirs, _, ours in (part.rpartition(":") for part in _split(value)))
+
+
+def _known_roles(pairs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    if not all(theirs and ours in claims.ROLES for theirs, ours in pairs):
+        raise ValueError(f"must be pairs such as Rita.Admin:admin,*:member, to one of {', '.join(claims.ROLES)}")
+    return pairs
 
 
 def _known_types(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -189,6 +220,9 @@ SigningSecrets = Annotated[
 ]
 JwtSecret = Annotated[str, AfterValidator(_jwt_secret)]
 PublicKey = Annotated[str, AfterValidator(_public_key)]
+Claim = Annotated[str, AfterValidator(_claim)]
+AssignedClaim = Annotated[Claim, AfterValidator(_assigned_claim)]
+RoleMap = Annotated[tuple[tuple[str, str], ...], NoDecode, BeforeValidator(_role_map), AfterValidator(_known_roles)]
 SealKeys = Annotated[tuple[Annotated[str, AfterValidator(_fernet_key)], ...], NoDecode, BeforeValidator(_split)]
 KnownTypes = Annotated[Names, AfterValidator(_known_types)]
 Port = Annotated[int, Field(ge=1, le=65535)]

@@ -18,7 +18,10 @@ from uuid import UUID
 
 import jwt
 from honcho.environ import parse_procfile
+from pydantic import TypeAdapter
 
+from app.domain.claims import ClaimRules
+from app.setting_types import RoleMap
 from devstack import environment, interrupted
 from devstack.child import LOOPBACK, Child, StartError, stop_all, wait_until
 from devstack.servers import held, remove, servers
@@ -128,19 +131,23 @@ def say(*lines: str) -> None:
 
 
 def sign_in_link(environ: Mapping[str, str], *, organization: UUID, user: UUID, email: str, role: str) -> str:
-    """Return an address of the built-in page that signs this person in."""
-    claims = {
-        "sub": str(user),
-        "email": email,
-        "organization_id": str(organization),
-        "role": role,
-        "exp": datetime.now(UTC) + TOKEN_LIFETIME,
-    }
+    """Return an address of the built-in page that signs this person in. Raises ValueError where none can be made."""
+    claims = _claim_rules(environ).write(user=user, email=email, organization=organization, role=role)
+    claims["exp"] = datetime.now(UTC) + TOKEN_LIFETIME
     for claim, setting in (("aud", "JWT_AUDIENCE"), ("iss", "JWT_ISSUER")):
         if environ.get(setting):
             claims[claim] = environ[setting]
     token = jwt.encode(claims, environ["JWT_SECRET"], algorithm="HS256")
     return f"http://{LOOPBACK}:{environ['PORT']}/#token={token}"
+
+
+def _claim_rules(environ: Mapping[str, str]) -> ClaimRules:
+    """Return how the processes read tokens: whoever renames claims for them signs in here, too."""
+    named = {field: environ.get(f"JWT_CLAIM_{field.upper()}") for field in ("user", "email", "organization", "role")}
+    roles = TypeAdapter(RoleMap).validate_python(environ.get("JWT_ROLE_MAP") or ())
+    return ClaimRules(
+        **{field: name for field, name in named.items() if name}, role_map=roles, issuer=environ.get("JWT_ISSUER")
+    )
 
 
 def _commands(given: Mapping[str, str]) -> dict[str, str]:
@@ -203,7 +210,10 @@ def _addresses(environ: Mapping[str, str], *, directory: Path) -> list[str]:
     lines = ["", f"{READY}. Open a link to be signed in for 12 hours:"]
     if environ.get("JWT_SECRET"):
         for title, (organization, user, email, role) in PEOPLE.items():
-            link = sign_in_link(environ, organization=organization, user=user, email=email, role=role)
+            try:
+                link = sign_in_link(environ, organization=organization, user=user, email=email, role=role)
+            except ValueError as problem:
+                link = f"no link: {problem}"
             lines += [f"  {title} ({email})", f"    {link}"]
     else:
         lines = ["", f"{READY} at http://{LOOPBACK}:{environ['PORT']}/ for the tokens of your own issuer."]

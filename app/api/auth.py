@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import partial
 from hashlib import sha256
 from operator import attrgetter
 from threading import Lock
@@ -13,8 +14,6 @@ from uuid import UUID
 import jwt
 import structlog
 from cachetools import TTLCache, cachedmethod
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from flask import Flask, current_app, g, request
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
@@ -22,20 +21,17 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from app import errors
 from app.api.requests import request_id
 from app.config import Settings
+from app.domain import token_keys
 from app.domain.actors import Actor
+from app.domain.claims import ClaimRules
+from app.domain.token_keys import TokenKey
+from app.outbound import key_set
+from app.outbound.key_cache import KeyCache
 
-SYMMETRIC = ["HS256", "HS384", "HS512"]
-# Never mixed with the symmetric ones: a public key must not pass for a shared secret.
-RSA = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"]
-ELLIPTIC = ["ES256", "ES384", "ES512"]
-ASYMMETRIC = [*RSA, *ELLIPTIC, "EdDSA"]
 # Clocks of two machines differ a little.
 LEEWAY = timedelta(seconds=5)
 # A page asks many times with one token; when it expires is looked at each time.
 REMEMBERED, MOST_REMEMBERED = timedelta(seconds=60), 10_000
-# How long the keys that a JWKS URL lists are taken as they were: one that is taken off counts for as long, and for what
-# is remembered of its tokens. A token that names an unknown key has the list fetched anew, but no more often than this.
-LISTED, FETCHED_ANEW = timedelta(minutes=5), timedelta(seconds=5)
 
 
 class Identity(BaseModel):
@@ -65,73 +61,83 @@ class TokenVerifier:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._rules = settings.claim_rules
         self._verified: TTLCache[bytes, Identity] = TTLCache(MOST_REMEMBERED, REMEMBERED.total_seconds())
         self._lock = Lock()
-
-    @cached_property
-    def _jwks(self) -> jwt.PyJWKClient:
-        return jwt.PyJWKClient(
-            self._settings.jwt_jwks_url or "",
-            # It would keep each key for ever, also one that is listed no more.
-            cache_keys=False,
-            lifespan=LISTED.total_seconds(),
-            cooldown_duration=FETCHED_ANEW.total_seconds(),
-            timeout=3,
-        )
+        self._listed: KeyCache | None = None
+        self._own: list[TokenKey] = []
+        if settings.jwt_secret:
+            self._own = [TokenKey(settings.jwt_secret, token_keys.SYMMETRIC)]
+        elif settings.jwt_public_key:
+            key = load_pem_public_key(settings.jwt_public_key.encode())
+            self._own = [TokenKey(key, token_keys.algorithms_of(key))]
+        elif settings.jwt_jwks_url:
+            fetch = partial(key_set.fetch, settings.jwt_jwks_url)
+            self._listed = KeyCache(fetch, stale=settings.jwt_jwks_stale_seconds)
 
     @cachedmethod(
         attrgetter("_verified"), key=lambda _, token: sha256(token.encode()).digest(), lock=attrgetter("_lock")
     )
     def verify(self, token: str) -> Identity:
         """Return whom a token names. Raises TokenExpired, InvalidToken, ServiceUnavailable (no JWKS)."""
-        settings = self._settings
         try:
-            key, algorithms = self._key(token)
-            claims = jwt.decode(
-                token,
-                key,
-                algorithms=algorithms,
-                audience=settings.jwt_audience,
-                issuer=settings.jwt_issuer,
-                leeway=LEEWAY,
-                options={"require": ["exp", "sub"], "verify_aud": settings.jwt_audience is not None},
-            )
+            return identity_from(self._claims(token), rules=self._rules)
         except jwt.ExpiredSignatureError:
             raise errors.TokenExpired("The token has expired; sign in again") from None
-        except jwt.PyJWKClientConnectionError:
-            raise errors.ServiceUnavailable("The keys that verify tokens cannot be fetched; try again") from None
         except jwt.PyJWTError as problem:
             raise errors.InvalidToken(f"The token is not valid: {problem}") from None
-        return identity_from(claims)
-
-    def _key(self, token: str) -> tuple[Any, list[str]]:
-        settings = self._settings
-        if settings.jwt_secret:
-            return settings.jwt_secret, SYMMETRIC
-        if settings.jwt_public_key:
-            return self._public_key
-        try:
-            self._jwks.get_signing_keys()
-        except (jwt.PyJWTError, ValueError):
+        except key_set.KeysMisconfigured:
+            raise errors.ServiceUnavailable(
+                "The keys that verify tokens are not where they should be; whoever runs this service must correct it"
+            ) from None
+        except key_set.KeysUnavailable:
             raise errors.ServiceUnavailable("The keys that verify tokens cannot be fetched; try again") from None
-        # The key with its own algorithm, whatever the token says.
-        return self._jwks.get_signing_key_from_jwt(token), ASYMMETRIC
 
-    @cached_property
-    def _public_key(self) -> tuple[Any, list[str]]:
-        """The configured key, with the algorithms that fit its kind."""
-        key = load_pem_public_key((self._settings.jwt_public_key or "").encode())
-        if isinstance(key, RSAPublicKey):
-            return key, RSA
-        return key, ELLIPTIC if isinstance(key, EllipticCurvePublicKey) else ["EdDSA"]
+    def _claims(self, token: str) -> dict[str, Any]:
+        header = jwt.get_unverified_header(token)
+        algorithm = header.get("alg")
+        if not isinstance(algorithm, str):
+            raise jwt.InvalidAlgorithmError("Its header names no algorithm")
+        if self._listed is None:
+            return self._decoded(token, [key for key in self._own if algorithm in key.algorithms])
+        if algorithm not in token_keys.ASYMMETRIC:
+            raise jwt.InvalidAlgorithmError("The specified alg value is not allowed")
+        kid, keys = header.get("kid") or None, self._listed.current()
+        try:
+            return self._decoded(token, keys.fitting(kid=kid, algorithm=algorithm))
+        except jwt.InvalidSignatureError:
+            # One that is listed decides. An unknown one may have been listed since.
+            if keys.names(kid) or (newer := self._listed.newer(keys)) is keys:
+                raise
+        return self._decoded(token, newer.fitting(kid=kid, algorithm=algorithm))
+
+    def _decoded(self, token: str, keys: list[TokenKey]) -> dict[str, Any]:
+        """Return the claims, verified by the first key that can, each with its own algorithms whatever the token says.
+
+        Raises jwt.InvalidSignatureError where none can, jwt.PyJWTError for anything else that is wrong.
+        """
+        settings = self._settings
+        for key in keys:
+            with suppress(jwt.InvalidSignatureError):
+                return jwt.decode(
+                    token,
+                    key.key,
+                    algorithms=list(key.algorithms),
+                    audience=settings.jwt_audience,
+                    issuer=settings.jwt_issuer,
+                    leeway=LEEWAY,
+                    options={"require": ["exp"], "verify_aud": settings.jwt_audience is not None},
+                )
+        raise jwt.InvalidSignatureError("No key that is known here verifies it")
 
 
-def identity_from(claims: dict[str, Any]) -> Identity:
+def identity_from(claims: dict[str, Any], *, rules: ClaimRules) -> Identity:
     """Return the identity in verified claims. Raises InvalidToken naming what is missing or malformed."""
     try:
-        return Identity.model_validate(claims)
+        return Identity.model_validate(rules.read(claims))
     except ValidationError as invalid:
-        wrong = ", ".join(sorted({str(error["loc"][0]) for error in invalid.errors(include_input=False)}))
+        theirs = {"exp": "exp"} | rules.names
+        wrong = ", ".join(sorted({theirs[str(error["loc"][0])] for error in invalid.errors(include_input=False)}))
         raise errors.InvalidToken(f"The token's claims are missing or malformed: {wrong}") from None
 
 

@@ -35,7 +35,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, models_json
 from werkzeug.routing import Rule
 
 from app import errors, extensions
-from app.api import description, parameters, pushed, schemas
+from app.api import description, parameters, pushed
 from app.api.description import Described
 from app.api.problems import MODELS, InternalError
 from app.outbound.bodies import Webhook
@@ -141,7 +141,7 @@ class _Models:
             by_name, ref_template="#/components/schemas/{model}", schema_generator=_Untitled
         )
         self._references = {model: reference["$ref"] for (model, _), reference in references.items()}
-        self._schemas = made["$defs"] | schemas.JSON_SCHEMAS
+        self._schemas = made["$defs"]
 
     def schemas(self) -> dict[str, Schema]:
         """Return them all; which types can be created is this installation's."""

@@ -38,24 +38,14 @@ _UNSEEN = (
 )
 NOT_BLANK = rf"^[^\u0000]*[^\s{_UNSEEN}][^\u0000]*$"
 _IS_SEEN = re.compile(rf"[^\s{_UNSEEN}\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]")
-_ANY_JSON: dict[str, Any] = {"$ref": "#/components/schemas/Json"}
+# Not recursive, as any JSON is: generators of clients leave out the calls that take such a body.
 JSON_OBJECT: dict[str, Any] = {
     "type": "object",
     "propertyNames": {"pattern": NO_NUL},
-    "additionalProperties": _ANY_JSON,
-}
-# What `_ANY_JSON` names: a recursive schema, which no model can stand for.
-JSON_SCHEMAS: dict[str, dict[str, Any]] = {
-    "Json": {
-        "description": f"Any JSON that PostgreSQL can hold, at most {DEEPEST_JSON} levels deep.",
-        "anyOf": [
-            {"type": ["null", "boolean"]},
-            {"type": "number", "minimum": -LARGEST_NUMBER - 1, "exclusiveMaximum": LARGEST_NUMBER + 1},
-            {"type": "string", "pattern": NO_NUL},
-            {"type": "array", "items": _ANY_JSON},
-            JSON_OBJECT,
-        ],
-    }
+    "additionalProperties": {
+        "description": "Any JSON that PostgreSQL can hold: without NUL characters and numbers beyond 64 bits, at most"
+        f" {DEEPEST_JSON} levels deep and {LARGEST_CONFIG // 1024} KiB in all."
+    },
 }
 
 

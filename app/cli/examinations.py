@@ -11,7 +11,6 @@ from typing import cast
 from urllib.parse import unquote, urlsplit
 from uuid import UUID, uuid4
 
-import jwt
 from alembic.script import ScriptDirectory
 from flask import current_app
 from redis.exceptions import RedisError, ResponseError
@@ -21,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app import extensions, jobs
 from app.cli import migrations
 from app.extensions import UnsafeDatabaseRole
-from app.outbound import broker, inspection, sealing, webhook
+from app.outbound import broker, inspection, key_set, sealing, webhook
 from app.services import backlog
 from app.unit_of_work import unit_of_work
 
@@ -258,12 +257,24 @@ def of_keys() -> Iterator[Finding]:
     except RedisError as problem:
         yield Finding("seal keys", ok=False, found=f"not tried: {type(problem).__name__}", mend="mend redis first")
     if settings.jwt_jwks_url:
-        try:
-            keys = jwt.PyJWKClient(settings.jwt_jwks_url, timeout=3).get_signing_keys()
-            yield Finding("token keys", ok=True, found=f"JWT_JWKS_URL lists {len(keys)} keys")
-        except jwt.PyJWTError as problem:
-            mend = "look at JWT_JWKS_URL: until it answers, nobody can sign in"
-            yield Finding("token keys", ok=False, found=f"JWT_JWKS_URL: {type(problem).__name__}", mend=mend)
+        yield _listed_keys(settings.jwt_jwks_url)
+
+
+def _listed_keys(url: str) -> Finding:
+    try:
+        keys = key_set.fetch(url)
+    except key_set.KeysMisconfigured as problem:
+        mend = (
+            "set JWT_JWKS_URL to the issuer's key set (the jwks_uri of its discovery document); waiting does not help"
+        )
+        return Finding("token keys", ok=False, found=f"JWT_JWKS_URL {problem}", mend=mend)
+    except key_set.KeysUnavailable as problem:
+        mend = (
+            "look at the issuer and the way to JWT_JWKS_URL: until it answers, nobody can sign in once the keys are old"
+        )
+        return Finding("token keys", ok=False, found=f"JWT_JWKS_URL {problem}", mend=mend)
+    others = f"; {len(keys.unusable)} not: {'; '.join(dict.fromkeys(keys.unusable))[:200]}" if keys.unusable else ""
+    return Finding("token keys", ok=True, found=f"JWT_JWKS_URL lists {len(keys.keys)} that verify tokens{others}")
 
 
 def of_collector() -> Iterator[Finding]:

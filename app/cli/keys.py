@@ -38,13 +38,14 @@ def token(*, organization: UUID, email: str, role: str, user: UUID | None, minut
     settings = extensions.settings()
     if settings.jwt_secret is None:
         raise click.ClickException("Tokens are verified with a public key here: only its owner can make one")
-    claims = {
-        "sub": str(user or uuid4()),
-        "email": email,
-        "organization_id": str(organization),
-        "role": role,
+    try:
+        claims = settings.claim_rules.write(user=user or uuid4(), email=email, organization=organization, role=role)
+    except ValueError as problem:
+        raise click.ClickException(f"No token can be made: {problem}") from None
+    besides = {
         "exp": datetime.now(UTC) + timedelta(minutes=minutes),
         "aud": settings.jwt_audience,
         "iss": settings.jwt_issuer,
     }
-    click.echo(jwt.encode({name: value for name, value in claims.items() if value is not None}, settings.jwt_secret))
+    claims |= {name: value for name, value in besides.items() if value is not None}
+    click.echo(jwt.encode(claims, settings.jwt_secret))

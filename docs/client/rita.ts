@@ -27,15 +27,20 @@ type Given<C> = { signal?: AbortSignal } &
   (Parameters<C> extends { header?: infer H } ? { headers?: H & object } : unknown) &
   ([BodyOf<C>] extends [never] ? unknown : WithBody<C>);
 type Arguments<C> = {} extends Given<C> ? [given?: Given<C>] : [given: Given<C>];
-type Loose = { signal?: AbortSignal; path?: object; query?: object; headers?: object; body?: unknown };
+type Loose = { signal?: AbortSignal; path?: Values; query?: Values; headers?: Values; body?: unknown };
+type Values = Record<string, unknown>;
 type Body = ReadableStream<Uint8Array<ArrayBuffer>>;
 
 const PATIENCE_MS = 30_000;
 const PAUSES_MS = [1_000, 2_000, 5_000, 10_000, 20_000];
 // Three of the server's heartbeats.
 const SILENCE_MS = 45_000;
+// Whatever a server or a page asks for: never a storm of requests, and never a page that seems to have given up. A timer
+// with less, more or what is no number at all would fire at once.
+const SHORTEST_PAUSE_MS = 200;
+const LONGEST_PAUSE_MS = 300_000;
 
-/** The server's no. What never reached it is fetch's own TypeError instead. */
+/** The server's no. What never reached it is fetch's own TypeError instead. `retryAfterMs` is 0 if it does not say. */
 export class Refused extends Error {
   constructor(readonly status: number, readonly answer: Refusal | undefined, readonly retryAfterMs: number) {
     super(answer?.message ?? `The server answered ${status}; try again in a moment`);
@@ -47,7 +52,7 @@ export class Refused extends Error {
 
   /** Whether the same again may go well: not before the token, the request or the connection is another one. */
   get isPassing(): boolean {
-    return this.status >= 500 || this.status === 429 || this.code === 'invalid_ticket';
+    return this.status >= 500 || [408, 425, 429].includes(this.status) || this.code === 'invalid_ticket';
   }
 }
 
@@ -70,15 +75,11 @@ export class Rita {
   async call<M extends Method, P extends PathOf<M>>(
     method: M, path: P, ...[given]: Arguments<Call<M, P>>
   ): Promise<Answer<Call<M, P>>> {
-    const { path: names, query = {}, headers, body, signal } = (given ?? {}) as Loose;
-    let address = this.url + path;
-    for (const [name, value] of Object.entries(names ?? {})) {
-      address = address.replace(`{${name}}`, encodeURIComponent(value));
-    }
-    const asked = new URLSearchParams(Object.entries(query).map(([name, value]) => [name, String(value)]));
-    const response = await fetch(`${address}?${asked}`, {
+    const { path: names = {}, query = {}, headers = {}, body, signal } = (given ?? {}) as Loose;
+    const address = this.url + path.replace(/\{(\w+)\}/g, (_, name: string) => inPath(name, names[name]));
+    const response = await fetch(`${address}?${new URLSearchParams(said(query))}`, {
       method: method.toUpperCase(),
-      headers: { ...headers, Authorization: `Bearer ${await this.token()}`, 'Content-Type': 'application/json' },
+      headers: { ...Object.fromEntries(said(headers)), Authorization: `Bearer ${await this.token()}`, 'Content-Type': 'application/json' },
       body: body === undefined ? null : JSON.stringify(body),
       cache: 'no-store',
       signal: signal ?? AbortSignal.timeout(PATIENCE_MS),
@@ -94,7 +95,8 @@ export class Rita {
    * Throws Refused once trying again is of no use, as when the token has expired.
    */
   async *events(listening: Listening = {}): AsyncGenerator<Told, void> {
-    const { signal, onState, silenceMs = SILENCE_MS, pausesMs = PAUSES_MS } = listening;
+    const { signal, onState, pausesMs = PAUSES_MS } = listening;
+    const silenceMs = bounded(listening.silenceMs ?? SILENCE_MS);
     let { after = '' } = listening;
     let failures = 0;
     let state: State | undefined;
@@ -124,7 +126,7 @@ export class Rita {
       const next = pausesMs[Math.min(failures, pausesMs.length - 1)] ?? 0;
       failures += 1;
       // Pages that were cut off together shall not come back together.
-      await sleep(Math.max(pause, next * (0.75 + Math.random() / 2)), signal);
+      await sleep(bounded(Math.max(pause, next * (0.75 + Math.random() / 2))), signal);
     }
   }
 
@@ -175,9 +177,36 @@ function parse(block: string): Told | undefined {
   return isKnown && id && data ? { type, id, data: JSON.parse(data) } as Told : undefined;
 }
 
+/** The names and values that were given: what is undefined or null was not, and a list is said one by one. */
+function said(values: Values): [string, string][] {
+  const all = Object.entries(values).flatMap(([name, value]) => [value].flat().map((one) => [name, one] as const));
+  return all.filter(([, one]) => one !== undefined && one !== null).map(([name, one]) => [name, String(one)]);
+}
+
+function inPath(name: string, value: unknown): string {
+  // Without it, the address would be another call's.
+  if (value === undefined || value === null || value === '') throw new Error(`The path needs ${name}`);
+  return encodeURIComponent(String(value));
+}
+
 async function refusedBy(response: Response): Promise<Refused> {
   const answer = await response.json().catch(() => undefined) as Refusal | undefined;
-  return new Refused(response.status, answer, Number(response.headers.get('Retry-After') ?? 0) * 1_000);
+  return new Refused(response.status, answer, retryAfterMs(response.headers));
+}
+
+/** Read `Retry-After` (RFC 9110, section 10.2.3): seconds, or a date, by the server's own clock if that is shown. */
+function retryAfterMs(headers: Headers): number {
+  const value = headers.get('Retry-After')?.trim() ?? '';
+  if (/^\d+(\.\d+)?$/.test(value)) return bounded(Number(value) * 1_000);
+  // Date.parse finds dates in numbers, too.
+  const moment = /^[A-Za-z]{3,9}, /.test(value) ? Date.parse(value) : NaN;
+  if (Number.isNaN(moment)) return 0;
+  const now = Date.parse(headers.get('Date') ?? '');
+  return bounded(moment - (Number.isNaN(now) ? Date.now() : now));
+}
+
+function bounded(ms: number): number {
+  return ms >= SHORTEST_PAUSE_MS ? Math.min(ms, LONGEST_PAUSE_MS) : SHORTEST_PAUSE_MS;
 }
 
 function sleep(ms: number, signal?: AbortSignal): Promise<void> {

@@ -513,7 +513,7 @@ export interface components {
              *     }
              */
             config?: {
-                [key: string]: components["schemas"]["Json"];
+                [key: string]: unknown;
             };
             /** @description Only an admin or owner may send false. PUT without it enables. */
             enabled?: boolean;
@@ -614,7 +614,7 @@ export interface components {
              *     }
              */
             config?: {
-                [key: string]: components["schemas"]["Json"];
+                [key: string]: unknown;
             };
             /** @description Only an admin or owner may send false. PUT without it enables. */
             enabled?: boolean;
@@ -898,8 +898,6 @@ export interface components {
         } & {
             [key: string]: unknown;
         };
-        /** @description Any JSON that PostgreSQL can hold, at most 20 levels deep. */
-        Json: unknown;
         /**
          * MalformedJsonError
          * @description The body is not JSON at all.
@@ -1584,14 +1582,14 @@ export interface components {
              *     }
              */
             settings?: {
-                [key: string]: components["schemas"]["Json"];
+                [key: string]: unknown;
             };
             /**
              * @deprecated
              * @description Another name of `settings`.
              */
             config?: {
-                [key: string]: components["schemas"]["Json"];
+                [key: string]: unknown;
             };
         };
         /**

@@ -35,7 +35,8 @@ PATIENCE = 60
 def built() -> Iterator[Path]:
     """The client and a page, as tsc makes them, under the client's own strict settings."""
     with installed(DOCS / "client") as folder:
-        shutil.copy(Path(__file__).with_name("page.ts"), folder)
+        for script in ("page.ts", "waits.ts"):
+            shutil.copy(Path(__file__).with_name(script), folder)
         done = run(folder, "npm", "run", "--silent", "check")
         assert done.returncode == 0, done.stdout
         yield folder / "built"
@@ -159,6 +160,56 @@ def test_a_page_of_the_typed_client_comes_back_and_sees_what_it_missed_once(
     assert shown(page) == truth(page)
     assert len(page.told("left")) == 1
     assert page.process.returncode == 0
+
+
+# What a server may say for Retry-After, and the milliseconds that the client waits for it; 0: it says nothing.
+RETRY_AFTER = {
+    "2": 2_000,
+    "1.5": 1_500,
+    "0": 200,
+    "0.0001": 200,
+    "600": 300_000,
+    "9" * 400: 300_000,
+    "-5": 0,
+    "": 0,
+    "soon": 0,
+    "1e9": 0,
+    "Infinity": 0,
+    "2026-11-30T12:00:00Z": 0,
+    # By the server's own clock, which is at noon.
+    "Mon, 30 Nov 2026 12:00:07 GMT": 7_000,
+    "Monday, 30-Nov-26 12:00:07 GMT": 7_000,
+    "Mon, 30 Nov 2026 11:00:00 GMT": 200,
+    "Tue, 01 Dec 2026 12:00:00 GMT": 300_000,
+    "Mon, 99 Nov 2026 12:00:00 GMT": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def waits(built: Path) -> dict[str, Any]:
+    done = run(built, "node", "waits.js", json.dumps(list(RETRY_AFTER)))
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+@needs_node
+def test_the_typed_client_waits_as_long_as_the_server_says_within_bounds(waits: dict[str, Any]) -> None:
+    assert waits["retryAfterMs"] == RETRY_AFTER
+
+
+@needs_node
+def test_the_typed_client_never_asks_in_a_storm(waits: dict[str, Any]) -> None:
+    # Each for a second and a half, with pauses that are none: five a second at most, and the first at once.
+    assert all(1 <= asked <= 9 for asked in waits["requests"].values()), waits["requests"]
+
+
+@needs_node
+def test_the_typed_client_does_not_say_what_it_was_not_given(waits: dict[str, Any]) -> None:
+    assert waits["asked"] == {
+        "url": "https://rita.example/api/data-sources?status=failed&type=jira&type=slack&enabled=false",
+        "headers": ["authorization", "content-type"],
+    }
+    assert waits["withoutPath"] == "The path needs connection_id"
 
 
 def _published(redis: Redis, page: Page, *, after: str) -> list[str]:

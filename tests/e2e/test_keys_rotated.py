@@ -6,7 +6,10 @@ import base64
 import json
 import secrets
 import subprocess
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
@@ -138,6 +141,35 @@ def test_listed_keys_of_tokens_are_rotated_and_nobody_notices(rita: Processes, s
 
         assert before.ask("GET", PATH).json()["code"] == "invalid_token"
         after.call("GET", PATH)
+
+
+def test_good_tokens_do_not_wait_for_an_issuer_that_hangs(rita: Processes, settings: dict[str, str]) -> None:
+    # gunicorn's greenlets share what the tests within a process use threads for.
+    ada, *strangers = (Person(f"http://{LOOPBACK}:{settings['PORT']}") for _ in range(11))
+    sign(ada, OLD_KEY, "RS256", kid="old")
+    for number, stranger in enumerate(strangers):
+        sign(stranger, NEW_KEY, "RS256", kid=f"unknown-{number}")
+    with KeyServer(listing(old=OLD_KEY)) as issuer, ThreadPoolExecutor(len(strangers)) as pool:
+        settings |= {"JWT_SECRET": "", "JWT_JWKS_URL": issuer.url}
+        start(rita, WEB, settings)
+        ada.seeded()
+        issuer.gate.clear()
+
+        # Once the pause after a fetch is over, one of them has the keys fetched anew, and all wait for that.
+        waiting = [pool.submit(eventually, partial(is_unavailable, stranger)) for stranger in strangers]
+        eventually(lambda: issuer.asked == 2)
+        sign(ada, OLD_KEY, "RS256", kid="old", another="one")
+        started = time.monotonic()
+        ada.call("GET", PATH)
+        waited = time.monotonic() - started
+
+        assert waited < 2
+        assert all(future.result() for future in waiting)
+        assert issuer.asked == 2
+
+
+def is_unavailable(person: Person) -> bool:
+    return person.ask("GET", PATH).status_code == 503
 
 
 def demand_authorization(handler: BaseHTTPRequestHandler) -> None:

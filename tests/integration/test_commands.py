@@ -128,6 +128,23 @@ def test_a_token_for_trying_things_out_is_accepted(web: Flask, command: Command)
     assert jwt.decode(token, options={"verify_signature": False})["organization_id"] == organization
 
 
+def test_a_token_for_trying_things_out_has_the_claims_that_are_configured(
+    web: Flask, another_app: Callable[..., Flask]
+) -> None:
+    assert web
+    names = {"jwt_claim_user": "oid", "jwt_claim_organization": "meta.org", "jwt_claim_role": "roles"}
+    app = another_app(**names, jwt_issuer="https://id.example.org", jwt_role_map="Rita.Admin:admin,*:member")
+    words = ["token", "--organization", str(uuid4()), "--email", "ada@example.org", "--role"]
+
+    done = app.test_cli_runner().invoke(args=[*words, "admin"])
+    refused = app.test_cli_runner().invoke(args=[*words, "owner"])
+
+    headers = {"Authorization": f"Bearer {done.output.strip()}"}
+    assert app.test_client().post(f"{PATH}/seed", headers=headers).status_code == 200
+    assert jwt.decode(done.output.strip(), options={"verify_signature": False})["roles"] == "Rita.Admin"
+    assert (refused.exit_code, "JWT_ROLE_MAP maps nothing to owner" in refused.output) == (1, True)
+
+
 def test_where_tokens_are_signed_elsewhere_none_can_be_made(another_app: Callable[..., Flask]) -> None:
     elsewhere = another_app(jwt_secret=None, jwt_jwks_url="https://issuer.example.org/keys")
 

@@ -30,6 +30,7 @@ from devstack.ports import free_port
 from devstack.valkey import Valkey
 from tests.e2e.service import Service, channel
 from tests.factories import Browser
+from tests.integration.api.test_keys import KeyServer
 from tests.letters import bury_reliably
 from tests.receiver import Receiver
 
@@ -276,8 +277,30 @@ def test_dead_letters_are_found(doctor: Doctor, rabbitmq_url: str) -> None:
 def test_keys_for_tokens_that_cannot_be_fetched_are_found(doctor: Doctor) -> None:
     row = found(doctor(jwt_secret=None, jwt_jwks_url=f"http://127.0.0.1:{free_port()}/keys"), "token keys")
 
+    assert (row["ok"], row["found"]) == (False, "JWT_JWKS_URL does not answer: ConnectionRefusedError")
+    assert "until it answers" in row["mend"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"<html>", "a page (HTML)"), (b'{"jwks_uri": "https://a.example/keys"}', "https://a.example/keys")],
+)
+def test_an_address_that_will_never_list_keys_is_told_from_an_outage(
+    doctor: Doctor, content: bytes, words: str
+) -> None:
+    with KeyServer(content) as issuer:
+        row = found(doctor(jwt_secret=None, jwt_jwks_url=issuer.url), "token keys")
+
     assert not row["ok"]
-    assert "JWT_JWKS_URL" in row["mend"]
+    assert words in row["found"]
+    assert "waiting does not help" in row["mend"]
+
+
+def test_listed_keys_of_tokens_are_counted(doctor: Doctor) -> None:
+    with KeyServer() as issuer:
+        row = found(doctor(jwt_secret=None, jwt_jwks_url=issuer.url), "token keys")
+
+    assert (row["ok"], row["found"]) == (True, "JWT_JWKS_URL lists 1 that verify tokens")
 
 
 @pytest.mark.parametrize(

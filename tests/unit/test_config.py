@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa, x448, x25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
@@ -94,6 +94,18 @@ def test_an_empty_value_is_a_missing_one(environment: pytest.MonkeyPatch) -> Non
         ("JWT_SECRET", "hidden-word" + "x" * 20),
         ("JWT_JWKS_URL", "http://hidden-word.example.org/jwks"),
         ("JWT_PUBLIC_KEY", "hidden-word"),
+        ("JWT_CLAIM_USER", "hidden word"),
+        ("JWT_CLAIM_ROLE", "hidden-word" * 20),
+        ("JWT_CLAIM_USER", "user_metadata.hidden-word"),
+        ("JWT_CLAIM_ORGANIZATION", "unsafe_metadata.hidden-word"),
+        ("JWT_CLAIM_ROLE", "user_metadata"),
+        ("JWT_ROLE_MAP", "hidden-word"),
+        ("JWT_ROLE_MAP", "hidden-word:root"),
+        ("JWT_ROLE_MAP", "hidden-word:Admin"),
+        ("JWT_ROLE_MAP", ":admin"),
+        ("JWT_ROLE_MAP", "a:admin,hidden-word"),
+        ("JWT_JWKS_STALE_SECONDS", "0"),
+        ("JWT_JWKS_STALE_SECONDS", "hidden-word"),
         ("SEAL_KEYS", "hidden-word"),
         ("SEAL_KEYS", f"{GOOD['SEAL_KEYS']},hidden-word"),
         ("SEAL_KEYS", " , "),
@@ -228,6 +240,66 @@ def test_a_public_key_may_have_its_line_breaks_escaped(environment: pytest.Monke
     environment.setenv("JWT_PUBLIC_KEY", escaped)
 
     assert Settings.from_environment().jwt_public_key == PUBLIC_KEY
+
+
+def pem(key: Any) -> str:
+    return str(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode())
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        x25519.X25519PrivateKey.generate(),
+        x448.X448PrivateKey.generate(),
+        dsa.generate_private_key(2048),
+        ec.generate_private_key(ec.SECP256K1()),
+        ec.generate_private_key(ec.BrainpoolP256R1()),
+        rsa.generate_private_key(65537, 1024),  # noqa: S505 - to be refused
+    ],
+    ids=lambda key: type(key).__name__,
+)
+def test_a_public_key_that_verifies_nothing_is_refused_with_the_kinds_that_are_taken(
+    environment: pytest.MonkeyPatch, key: Any
+) -> None:
+    environment.delenv("JWT_SECRET")
+    environment.setenv("JWT_PUBLIC_KEY", pem(key))
+
+    message = refusal()
+
+    assert "JWT_PUBLIC_KEY: is a key that verifies no token" in message
+    assert "RSA of 2048 bits or more, EC on P-256, P-384 or P-521, Ed25519 or Ed448" in message
+
+
+@pytest.mark.parametrize(
+    "curve",
+    [ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1(), "ed25519", "ed448", "rsa"],
+    ids=lambda curve: getattr(curve, "name", curve),
+)
+def test_a_public_key_of_the_other_kinds_is_taken(environment: pytest.MonkeyPatch, curve: Any) -> None:
+    named = {
+        "ed25519": ed25519.Ed25519PrivateKey.generate,
+        "ed448": ed448.Ed448PrivateKey.generate,
+        "rsa": lambda: rsa.generate_private_key(65537, 2048),
+    }
+    key = named[curve]() if isinstance(curve, str) else ec.generate_private_key(curve)
+    environment.delenv("JWT_SECRET")
+    environment.setenv("JWT_PUBLIC_KEY", pem(key))
+
+    assert Settings.from_environment().jwt_public_key == pem(key)
+
+
+def test_claims_and_roles_are_read_as_they_are_written(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("JWT_CLAIM_ORGANIZATION", "https://acme.example/org")
+    environment.setenv("JWT_CLAIM_EMAIL", "user_metadata.email")
+    environment.setenv("JWT_ROLE_MAP", "Rita.Admin:admin, urn:acme:owner:owner ,*:member")
+    environment.setenv("JWT_ISSUER", "https://acme.example/")
+
+    rules = Settings.from_environment().claim_rules
+
+    assert (rules.user, rules.organization, rules.role) == ("sub", "https://acme.example/org", "role")
+    assert rules.email == "user_metadata.email"
+    assert rules.role_map == (("Rita.Admin", "admin"), ("urn:acme:owner", "owner"), ("*", "member"))
+    assert rules.issuer == "https://acme.example/"
 
 
 def a_signing_secret(length: int = 32) -> str:

@@ -8,6 +8,7 @@ import hmac
 import json
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -71,23 +72,31 @@ def claims(web: Flask) -> dict[str, Any]:
 
 @dataclass
 class KeyServer:
-    """A real HTTP server that lists keys, and counts how often it is asked."""
+    """A real HTTP server that lists keys, counts how often it is asked, and hangs while its gate is closed."""
 
     content: bytes = listing(one=RSA)
     status: int = 200
     asked: int = 0
+    gate: threading.Event = field(default_factory=threading.Event)
     _server: ThreadingHTTPServer = field(init=False)
 
     def __enter__(self) -> Self:
         outer = self
+        self.gate.set()
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 outer.asked += 1
+                outer.gate.wait(60)
                 self.send_response(outer.status)
                 self.send_header("Content-Length", str(len(outer.content)))
                 self.end_headers()
                 self.wfile.write(outer.content)
+
+            def handle(self) -> None:
+                # Whoever stopped waiting is not there any more.
+                with suppress(ConnectionError):
+                    super().handle()
 
             def log_message(self, *_: Any) -> None:
                 pass
@@ -99,6 +108,7 @@ class KeyServer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.gate.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -183,7 +193,7 @@ def test_a_key_that_is_listed_no_more_verifies_no_more(
     claims: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("app.api.auth.LISTED", timedelta(microseconds=1))
+    monkeypatch.setattr("app.outbound.key_cache.LISTED", timedelta(microseconds=1))
     app = another_app(jwt_secret=None, jwt_jwks_url=key_server.url)
     # Two tokens of one key, since what was found of a token is remembered for a minute.
     tokens = [jwt.encode(claims | {"number": number}, RSA, "RS256", headers={"kid": "one"}) for number in range(2)]
