@@ -64,7 +64,16 @@ def test_an_issuer_that_drips_is_cut_off_when_the_whole_time_is_up(
     assert not isinstance(raised.value, key_set.KeysMisconfigured)
 
 
-@pytest.mark.parametrize("content", [HEAD + LIST[:-20], HEAD, b"", b"HTTP/1.1 20", b"\x16\x03\x01"], ids=str)
+CUT = {
+    "in the list": HEAD + LIST[:-20],
+    "before the list": HEAD,
+    "at once": b"",
+    "in the head": b"HTTP/1.1 20",
+    "by TLS": b"\x16\x03\x01",
+}
+
+
+@pytest.mark.parametrize("content", CUT.values(), ids=CUT)
 def test_what_is_cut_is_an_outage_and_no_mistake_of_ours(content: bytes) -> None:
     with speaking(lambda opened: opened.sendall(content)) as url, pytest.raises(key_set.KeysUnavailable) as raised:
         key_set.fetch(url)
