@@ -11,7 +11,6 @@ import fcntl
 import os
 import random
 import socket
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,8 +19,9 @@ from devstack.child import LOOPBACK, StartError
 # Below those that a kernel gives to outgoing connections (from 32768 on Linux, from 49152 elsewhere): one of those can
 # be taken between our look and the server's start.
 SERVER_PORTS = range(20_000, 32_768)
-# One folder for every user of the machine, where each may add files and nobody may remove another's.
-LOCKS = Path(tempfile.gettempdir()) / "rita-ports"
+# One folder for every user of the machine, whatever TMPDIR is theirs, where each may add files and nobody may remove
+# another's; the files are empty.
+LOCKS = Path("/tmp/rita-ports")  # noqa: S108 - see above
 SHARED_FOLDER = 0o1777
 
 # The locks of this process, by port.

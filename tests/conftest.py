@@ -27,11 +27,14 @@ from app.extensions import db
 from app.outbound.broker import TASKS
 from devstack import brokers
 from devstack.servers import Servers, servers
+from tests import scratch
 from tests.databases import Template, migrated_template
 from tests.e2e.service import QUEUES, Service, channel
 from tests.factories import forget_organizations
 from tests.project import do_without
 from tests.receiver import Receiver
+
+scratch.in_memory()
 
 pytest_plugins = ("celery.contrib.pytest", "tests.side_by_side")
 
