@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from app.domain.cases import OPEN, Case, Connection, Operation
-from app.domain.messages import Report, Unacceptable, VerificationReport
+from app.domain.messages import AHEAD, Report, Unacceptable, VerificationReport
 
 # These ended without a word from the external service; its answer, however late, is the truth.
 UNANSWERED = frozenset({"expired", "undelivered"})
@@ -130,6 +130,7 @@ def apply(case: Case, report: Report, *, fresh_id: UUID, patience: Patience, now
     `fresh_id` names the operation that is opened for a report nobody here asked for. Raises Unacceptable when the
     report names an operation that this connection does not have.
     """
+    _forget_impossible_clock(case.connection, now=now)
     operation = _asked_for(case, report)
     if _is_late(case, operation, report, patience=patience, now=now):
         known = operation or case.newest(report.kind)
@@ -262,6 +263,13 @@ def _is_newer(report: Report, connection: Connection) -> bool:
     if report.timestamp is None or known is None:
         return report.timestamp is not None
     return (report.timestamp, RANKS[report.trigger]) > (known, connection.sync_reported_rank or 0)
+
+
+def _forget_impossible_clock(connection: Connection, *, now: datetime) -> None:
+    """Let a connection listen again that a release before this one took to a time far ahead."""
+    known = connection.sync_reported_at
+    if known is not None and known > now + AHEAD:
+        connection.sync_reported_at = connection.sync_reported_rank = None
 
 
 def _record_clock(connection: Connection, operation: Operation, report: Report) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import any_, literal, select
 from app.domain import ids, lifecycle
 from app.domain.actors import EXTERNAL_SERVICE
 from app.domain.cases import Case, Change
-from app.domain.messages import Report, Unacceptable
+from app.domain.messages import Report, Unacceptable, require_possible_time
 from app.domain.unreadable import Unreadable
 from app.extensions import Session
 from app.prepared import Ids
@@ -51,6 +51,13 @@ def apply(
             continue
         if isinstance(report, Unreadable):
             lifecycle.end_unread(case, report.operation_id, now=now)
+            continue
+        try:
+            require_possible_time(report, now=now)
+        except Unacceptable as refusal:
+            applied.refused[position] = refusal
+            if report.operation_id is not None:
+                lifecycle.end_unread(case, report.operation_id, now=now)
             continue
         try:
             if not lifecycle.apply(case, report, fresh_id=ids.made_at(now), patience=patience, now=now):

@@ -252,3 +252,28 @@ def test_a_whole_batch_may_speak_of_one_connection(
     states = [operation["state"] for operation in database_rows.operations(connection["id"])]
     assert states == ["succeeded"] * 250
     assert ada.connection()["status"] == "idle"
+
+
+@pytest.mark.parametrize("timestamp", ["2099-01-01T00:00:00Z", "0001-01-01T00:00:00Z"])
+def test_a_clock_that_cannot_be_is_kept_for_a_person_and_mutes_nothing(
+    apply: Apply, ada: Browser, connection: dict[str, Any], timestamp: Any
+) -> None:
+    letters = apply(
+        a_sync_message(connection, "sync_completed", timestamp=timestamp),
+        a_sync_message(connection, "sync_failed", timestamp=at(0), error_message="disk full"),
+    )
+
+    assert [letter.reason for letter in letters] == ["impossible_time"]
+    assert (ada.connection()["last_sync_status"], ada.connection()["last_sync_error"]) == ("failed", "disk full")
+
+
+def test_an_end_of_an_impossible_time_ends_the_operation_that_it_names(apply: Apply, ada: Browser) -> None:
+    source = ada.put("/api/data-sources/websearch", {"config": {"region": "eu"}}).json["data"]
+    operation_id = ada.post(f"/api/data-sources/{source['id']}/sync").json["data"]["operation_id"]
+
+    letters = apply(a_sync_message(source, operation_id=operation_id, timestamp="2099-01-01T00:00:00Z"))
+
+    assert [letter.reason for letter in letters] == ["impossible_time"]
+    ended = ada.connection("websearch")
+    assert (ended["status"], ended["last_sync_status"]) == ("idle", "failed")
+    assert "could not be read" in ended["last_sync_error"]
