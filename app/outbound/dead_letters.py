@@ -103,11 +103,12 @@ class DeadLetter:
 
 def _that_fit(headers: Mapping[str, Any]) -> dict[str, Any]:
     kept: dict[str, Any] = {}
-    size = 0
+    room = LARGEST_HEADERS
     for name, value in headers.items():
-        size += len(name) + len(repr(value))
-        if size <= LARGEST_HEADERS:
+        size = len(name) + len(repr(value))
+        if size <= room:
             kept[name] = value
+            room -= size
     return kept
 
 
