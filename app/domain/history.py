@@ -75,7 +75,9 @@ def looks_back(case: Case, reports: Sequence[Report], *, now: datetime) -> list[
         comes = report.timestamp, rank_of(report)
         if report.operation_id is not None:
             named = case.operations.get(report.operation_id)
-            if named is None or named.is_open:
+            is_newest = clock is None or comes >= clock
+            clock = comes if is_newest else clock
+            if named is None or (named.is_open and is_newest):
                 continue
             looks, moments = True, [*moments, *filter(None, [place_of(named), report.timestamp])]
         elif clock is not None and comes <= clock:
@@ -105,7 +107,7 @@ def _advance(heard: Heard) -> None:
 
 
 def _start(heard: Heard, named: Operation | None) -> bool:
-    host = named or _covering(heard) or heard.case.open("sync")
+    host = named or _heir(heard)
     if host is None:
         host = _opened(heard, heard.fresh_id)
     elif named is None and not _may_be_of(host, heard.at):
@@ -161,23 +163,27 @@ def _end(heard: Heard, named: Operation | None) -> bool:
     twin = next((o for o in _syncs(heard.case) if _ended_then(o, heard)), None)
     if twin is not None:
         return _merge(heard, twin)
-    heir = _covering(heard) or heard.case.open("sync")
+    heir = _heir(heard)
     if heir is not None and _takes(heir, heard):
         return _take(heard, heir)
-    starts = _entries(heir, lambda e: not is_end(e) and not is_named(e) and e[0] <= heard.entry[0])
+    starts = [] if heir is None else _starts_until(heard, heir)
     missed = None if starts else _missed(heard, heir)
-    if missed is not None:
-        return _take(heard, missed)
-    return _insert(heard, starts, heir)
+    return _insert(heard, starts, heir) if missed is None else _take(heard, missed)
 
 
 def _named_end(heard: Heard, operation: Operation) -> bool:
-    if operation.state not in ANSWERED:
-        return _take(heard, operation)
-    end = end_of(operation)
-    if end is None or (is_named(end) and end[0] < heard.entry[0]):
-        return False
-    return _merge(heard, operation) if end[0] == heard.entry[0] else _take(heard, operation)
+    if operation.state in ANSWERED:
+        end = end_of(operation)
+        if end is None or (is_named(end) and end[0] < heard.entry[0]):
+            return False
+        if end[0] == heard.entry[0]:
+            return _merge(heard, operation)
+    heir = _heir(heard)
+    if heir is not None and heir is not operation and not _began_before(heir, heard.at):
+        # Starts before this end are not of what comes after it.
+        for start in _starts_until(heard, heir):
+            operation.reports = added(operation.reports, start)
+    return _take(heard, operation)
 
 
 def _ended_then(operation: Operation, heard: Heard) -> bool:
@@ -249,7 +255,7 @@ def _take(heard: Heard, operation: Operation) -> bool:
     if theirs and not was_open:
         other = _parted(heard, operation, theirs)
     _finish(heard, operation, mine)
-    if was_open or _is_last(case, operation):
+    if _is_last(case, operation):
         record_answer(case.connection, heard.report, now=heard.now)
     if was_open or told != (operation.state, operation.error):
         case.note(f"sync.{heard.report.trigger}", operation=operation)
@@ -265,10 +271,8 @@ def _take(heard: Heard, operation: Operation) -> bool:
 
 def _insert(heard: Heard, starts: Entries, heir: Operation | None) -> bool:
     """Add a sync of the service's own, with these starts, before the one in whose time it ended."""
-    if heir is not None:
-        _tell(heir, _entries(heir, lambda e: e not in starts))
-        if heir.origin == "user":
-            heir.asked_after = max(heir.asked_after or heard.at, heard.at)
+    if heir is not None and heir.origin == "user":
+        heir.asked_after = max(heir.asked_after or heard.at, heard.at)
     operation = _opened(heard, _id_beside(heard, before=heir))
     _finish(heard, operation, starts)
     if starts:
@@ -284,9 +288,9 @@ def _reopen(heard: Heard, operation: Operation) -> bool:
     end = end_of(operation)
     theirs = _entries(operation, lambda e: end is not None and not is_named(e) and e[0] <= end[0])
     other = _parted(heard, operation, theirs)
-    _tell(operation, added(_entries(operation, lambda e: e not in theirs), heard.entry))
     operation.state, operation.error, operation.finished_at = "running", None, None
     operation.reported_late, operation.last_reported_at = False, heard.at
+    _tell(operation, added(_entries(operation, lambda e: e not in theirs), heard.entry))
     operation.started_at, operation.deadline_at = operation.started_at or heard.now, heard.now + heard.silence
     _note_all(heard, other)
     heard.case.note("sync.started", operation=operation)
@@ -368,19 +372,49 @@ def _id_beside(heard: Heard, *, before: Operation | None = None, after: Operatio
     return ids.between(older, newer, heard.fresh_id)
 
 
+def _starts_until(heard: Heard, heir: Operation) -> Entries:
+    """Take from an operation the unnamed starts until this moment."""
+    starts = _entries(heir, lambda e: not is_end(e) and not is_named(e) and e[0] <= heard.entry[0])
+    if starts:
+        _tell(heir, _entries(heir, lambda e: e not in starts))
+    return starts
+
+
 def _is_last(case: Case, operation: Operation) -> bool:
     """Tell whether `last_*` are this operation's: nothing that ended follows it, and nothing that was asked for."""
-    return not any(other.id > operation.id and (other.origin == "user" or not other.is_open) for other in _syncs(case))
+    return not any(_follows(other, operation) for other in _syncs(case) if other is not operation)
 
 
-def _covering(heard: Heard) -> Operation | None:
-    """Return the first of the operations that ended then or later."""
-    ended = [
-        (place, operation.id, operation)
-        for operation in _syncs(heard.case)
-        if not operation.is_open and (place := place_of(operation)) is not None and place >= heard.at
-    ]
-    return min(ended)[2] if ended else None
+def _follows(other: Operation, operation: Operation) -> bool:
+    if other.is_open:
+        return other.origin == operation.origin == "user" and other.id > operation.id
+    place, others = place_of(operation), place_of(other)
+    is_asked = other.origin == "user" and other.id > operation.id
+    if is_asked or place is None or others is None:
+        return other.id > operation.id
+    return (others, other.id) > (place, operation.id)
+
+
+def _heir(heard: Heard) -> Operation | None:
+    """Return what a moment belongs to by itself: the first operation that ended then or later, else what is open."""
+    running, ended = (
+        heard.case.open("sync"),
+        [
+            (place, operation.id, operation)
+            for operation in _syncs(heard.case)
+            if not operation.is_open and (place := place_of(operation)) is not None and place >= heard.at
+        ],
+    )
+    first = min(ended, default=None)
+    if first is None or (running is not None and _began_before(running, first[0])):
+        return running
+    return first[2]
+
+
+def _began_before(operation: Operation, at: datetime) -> bool:
+    """Tell whether this is an open sync of the service's own of which nothing was told since; its end is on its way."""
+    is_own = operation.is_open and operation.origin == "service"
+    return is_own and operation.last_reported_at is not None and operation.last_reported_at <= at
 
 
 def _may_be_of(operation: Operation, at: datetime) -> bool:
