@@ -48,10 +48,10 @@ class Heard:
 def apply(case: Case, report: Report, at: datetime, *, fresh_id: UUID, silence: timedelta, now: datetime) -> bool:
     """Apply a report of that moment; False if it is late or a copy, and then nothing visible changes."""
     heard = Heard(case, report, at, entry_of(report, microseconds(at)), fresh_id, silence, now)
-    _advance(heard)
     named = None if report.operation_id is None else case.operations[report.operation_id]
     if named is not None and named.state == "replaced":
         return False
+    _advance(heard)
     return _start(heard, named) if report.trigger == "started" else _end(heard, named)
 
 
