@@ -32,7 +32,7 @@ KINDS = (
     .render_derived()
 )
 
-BEGINNING = datetime.min.replace(tzinfo=UTC)
+BEGINNING, FIRST_ID = datetime.min.replace(tzinfo=UTC), UUID(int=0)
 CONNECTION_COLUMNS = [CONNECTIONS.c[name] for name in NAMES[Connection]]
 OPERATION_COLUMNS = [OPERATIONS.c[name] for name in NAMES[Operation]]
 
@@ -107,41 +107,42 @@ def _last_finished() -> Select[Any]:
 
 
 _LAST_FINISHED = prepared(_last_finished())
-# What an operation's place in history is by the external service's clock: see `app/domain/history.py`.
-_PLACE = func.coalesce(func.greatest(OPERATIONS.c.last_reported_at, OPERATIONS.c.asked_after), literal(BEGINNING))
 _NEIGHBOURS = 3
 
 
 def _around() -> Select[Any]:
     """Return the query of what had ended about some moments: for each the sync before it, and the first two after.
 
-    Ids have the order of history, so that the search goes back from the newest, and as far as a report is late.
+    The moments are the external service's; see `place_of` in `app/domain/history.py`. Ids have the order of history, so
+    that the search goes back from the newest, as far as a report is late.
     """
     asked = (
         func.unnest(_IDS, bindparam("moments", type_=ARRAY(DateTime(timezone=True))))
         .table_valued(column("id", Uuid), column("moment", DateTime(timezone=True)), name="asked")
         .render_derived()
     )
-    ended = (
-        OPERATIONS.c.connection_id == asked.c.id,
-        OPERATIONS.c.kind == "sync",
-        OPERATIONS.c.finished_at.is_not(None),
-    )
+    earlier = OPERATIONS.alias("earlier")
+    # The greatest of what there is; nothing is told of the others by that clock.
+    place = func.coalesce(func.greatest(earlier.c.last_reported_at, earlier.c.asked_after), literal(BEGINNING))
     before = (
-        select(OPERATIONS.c.id)
-        .where(*ended, asked.c.moment > _PLACE)
-        .order_by(OPERATIONS.c.id.desc())
+        select(earlier.c.id)
+        .where(earlier.c.connection_id == asked.c.id, earlier.c.kind == "sync", earlier.c.finished_at.is_not(None))
+        .where(place < asked.c.moment)
+        .order_by(earlier.c.id.desc())
         .limit(1)
-        .scalar_subquery()
+        .lateral("before")
     )
     around = (
         select(*OPERATION_COLUMNS)
-        .where(*ended, OPERATIONS.c.id >= func.coalesce(before, literal(UUID(int=0))))
+        .where(OPERATIONS.c.connection_id == asked.c.id, OPERATIONS.c.kind == "sync")
+        .where(
+            OPERATIONS.c.finished_at.is_not(None), OPERATIONS.c.id >= func.coalesce(before.c.id, literal(UUID(int=0)))
+        )
         .order_by(OPERATIONS.c.id)
         .limit(_NEIGHBOURS)
         .lateral("around")
     )
-    return select(around).select_from(asked.join(around, true()))
+    return select(around).select_from(asked.outerjoin(before, true()).join(around, true()))
 
 
 _AROUND = _around()

@@ -48,14 +48,14 @@ syncs = st.tuples(
 
 
 def said(
-    rows: Rows, words: Sequence[Word], *, since: int, operation_id: UUID | None = None
+    connection: Any, words: Sequence[Word], *, since: int, operation_id: UUID | None = None
 ) -> tuple[list[Report], int]:
     """Return messages in the order of the service's clock, and that clock after them."""
     reports = []
     for word in words:
         since += word.pause
         message: dict[str, Any] = a_sync_message(
-            rows.connection,
+            connection,
             STATUSES[word.word],
             timestamp=NOON + timedelta(seconds=since),
             documents_processed=word.count,
@@ -91,7 +91,7 @@ def test_syncs_of_the_services_own_make_one_history(
         in_order.connection.id,
         in_order.connection.organization_id,
     )
-    reports, _ = said(in_order, [word for sync in conversation for word in sync], since=0)
+    reports, _ = said(in_order.connection, [word for sync in conversation for word in sync], since=0)
 
     for report in reports:
         in_order.hear(report)
@@ -143,12 +143,12 @@ def test_presses_and_expiries_between_them_make_one_history(
         for batch in shuffled(reports, chance):
             any_order.hear(*batch)
 
-    reports, since = said(in_order, [word for sync in first for word in sync], since=since)
+    reports, since = said(in_order.connection, [word for sync in first for word in sync], since=since)
     hear(reports, chance)
     for stretch in rest:
         reports = []
         if stretch.act == "expire":
-            opened, since = said(in_order, stretch.answers, since=since)
+            opened, since = said(in_order.connection, stretch.answers, since=since)
             for rows in (in_order, any_order):
                 rows.hear(opened[0])
                 rows.expire()
@@ -158,10 +158,10 @@ def test_presses_and_expiries_between_them_make_one_history(
             for rows in (in_order, any_order):
                 rows.press(pressed)
                 rows.deliver()
-            named, since = said(in_order, stretch.answers, since=since, operation_id=pressed)
+            named, since = said(in_order.connection, stretch.answers, since=since, operation_id=pressed)
             unnamed = [report.model_copy(update={"operation_id": None}) for report in named]
             reports = {"all": named, "none": unnamed, "start": named[:1] + unnamed[1:]}[stretch.echo]
-        own, since = said(in_order, [word for sync in stretch.own for word in sync], since=since)
+        own, since = said(in_order.connection, [word for sync in stretch.own for word in sync], since=since)
         hear([*reports, *own], chance)
 
     expected, found = outcome(in_order), outcome(any_order)
