@@ -44,7 +44,7 @@ class Connection:
     deleted_at: datetime | None = None
     first_enabled_at: datetime | None = None
     verified_at: datetime | None = None
-    # The newest sync report, by the service's clock, and its rank among those of one instant; see `domain/history.py`.
+    # The newest sync report, by the service's clock, and its rank among those of one instant; see `domain/places.py`.
     sync_reported_at: datetime | None = None
     sync_reported_rank: int | None = None
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from app.domain import history
+from app.domain import history, places
 from app.domain.cases import OPEN, Case, Connection, Operation
 from app.domain.messages import Report, Unacceptable, VerificationReport
 from app.domain.transitions import TRANSITIONS, move, record_answer
@@ -130,7 +130,7 @@ def looks_back(case: Case, reports: Sequence[Report], *, now: datetime) -> list[
 
     As a rule they are answers to what is open, in their order, and then it does not.
     """
-    past = history.looks_back(case, [report for report in reports if report.timestamp is not None], now=now)
+    past = places.looks_back(case, [report for report in reports if report.timestamp is not None], now=now)
     undated = [report for report in reports if report.timestamp is None]
     if past is None and (len(undated) > 1 or any(_looks_back(case, report) for report in undated)):
         return []
@@ -180,7 +180,7 @@ def _opened(case: Case, report: Report, *, fresh_id: UUID, now: datetime) -> Ope
 
 
 def _come_after_what_is_known(case: Case, operation: Operation, *, now: datetime) -> None:
-    clock = history.clock_of(case.connection, now=now)
+    clock = places.clock_of(case.connection, now=now)
     if operation.kind == "sync" and clock is not None:
         operation.asked_after = clock[0]
 

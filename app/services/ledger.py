@@ -113,7 +113,7 @@ _NEIGHBOURS = 3
 def _around() -> Select[Any]:
     """Return the query of what had ended about some moments: for each the sync before it, and the first two after.
 
-    The moments are the external service's; see `place_of` in `app/domain/history.py`. Ids have the order of history, so
+    The moments are the external service's; see `place_of` in `app/domain/places.py`. Ids have the order of history, so
     that the search goes back from the newest, as far as a report is late.
     """
     asked = (
