@@ -46,15 +46,24 @@ def apply(case: Case, report: Report, at: datetime, *, fresh_id: UUID, silence: 
     named = None if report.operation_id is None else case.operations[report.operation_id]
     if named is not None and named.state == "replaced":
         return False
-    _advance(heard)
-    return _start(heard, named) if report.trigger == "started" else _end(heard, named)
+    is_newest = _advance(heard)
+    if report.trigger == "started":
+        return _start(heard, named)
+    target = named or case.open("sync")
+    # The common case, by the shortest way: the end of what is open.
+    if is_newest and target is not None and target.is_open and (named or _takes(target, heard)):
+        return _take(heard, target)
+    return _named_end(heard, named) if named is not None else _unnamed_end(heard)
 
 
-def _advance(heard: Heard) -> None:
+def _advance(heard: Heard) -> bool:
+    """Keep the newest time that the service has told; tell whether it is this report's."""
     connection, known = heard.case.connection, clock_of(heard.case.connection, now=heard.now)
     clock = heard.at, rank_of(heard.report)
-    if known is None or clock > known:
-        connection.sync_reported_at, connection.sync_reported_rank = clock
+    if known is not None and clock <= known:
+        return False
+    connection.sync_reported_at, connection.sync_reported_rank = clock
+    return True
 
 
 def _start(heard: Heard, named: Operation | None) -> bool:
@@ -108,9 +117,7 @@ def _start_of_ended(heard: Heard, operation: Operation, named: Operation | None)
     return begins or counted
 
 
-def _end(heard: Heard, named: Operation | None) -> bool:
-    if named is not None:
-        return _named_end(heard, named)
+def _unnamed_end(heard: Heard) -> bool:
     twin = next((o for o in syncs_of(heard.case) if _ended_then(o, heard)), None)
     if twin is not None:
         return _merge(heard, twin)
@@ -193,15 +200,9 @@ def _missed(heard: Heard, heir: Operation | None) -> Operation | None:
 
 def _take(heard: Heard, operation: Operation) -> bool:
     """Let an operation have this end. What it had of another's goes on as a sync of the service's own."""
-    at, end, case = heard.entry[0], end_of(operation), heard.case
+    at, case = heard.entry[0], heard.case
     told, was_open = (operation.state, operation.error), operation.is_open
-    if end is not None and end[0] < at:
-        theirs = _entries(operation, lambda e: not is_named(e) and e[0] <= end[0])
-    elif end is None or not is_named(end):
-        theirs = _entries(operation, lambda e: not is_named(e) and e[0] > at)
-    else:
-        theirs = []
-    mine = _entries(operation, lambda e: not is_end(e) and e[0] <= at and e not in theirs)
+    mine, theirs = _divided(operation, at)
     other = None
     if theirs and not was_open:
         other = _parted(heard, operation, theirs)
@@ -218,6 +219,21 @@ def _take(heard: Heard, operation: Operation) -> bool:
     if other is not None:
         _note_all(heard, other)
     return True
+
+
+def _divided(operation: Operation, at: int) -> tuple[Entries, Entries]:
+    """Return what an operation with an end at that moment keeps, and what was of another's; its old end goes, too."""
+    reports = operation.reports or []
+    if operation.is_open and (not reports or reports[-1][0] <= at):
+        return reports, []
+    end = end_of(operation)
+    if end is not None and end[0] < at:
+        theirs = _entries(operation, lambda e: not is_named(e) and e[0] <= end[0])
+    elif end is None or not is_named(end):
+        theirs = _entries(operation, lambda e: not is_named(e) and e[0] > at)
+    else:
+        theirs = []
+    return _entries(operation, lambda e: not is_end(e) and e[0] <= at and e not in theirs), theirs
 
 
 def _insert(heard: Heard, starts: Entries, heir: Operation | None) -> bool:
@@ -260,6 +276,10 @@ def _finish(heard: Heard, operation: Operation, entries: Entries) -> None:
 def _tell(operation: Operation, entries: Entries) -> bool:
     """Let an operation have been told this; tell whether its count is another one then."""
     before, operation.reports, known = operation.documents_processed, entries, operation.reports
+    last = entries[-1] if entries else None
+    if last is not None and is_end(last) and last[2] is not None:
+        operation.documents_processed = last[2]
+        return bool(last[2] != before)
     count = count_of(entries)
     # What had no time left a count only here.
     is_kept = count_of(known) is None if count is None else operation.state in ANSWERED and end_of(operation) is None

@@ -18,9 +18,9 @@ from app.domain.timeline import Entry
 Clock = tuple[datetime, int]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Heard:
-    """A report, and what it takes to record it."""
+    """A report, and what it takes to record it. Not frozen, which would take longer to make."""
 
     case: Case
     report: Report
@@ -49,6 +49,7 @@ def place_of(operation: Operation) -> datetime | None:
 
 
 def syncs_of(case: Case) -> Sequence[Operation]:
+    """Return what is known of the syncs of a connection."""
     return [operation for operation in case.operations.values() if operation.kind == "sync"]
 
 

@@ -25,7 +25,7 @@ LONGEST = 50
 
 def entry_of(report: Report, at: int) -> Entry:
     """Return what is kept of a report of that moment."""
-    rank = (report.trigger != "started") + NAMED * (report.operation_id is not None)
+    rank = (0 if report.trigger == "started" else END) | (0 if report.operation_id is None else NAMED)
     return [at, rank, report.documents_processed]
 
 
