@@ -90,7 +90,7 @@ class Operation:
     # Of earlier releases, which counted here what had changed nothing.
     late_reports: int = 0
     # What it was told with a time; see `domain/timeline.py`.
-    reports: list[list[Any]] | None = None
+    reports: str | None = None
     # By the service's clock: whatever was reported until then is of what came before.
     asked_after: datetime | None = None
 

@@ -31,18 +31,18 @@ from app.domain.timeline import (
     added,
     count_of,
     end_of,
+    entries_of,
     entry_of,
-    is_end,
-    is_named,
-    microseconds,
-    moment,
+    extended,
+    moment_of,
+    text_of,
 )
 from app.domain.transitions import ANSWERED, UNANSWERED, move, record_answer
 
 
 def apply(case: Case, report: Report, at: datetime, *, fresh_id: UUID, silence: timedelta, now: datetime) -> bool:
     """Apply a report of that moment; False if it is late or a copy, and then nothing visible changes."""
-    heard = Heard(case, report, at, entry_of(report, microseconds(at)), fresh_id, silence, now)
+    heard = Heard(case, report, at, entry_of(report, at), fresh_id, silence, now)
     named = None if report.operation_id is None else case.operations[report.operation_id]
     if named is not None and named.state == "replaced":
         return False
@@ -51,8 +51,9 @@ def apply(case: Case, report: Report, at: datetime, *, fresh_id: UUID, silence: 
         return _start(heard, named)
     target = named or case.open("sync")
     # The common case, by the shortest way: the end of what is open.
-    if is_newest and target is not None and target.is_open and (named or _takes(target, heard)):
-        return _take(heard, target)
+    if is_newest and target is not None and target.is_open:
+        if named is not None or target.origin == "service" or _takes(target, heard):
+            return _take(heard, target)
     return _named_end(heard, named) if named is not None else _unnamed_end(heard)
 
 
@@ -72,19 +73,16 @@ def _start(heard: Heard, named: Operation | None) -> bool:
         host = opened(heard, heard.fresh_id)
     elif named is None and not may_be_of(host, heard.at):
         # It is of a sync that there is no row of yet: kept for its end.
-        host.reports = added(host.reports, heard.entry)
+        host.reports = text_of(added(entries_of(host), heard.entry))
         return False
     return _run(heard, host) if host.is_open else _start_of_ended(heard, host, named)
 
 
 def _run(heard: Heard, operation: Operation) -> bool:
     """Let an open operation take a start, or progress."""
-    entries = added(operation.reports, heard.entry)
-    if entries == operation.reports:
-        return False
     begins = operation.state != "running"
     is_newer = operation.last_reported_at is None or heard.at > operation.last_reported_at
-    counted = _tell(operation, entries)
+    counted = _add(operation, heard.entry)
     if not (begins or is_newer or counted):
         return False
     move(operation, "started", now=heard.now)
@@ -100,15 +98,14 @@ def _run(heard: Heard, operation: Operation) -> bool:
 def _start_of_ended(heard: Heard, operation: Operation, named: Operation | None) -> bool:
     """Let an operation that has ended take a start: it changes what is told of it, and no state."""
     end = end_of(operation)
-    if named is not None and end is not None and heard.entry[0] > end[0]:
-        if is_named(end):
+    if named is not None and end is not None and heard.entry.at > end.at:
+        if end.is_named:
             return False
         if heard.case.open("sync") is None:
             return _reopen(heard, operation)
-    entries = added(operation.reports, heard.entry)
-    if entries == operation.reports:
+    before, counted = operation.reports, _add(operation, heard.entry)
+    if operation.reports == before:
         return False
-    counted = _tell(operation, entries)
     begins = operation.started_at is None and (named is not None or operation.state in ANSWERED)
     if begins:
         operation.started_at = heard.now
@@ -132,15 +129,15 @@ def _unnamed_end(heard: Heard) -> bool:
 def _named_end(heard: Heard, operation: Operation) -> bool:
     if operation.state in ANSWERED:
         end = end_of(operation)
-        if end is None or (is_named(end) and end[0] < heard.entry[0]):
+        if end is None or (end.is_named and end.at < heard.entry.at):
             return False
-        if end[0] == heard.entry[0]:
+        if end.at == heard.entry.at:
             return _merge(heard, operation)
     heir = heir_of(heard)
     if heir is not None and heir is not operation and not began_before(heir, heard.at):
         # Starts before this end are not of what comes after it.
         for start in _starts_until(heard, heir):
-            operation.reports = added(operation.reports, start)
+            operation.reports = text_of(added(entries_of(operation), start))
     return _take(heard, operation)
 
 
@@ -151,18 +148,18 @@ def _ended_then(operation: Operation, heard: Heard) -> bool:
     return (
         operation.last_reported_at == heard.at
         if operation.reports is None
-        else end is not None and end[0] == heard.entry[0]
+        else end is not None and end.at == heard.entry.at
     )
 
 
 def _merge(heard: Heard, operation: Operation) -> bool:
     """Let two ends of one instant be one: what names the operation holds, else the failure, else the first in words."""
     end, report = end_of(operation), heard.report
-    if end is None or (is_named(end) and not is_named(heard.entry)):
+    if end is None or (end.is_named and not heard.entry.is_named):
         return False
-    counted = _tell(operation, added(operation.reports, heard.entry))
+    counted = _add(operation, heard.entry)
     known, told = (operation.state, operation.error or ""), (report.trigger, report.error or "")
-    changes = told < known or (told != known and is_named(heard.entry) and not is_named(end))
+    changes = told < known or (told != known and heard.entry.is_named and not end.is_named)
     if changes:
         operation.state, operation.error = report.trigger, report.error
         if is_last(heard.case, operation):
@@ -174,19 +171,20 @@ def _merge(heard: Heard, operation: Operation) -> bool:
 
 def _takes(heir: Operation, heard: Heard) -> bool:
     """Tell whether an unnamed end is that of the operation in whose time it falls."""
-    at, entries = heard.entry[0], heir.reports or []
+    at = heard.entry.at
     if heir.state == "replaced" or not may_be_of(heir, heard.at):
         return False
+    entries = entries_of(heir)
     if heir.origin == "service":
-        begun = any(entry[0] <= at for entry in entries if not is_end(entry))
+        begun = any(entry.at <= at for entry in entries if not entry.is_end)
         if heir.is_open:
             return begun or not entries
         # It keeps its beginning if that has been told of; else its end.
         return begun and (heir.reported_late or heir.state in UNANSWERED)
     end = end_of(heir)
-    if heir.state in ANSWERED and (end is None or is_named(end)):
+    if heir.state in ANSWERED and (end is None or end.is_named):
         return False
-    return not any(is_named(entry) and entry[0] > at for entry in entries)
+    return not any(entry.is_named and entry.at > at for entry in entries)
 
 
 def _missed(heard: Heard, heir: Operation | None) -> Operation | None:
@@ -200,9 +198,12 @@ def _missed(heard: Heard, heir: Operation | None) -> Operation | None:
 
 def _take(heard: Heard, operation: Operation) -> bool:
     """Let an operation have this end. What it had of another's goes on as a sync of the service's own."""
-    at, case = heard.entry[0], heard.case
+    case = heard.case
     told, was_open = (operation.state, operation.error), operation.is_open
-    mine, theirs = _divided(operation, at)
+    if was_open and (reports := extended(operation.reports, heard.entry)) is not None:
+        # The common case, by the shortest way: nothing that it was told is of another's.
+        return _end_open(heard, operation, reports)
+    mine, theirs = _divided(operation, heard.entry.at)
     other = None
     if theirs and not was_open:
         other = _parted(heard, operation, theirs)
@@ -213,7 +214,7 @@ def _take(heard: Heard, operation: Operation) -> bool:
         case.note(f"sync.{heard.report.trigger}", operation=operation)
     if theirs and was_open:
         other = opened(heard, id_beside(heard, after=operation))
-        other.reports, other.state = theirs, "running"
+        other.reports, other.state = text_of(theirs), "running"
         other.deadline_at = heard.now + heard.silence
         _settle(heard, other)
     if other is not None:
@@ -223,17 +224,14 @@ def _take(heard: Heard, operation: Operation) -> bool:
 
 def _divided(operation: Operation, at: int) -> tuple[Entries, Entries]:
     """Return what an operation with an end at that moment keeps, and what was of another's; its old end goes, too."""
-    reports = operation.reports or []
-    if operation.is_open and (not reports or reports[-1][0] <= at):
-        return reports, []
     end = end_of(operation)
-    if end is not None and end[0] < at:
-        theirs = _entries(operation, lambda e: not is_named(e) and e[0] <= end[0])
-    elif end is None or not is_named(end):
-        theirs = _entries(operation, lambda e: not is_named(e) and e[0] > at)
+    if end is not None and end.at < at:
+        theirs = _entries(operation, lambda e: not e.is_named and e.at <= end.at)
+    elif end is None or not end.is_named:
+        theirs = _entries(operation, lambda e: not e.is_named and e.at > at)
     else:
         theirs = []
-    return _entries(operation, lambda e: not is_end(e) and e[0] <= at and e not in theirs), theirs
+    return _entries(operation, lambda e: not e.is_end and e.at <= at and e not in theirs), theirs
 
 
 def _insert(heard: Heard, starts: Entries, heir: Operation | None) -> bool:
@@ -253,7 +251,7 @@ def _insert(heard: Heard, starts: Entries, heir: Operation | None) -> bool:
 def _reopen(heard: Heard, operation: Operation) -> bool:
     """Let an operation run: it was ended by an end that did not name it, and started after that."""
     end = end_of(operation)
-    theirs = _entries(operation, lambda e: end is not None and not is_named(e) and e[0] <= end[0])
+    theirs = _entries(operation, lambda e: end is not None and not e.is_named and e.at <= end.at)
     other = _parted(heard, operation, theirs)
     operation.state, operation.error, operation.finished_at = "running", None, None
     operation.reported_late, operation.last_reported_at = False, heard.at
@@ -273,16 +271,33 @@ def _finish(heard: Heard, operation: Operation, entries: Entries) -> None:
     _tell(operation, added(entries, heard.entry))
 
 
+def _add(operation: Operation, entry: Entry) -> bool:
+    """Let an operation have been told one thing more; tell whether its count is another one then."""
+    reports = extended(operation.reports, entry) if operation.is_open else None
+    if reports is None:
+        return _tell(operation, added(entries_of(operation), entry))
+    before, operation.reports = operation.documents_processed, reports
+    operation.documents_processed = before if entry.documents is None else entry.documents
+    return operation.documents_processed != before
+
+
+def _end_open(heard: Heard, operation: Operation, reports: str) -> bool:
+    move(operation, heard.report.trigger, now=heard.now)
+    operation.error, operation.last_reported_at, operation.reports = heard.report.error, heard.at, reports
+    if heard.entry.documents is not None:
+        operation.documents_processed = heard.entry.documents
+    if is_last(heard.case, operation):
+        record_answer(heard.case.connection, heard.report, now=heard.now)
+    heard.case.note(f"sync.{heard.report.trigger}", operation=operation)
+    return True
+
+
 def _tell(operation: Operation, entries: Entries) -> bool:
     """Let an operation have been told this; tell whether its count is another one then."""
-    before, operation.reports, known = operation.documents_processed, entries, operation.reports
-    last = entries[-1] if entries else None
-    if last is not None and is_end(last) and last[2] is not None:
-        operation.documents_processed = last[2]
-        return bool(last[2] != before)
-    count = count_of(entries)
+    before, known = operation.documents_processed, count_of(entries_of(operation))
+    operation.reports, count = text_of(entries), count_of(entries)
     # What had no time left a count only here.
-    is_kept = count_of(known) is None if count is None else operation.state in ANSWERED and end_of(operation) is None
+    is_kept = known is None if count is None else operation.state in ANSWERED and end_of(operation) is None
     if not is_kept:
         operation.documents_processed = count
     return operation.documents_processed != before
@@ -290,10 +305,10 @@ def _tell(operation: Operation, entries: Entries) -> bool:
 
 def _parted(heard: Heard, operation: Operation, entries: Entries) -> Operation:
     """Return a new sync of the service's own with these entries of an operation and how that one ended."""
-    is_older = entries[-1][0] < heard.entry[0]
+    is_older = entries[-1].at < heard.entry.at
     id_ = id_beside(heard, before=operation) if is_older else id_beside(heard, after=operation)
     other = opened(heard, id_)
-    other.reports, other.state, other.error = entries, operation.state, operation.error
+    other.reports, other.state, other.error = text_of(entries), operation.state, operation.error
     other.finished_at = operation.finished_at
     _settle(heard, other)
     if is_older and operation.origin == "user":
@@ -302,9 +317,9 @@ def _parted(heard: Heard, operation: Operation, entries: Entries) -> Operation:
 
 
 def _settle(heard: Heard, operation: Operation) -> None:
-    entries = operation.reports or []
-    operation.documents_processed, operation.last_reported_at = count_of(entries), moment(entries[-1][0])
-    if any(not is_end(entry) for entry in entries):
+    entries = entries_of(operation)
+    operation.documents_processed, operation.last_reported_at = count_of(entries), moment_of(entries[-1])
+    if any(not entry.is_end for entry in entries):
         operation.started_at = heard.now
 
 
@@ -318,11 +333,11 @@ def _note_all(heard: Heard, operation: Operation) -> None:
 
 def _starts_until(heard: Heard, heir: Operation) -> Entries:
     """Take from an operation the unnamed starts until this moment."""
-    starts = _entries(heir, lambda e: not is_end(e) and not is_named(e) and e[0] <= heard.entry[0])
+    starts = _entries(heir, lambda e: not e.is_end and not e.is_named and e.at <= heard.entry.at)
     if starts:
         _tell(heir, _entries(heir, lambda e: e not in starts))
     return starts
 
 
 def _entries(operation: Operation | None, are_wanted: Callable[[Entry], bool]) -> Entries:
-    return [] if operation is None else [entry for entry in operation.reports or [] if are_wanted(entry)]
+    return [] if operation is None else [entry for entry in entries_of(operation) if are_wanted(entry)]

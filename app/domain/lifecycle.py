@@ -130,11 +130,11 @@ def looks_back(case: Case, reports: Sequence[Report], *, now: datetime) -> list[
 
     As a rule they are answers to what is open, in their order, and then it does not.
     """
-    past = places.looks_back(case, [report for report in reports if report.timestamp is not None], now=now)
+    past = places.looks_back(case, reports, now=now)
+    if past is not None or all(report.timestamp for report in reports):
+        return past
     undated = [report for report in reports if report.timestamp is None]
-    if past is None and (len(undated) > 1 or any(_looks_back(case, report) for report in undated)):
-        return []
-    return past
+    return [] if len(undated) > 1 or _looks_back(case, undated[0]) else None
 
 
 def _looks_back(case: Case, report: Report) -> bool:

@@ -1,19 +1,18 @@
-"""What an operation was told by the service's clock: `Operation.reports`, in their order, as they lie in the database.
+"""What an operation was told by the service's clock: `Operation.reports`, a text of entries in their order.
 
-Each is `[microseconds since 1970, rank, count]`. The rank is 0 for a start or progress and 1 for an end, and 2 more if
+An entry is `microseconds since 1970:rank:count`. The rank is 0 for a start or progress and 1 for an end, and 2 more if
 the report named the operation. Of one instant a start comes before an end. A row of an earlier release has none.
+
+A text, since it is written with every report and taken apart only for one that is late: JSON would be read each time.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import NamedTuple
 
 from app.domain.cases import Operation
 from app.domain.messages import Report
-
-Entry = list[Any]
-Entries = list[Entry]
 
 END, NAMED = 1, 2
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -21,69 +20,88 @@ MICROSECOND = timedelta(microseconds=1)
 # A sync that reports every second for hours must not fill its row. An end that comes behind more reports of the next
 # sync than this finds no count of its own any more.
 LONGEST = 50
+# Of no more than that many entries, however small.
+_SURELY_SHORT = LONGEST * len("1795348801000000:0:")
 
 
-def entry_of(report: Report, at: int) -> Entry:
+class Entry(NamedTuple):
+    """One report."""
+
+    at: int
+    rank: int
+    documents: int | None
+
+    @property
+    def is_end(self) -> bool:
+        """Tell an end from a start."""
+        return bool(self.rank & END)
+
+    @property
+    def is_named(self) -> bool:
+        """Tell whether the report named the operation."""
+        return bool(self.rank & NAMED)
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """Return the place among others; two of one place are copies."""
+        return self.at, self.rank & END
+
+
+Entries = list[Entry]
+
+
+def entry_of(report: Report, moment: datetime) -> Entry:
     """Return what is kept of a report of that moment."""
     rank = (0 if report.trigger == "started" else END) | (0 if report.operation_id is None else NAMED)
-    return [at, rank, report.documents_processed]
+    return Entry((moment - EPOCH) // MICROSECOND, rank, report.documents_processed)
 
 
-def microseconds(moment: datetime) -> int:
-    """Return a moment as entries have it."""
-    return (moment - EPOCH) // MICROSECOND
+def moment_of(entry: Entry) -> datetime:
+    """Return when it was."""
+    return EPOCH + entry.at * MICROSECOND
 
 
-def moment(at: int) -> datetime:
-    """Return the moment of an entry."""
-    return EPOCH + at * MICROSECOND
+def entries_of(operation: Operation) -> Entries:
+    """Return what an operation was told."""
+    parts = [entry.split(":") for entry in (operation.reports or "").split()]
+    return [Entry(int(at), int(rank), int(count) if count else None) for at, rank, count in parts]
 
 
-def is_end(entry: Entry) -> bool:
-    """Tell an end from a start."""
-    return bool(entry[1] & END)
+def text_of(entries: Entries) -> str:
+    """Return entries as they are stored."""
+    return " ".join([f"{at}:{rank}:{'' if count is None else count}" for at, rank, count in entries])
 
 
-def is_named(entry: Entry) -> bool:
-    """Tell whether the report named the operation."""
-    return bool(entry[1] & NAMED)
+def extended(text: str | None, entry: Entry) -> str | None:
+    """Return a text with an entry that comes after all others, or None if it does not, or the text is long."""
+    if not text:
+        return text_of([entry])
+    if len(text) > _SURELY_SHORT or int(text[text.rfind(" ") + 1 :].partition(":")[0]) > entry.at - (not entry.is_end):
+        return None
+    return f"{text} {text_of([entry])}"
 
 
-def added(entries: Entries | None, entry: Entry) -> Entries:
+def added(entries: Entries, entry: Entry) -> Entries:
     """Return entries with one more, in their order; copies of a report become one, with the largest of their counts."""
-    if not entries:
-        return [entry]
-    if _key(entry) > _key(entries[-1]):
-        return _short([*entries, entry])
-    alike = [other for other in entries if _key(other) == _key(entry)]
-    others = [other for other in entries if _key(other) != _key(entry)]
-    for other in alike:
-        entry = [entry[0], entry[1] | other[1], max(entry[2], other[2], key=_counted)]
-    return _short(sorted([*others, entry], key=_key))
+    for other in entries:
+        if other.key == entry.key:
+            count = max(entry.documents, other.documents, key=lambda number: -1 if number is None else number)
+            entry = Entry(entry.at, entry.rank | other.rank, count)
+    others = [other for other in entries if other.key != entry.key]
+    found = sorted([*others, entry], key=lambda each: each.key)
+    return found if len(found) <= LONGEST else found[:1] + found[1 - LONGEST :]
 
 
 def end_of(operation: Operation) -> Entry | None:
     """Return the end that an operation was told, if that had a time."""
-    return next((entry for entry in operation.reports or () if is_end(entry)), None)
+    return next((entry for entry in entries_of(operation) if entry.is_end), None)
 
 
-def count_of(entries: Entries | None) -> Any:
+def count_of(entries: Entries) -> int | None:
     """Return the last count that the entries tell up to their end, or None."""
     count = None
-    for entry in entries or ():
-        count = count if entry[2] is None else entry[2]
-        if is_end(entry):
+    for entry in entries:
+        count = count if entry.documents is None else entry.documents
+        if entry.is_end:
             break
     return count
-
-
-def _key(entry: Entry) -> tuple[int, int]:
-    return entry[0], entry[1] & END
-
-
-def _counted(count: int | None) -> int:
-    return -1 if count is None else count
-
-
-def _short(entries: Entries) -> Entries:
-    return entries if len(entries) <= LONGEST else entries[:1] + entries[1 - LONGEST :]

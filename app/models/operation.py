@@ -91,7 +91,7 @@ class Operation(Model):
     # Of earlier releases, which counted here what had changed nothing.
     late_reports: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     # What it was told with a time, by the external service's clock: see `app/domain/timeline.py`.
-    reports: Mapped[list[Any] | None] = mapped_column(JSONB(none_as_null=True))
+    reports: Mapped[str | None] = mapped_column(Text)
     # Whatever was reported until then, by the external service's clock, is of what came before.
     asked_after: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))

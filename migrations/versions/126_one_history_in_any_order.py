@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.dialects import postgresql
 
 revision = "126"
 down_revision = "125"
@@ -14,7 +13,7 @@ depends_on = None
 
 def upgrade() -> None:
     # Without defaults they rewrite nothing; the previous release does not know them and leaves them null.
-    op.add_column("operations", sa.Column("reports", postgresql.JSONB))
+    op.add_column("operations", sa.Column("reports", sa.Text))
     op.add_column("operations", sa.Column("asked_after", sa.DateTime(timezone=True)))
 
 
