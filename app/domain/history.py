@@ -7,7 +7,6 @@ finds its place in what is known already. See `docs/decisions/0025-one-history-i
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -27,14 +26,16 @@ from app.domain.places import (
 )
 from app.domain.timeline import (
     Entries,
-    Entry,
+    add,
     added,
+    chosen,
     count_of,
     end_of,
     entries_of,
     entry_of,
     extended,
     moment_of,
+    tell,
     text_of,
 )
 from app.domain.transitions import ANSWERED, UNANSWERED, move, record_answer
@@ -51,9 +52,8 @@ def apply(case: Case, report: Report, at: datetime, *, fresh_id: UUID, silence: 
         return _start(heard, named)
     target = named or case.open("sync")
     # The common case, by the shortest way: the end of what is open.
-    if is_newest and target is not None and target.is_open:
-        if named is not None or target.origin == "service" or _takes(target, heard):
-            return _take(heard, target)
+    if is_newest and target is not None and target.is_open and (named or _takes(target, heard)):
+        return _take(heard, target)
     return _named_end(heard, named) if named is not None else _unnamed_end(heard)
 
 
@@ -82,7 +82,7 @@ def _run(heard: Heard, operation: Operation) -> bool:
     """Let an open operation take a start, or progress."""
     begins = operation.state != "running"
     is_newer = operation.last_reported_at is None or heard.at > operation.last_reported_at
-    counted = _add(operation, heard.entry)
+    counted = add(operation, heard.entry)
     if not (begins or is_newer or counted):
         return False
     move(operation, "started", now=heard.now)
@@ -103,7 +103,7 @@ def _start_of_ended(heard: Heard, operation: Operation, named: Operation | None)
             return False
         if heard.case.open("sync") is None:
             return _reopen(heard, operation)
-    before, counted = operation.reports, _add(operation, heard.entry)
+    before, counted = operation.reports, add(operation, heard.entry)
     if operation.reports == before:
         return False
     begins = operation.started_at is None and (named is not None or operation.state in ANSWERED)
@@ -157,7 +157,7 @@ def _merge(heard: Heard, operation: Operation) -> bool:
     end, report = end_of(operation), heard.report
     if end is None or (end.is_named and not heard.entry.is_named):
         return False
-    counted = _add(operation, heard.entry)
+    counted = add(operation, heard.entry)
     known, told = (operation.state, operation.error or ""), (report.trigger, report.error or "")
     changes = told < known or (told != known and heard.entry.is_named and not end.is_named)
     if changes:
@@ -226,12 +226,12 @@ def _divided(operation: Operation, at: int) -> tuple[Entries, Entries]:
     """Return what an operation with an end at that moment keeps, and what was of another's; its old end goes, too."""
     end = end_of(operation)
     if end is not None and end.at < at:
-        theirs = _entries(operation, lambda e: not e.is_named and e.at <= end.at)
+        theirs = chosen(operation, lambda e: not e.is_named and e.at <= end.at)
     elif end is None or not end.is_named:
-        theirs = _entries(operation, lambda e: not e.is_named and e.at > at)
+        theirs = chosen(operation, lambda e: not e.is_named and e.at > at)
     else:
         theirs = []
-    return _entries(operation, lambda e: not e.is_end and e.at <= at and e not in theirs), theirs
+    return chosen(operation, lambda e: not e.is_end and e.at <= at and e not in theirs), theirs
 
 
 def _insert(heard: Heard, starts: Entries, heir: Operation | None) -> bool:
@@ -251,11 +251,11 @@ def _insert(heard: Heard, starts: Entries, heir: Operation | None) -> bool:
 def _reopen(heard: Heard, operation: Operation) -> bool:
     """Let an operation run: it was ended by an end that did not name it, and started after that."""
     end = end_of(operation)
-    theirs = _entries(operation, lambda e: end is not None and not e.is_named and e.at <= end.at)
+    theirs = chosen(operation, lambda e: end is not None and not e.is_named and e.at <= end.at)
     other = _parted(heard, operation, theirs)
     operation.state, operation.error, operation.finished_at = "running", None, None
     operation.reported_late, operation.last_reported_at = False, heard.at
-    _tell(operation, added(_entries(operation, lambda e: e not in theirs), heard.entry))
+    tell(operation, added(chosen(operation, lambda e: e not in theirs), heard.entry))
     operation.started_at, operation.deadline_at = operation.started_at or heard.now, heard.now + heard.silence
     _note_all(heard, other)
     heard.case.note("sync.started", operation=operation)
@@ -268,17 +268,7 @@ def _finish(heard: Heard, operation: Operation, entries: Entries) -> None:
     if not move(operation, heard.report.trigger, now=heard.now):
         operation.state = heard.report.trigger
     operation.error, operation.last_reported_at = heard.report.error, heard.at
-    _tell(operation, added(entries, heard.entry))
-
-
-def _add(operation: Operation, entry: Entry) -> bool:
-    """Let an operation have been told one thing more; tell whether its count is another one then."""
-    reports = extended(operation.reports, entry) if operation.is_open else None
-    if reports is None:
-        return _tell(operation, added(entries_of(operation), entry))
-    before, operation.reports = operation.documents_processed, reports
-    operation.documents_processed = before if entry.documents is None else entry.documents
-    return operation.documents_processed != before
+    tell(operation, added(entries, heard.entry))
 
 
 def _end_open(heard: Heard, operation: Operation, reports: str) -> bool:
@@ -290,17 +280,6 @@ def _end_open(heard: Heard, operation: Operation, reports: str) -> bool:
         record_answer(heard.case.connection, heard.report, now=heard.now)
     heard.case.note(f"sync.{heard.report.trigger}", operation=operation)
     return True
-
-
-def _tell(operation: Operation, entries: Entries) -> bool:
-    """Let an operation have been told this; tell whether its count is another one then."""
-    before, known = operation.documents_processed, count_of(entries_of(operation))
-    operation.reports, count = text_of(entries), count_of(entries)
-    # What had no time left a count only here.
-    is_kept = known is None if count is None else operation.state in ANSWERED and end_of(operation) is None
-    if not is_kept:
-        operation.documents_processed = count
-    return operation.documents_processed != before
 
 
 def _parted(heard: Heard, operation: Operation, entries: Entries) -> Operation:
@@ -333,11 +312,7 @@ def _note_all(heard: Heard, operation: Operation) -> None:
 
 def _starts_until(heard: Heard, heir: Operation) -> Entries:
     """Take from an operation the unnamed starts until this moment."""
-    starts = _entries(heir, lambda e: not e.is_end and not e.is_named and e.at <= heard.entry.at)
+    starts = chosen(heir, lambda e: not e.is_end and not e.is_named and e.at <= heard.entry.at)
     if starts:
-        _tell(heir, _entries(heir, lambda e: e not in starts))
+        tell(heir, chosen(heir, lambda e: e not in starts))
     return starts
-
-
-def _entries(operation: Operation | None, are_wanted: Callable[[Entry], bool]) -> Entries:
-    return [] if operation is None else [entry for entry in entries_of(operation) if are_wanted(entry)]

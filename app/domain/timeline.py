@@ -8,11 +8,13 @@ A text, since it is written with every report and taken apart only for one that 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from app.domain.cases import Operation
 from app.domain.messages import Report
+from app.domain.transitions import ANSWERED
 
 END, NAMED = 1, 2
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -105,3 +107,29 @@ def count_of(entries: Entries) -> int | None:
         if entry.is_end:
             break
     return count
+
+
+def add(operation: Operation, entry: Entry) -> bool:
+    """Let an operation have been told one thing more; tell whether its count is another one then."""
+    reports = extended(operation.reports, entry) if operation.is_open else None
+    if reports is None:
+        return tell(operation, added(entries_of(operation), entry))
+    before, operation.reports = operation.documents_processed, reports
+    operation.documents_processed = before if entry.documents is None else entry.documents
+    return operation.documents_processed != before
+
+
+def tell(operation: Operation, entries: Entries) -> bool:
+    """Let an operation have been told this; tell whether its count is another one then."""
+    before, known = operation.documents_processed, count_of(entries_of(operation))
+    operation.reports, count = text_of(entries), count_of(entries)
+    # What had no time left a count only here.
+    is_kept = known is None if count is None else operation.state in ANSWERED and end_of(operation) is None
+    if not is_kept:
+        operation.documents_processed = count
+    return operation.documents_processed != before
+
+
+def chosen(operation: Operation, are_wanted: Callable[[Entry], bool]) -> Entries:
+    """Return what an operation was told, of what is wanted."""
+    return [entry for entry in entries_of(operation) if are_wanted(entry)]
