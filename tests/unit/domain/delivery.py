@@ -13,8 +13,8 @@ from uuid_utils.compat import uuid7
 
 from app.domain import lifecycle
 from app.domain.cases import Case, Connection, Operation
-from app.domain.places import place_of
 from app.domain.messages import Report
+from app.domain.places import place_of
 from tests.factories import NOON, PATIENCE, a_connection, an_operation
 
 BEGINNING = datetime.min.replace(tzinfo=UTC)

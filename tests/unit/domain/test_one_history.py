@@ -6,15 +6,12 @@ import os
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from itertools import permutations
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from uuid_utils.compat import uuid7
 
 from app.domain.messages import Report
