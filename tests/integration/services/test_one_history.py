@@ -1,4 +1,4 @@
-"""The same rows whatever the order, the copies and the batches: the rule of the domain, with what PostgreSQL recalls."""
+"""The same rows whatever the order, the copies and the batches: the domain's rule with what PostgreSQL recalls."""
 
 from __future__ import annotations
 
