@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 # 48 bits of milliseconds, 4 of version, 12 by chance, 2 of variant, 62 by chance.
-_LOW, _CHANCE = 62, 74
+_LOW, _BESIDE = 62, 1 << 54
 _VERSION_7, _VARIANT = 0x7 << 76, 0b10 << 62
 
 
@@ -15,9 +15,9 @@ def between(older: UUID | None, newer: UUID | None, fresh: UUID) -> UUID:
     high = 1 << 122 if newer is None else _number(newer)
     wanted = _number(fresh)
     if not low < wanted < high:
-        # A millisecond from its neighbour, so that many find room one before the other.
-        beside = (high >> _CHANCE) - 1 if newer is not None else (low >> _CHANCE) + 1
-        wanted = beside << _CHANCE | wanted & ((1 << _CHANCE) - 1)
+        # Right beside its neighbour, by less than anything else may be, and with room for a million more.
+        beside = 1 + wanted % _BESIDE
+        wanted = low + beside if newer is None else high - beside
     if not low < wanted < high:
         wanted = (low + high) // 2
     return _id(wanted)
