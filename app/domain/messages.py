@@ -7,7 +7,7 @@ person in the dead-letter queue rather than guessed at.
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
@@ -19,10 +19,13 @@ LONGEST_BODY = 256 * 1024
 # Error texts are shown to people; what is longer is a stack trace.
 LONGEST_TEXT = 4_000
 
+# A clock that says less was never set; one that is further ahead would make what is true look late until then.
+EARLIEST, AHEAD = datetime(2000, 1, 1, tzinfo=UTC), timedelta(days=1)
+
 # Every reason for which a message may become a dead letter; the runbook says what to do about each.
 REASONS = (
     "not_json", "wrong_shape", "unknown_type", "too_large", "undecodable", "unknown_connection", "tenant_mismatch",
-    "unknown_operation", "apply_failed",
+    "unknown_operation", "impossible_time", "apply_failed",
 )  # fmt: skip
 
 
@@ -123,6 +126,13 @@ class VerificationReport(_Report):
 
 
 Report = SyncReport | VerificationReport
+
+
+def require_possible_time(report: Report, *, now: datetime) -> None:
+    """Raise Unacceptable (`impossible_time`) if no clock that is set can have said when this happened."""
+    if report.timestamp is not None and not EARLIEST <= report.timestamp <= now + AHEAD:
+        raise Unacceptable("impossible_time", "timestamp is before the year 2000 or more than a day ahead")
+
 
 # By the word in `type`.
 MODELS: dict[str, type[SyncReport | VerificationReport]] = {"sync": SyncReport, "verification": VerificationReport}

@@ -13,7 +13,7 @@ from uuid_utils.compat import uuid7
 from app.domain import lifecycle
 from app.domain.actors import EXTERNAL_SERVICE
 from app.domain.cases import Case, Change
-from app.domain.messages import Report, Unacceptable
+from app.domain.messages import Report, Unacceptable, require_possible_time
 from app.extensions import Session
 from app.prepared import Ids
 from app.services import ledger
@@ -39,7 +39,7 @@ def apply(session: Session, reports: Sequence[Report], *, patience: lifecycle.Pa
     wanted = {report.connection_id for report in reports}
     named = {report.operation_id for report in reports if report.operation_id is not None}
     cases = ledger.read(session, wanted, named=named)
-    ledger.recall(session, _looking_back(cases, reports))
+    ledger.recall(session, _looking_back(cases, reports, now=now), cases)
     applied = Applied()
     for position, report in enumerate(reports):
         case = cases.get(report.connection_id)
@@ -47,6 +47,7 @@ def apply(session: Session, reports: Sequence[Report], *, patience: lifecycle.Pa
             applied.refused[position] = Unacceptable("unknown_connection", "this tenant has no such connection")
             continue
         try:
+            require_possible_time(report, now=now)
             if not lifecycle.apply(case, report, fresh_id=uuid7(), patience=patience, now=now):
                 applied.late.append(position)
         except Unacceptable as refusal:
@@ -55,16 +56,15 @@ def apply(session: Session, reports: Sequence[Report], *, patience: lifecycle.Pa
     return applied
 
 
-def _looking_back(cases: Mapping[UUID, Case], reports: Sequence[Report]) -> list[Case]:
-    """Return the cases in which what has ended counts: of several reports, one may end what the next is judged by."""
+def _looking_back(
+    cases: Mapping[UUID, Case], reports: Sequence[Report], *, now: datetime
+) -> dict[UUID, Sequence[datetime]]:
+    """Return the connections of which what has ended counts, and at which moments of the past."""
     of_case: dict[UUID, list[Report]] = {}
     for report in reports:
         of_case.setdefault(report.connection_id, []).append(report)
-    return [
-        case
-        for connection_id, case in cases.items()
-        if len(of_case[connection_id]) > 1 or lifecycle.looks_back(case, of_case[connection_id][0])
-    ]
+    moments = {key: lifecycle.looks_back(case, of_case[key], now=now) for key, case in cases.items()}
+    return {key: found for key, found in moments.items() if found is not None}
 
 
 def explain(session: Session, reports: Sequence[Report]) -> list[Unacceptable]:

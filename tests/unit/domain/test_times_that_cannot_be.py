@@ -1,0 +1,60 @@
+"""A clock that was never set, or is years ahead: its reports are refused, and nothing is muted by them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from app.domain.messages import AHEAD, EARLIEST, REASONS, Unacceptable, require_possible_time
+from tests.factories import NOON, a_case, a_connection, a_report, a_sync_message, a_verification_message
+from tests.unit.domain.syncing import SECOND, apply
+
+
+@pytest.mark.parametrize(
+    "timestamp",
+    [
+        "0001-01-01T00:00:00Z",
+        "1999-12-31T23:59:59Z",
+        "2099-01-01T00:00:00Z",
+        0,
+        # Seconds: the year 2603.
+        20_000_000_000,
+        (NOON + AHEAD + SECOND).isoformat(),
+    ],
+)
+def test_a_time_that_no_clock_can_tell_is_refused_with_its_reason(timestamp: Any) -> None:
+    report = a_report(a_sync_message(a_connection(), timestamp=timestamp))
+
+    with pytest.raises(Unacceptable) as refusal:
+        require_possible_time(report, now=NOON)
+
+    assert refusal.value.reason == "impossible_time"
+    assert refusal.value.reason in REASONS
+
+
+@pytest.mark.parametrize(
+    "timestamp", [EARLIEST.isoformat(), (NOON + AHEAD).isoformat(), 1_795_341_600, 1_795_341_600_000, None]
+)
+def test_any_other_time_is_taken(timestamp: Any) -> None:
+    message = a_sync_message(a_connection(), timestamp=timestamp)
+
+    require_possible_time(a_report(message), now=NOON)
+
+
+def test_a_verification_has_no_time_to_be_refused_for() -> None:
+    require_possible_time(a_report(a_verification_message(a_connection())), now=NOON)
+
+
+def test_a_connection_that_an_earlier_release_took_to_2099_listens_again() -> None:
+    connection = a_connection(
+        sync_reported_at=NOON + timedelta(days=27_000), sync_reported_rank=1, last_sync_status="completed"
+    )
+    case = a_case(connection)
+
+    applied = apply(case, a_sync_message(connection, "sync_failed", timestamp=NOON, error_message="disk full"))
+
+    assert applied
+    assert (connection.last_sync_status, connection.last_sync_error) == ("failed", "disk full")
+    assert connection.sync_reported_at == NOON
