@@ -84,6 +84,7 @@ def _download(packages: Sequence[str], *, suite: str, work: Path) -> list[Path]:
     for folder in (archives / "partial", work / "lists" / "partial"):
         folder.mkdir(parents=True)
     options = {
+        "Dir::State": work,
         "Dir::State::status": status,
         "Dir::State::lists": work / "lists",
         "Dir::Cache": work,

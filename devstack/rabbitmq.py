@@ -95,7 +95,7 @@ class RabbitMQ(Server):
         """Wait until it answers, in the virtual host of its own if it has one. Raises StartError."""
         super().wait()
         if not self._is_prepared:
-            self.control("add_vhost", self.virtual_host, "--default-queue-type", self._queues)
+            self.control("add_vhost", self.virtual_host, "--default-queue-type", self._combination.queues)
             self.control("set_permissions", "--vhost", self.virtual_host, "guest", ".*", ".*", ".*")
             self._prepared.touch()
 
@@ -129,20 +129,27 @@ class RabbitMQ(Server):
 
     @cached_property
     def _installation(self) -> brokers.Installation:
-        return brokers.chosen(self._given).installation(self._given)
+        return self._combination.installation(self._given)
 
     @property
-    def _queues(self) -> str:
-        return brokers.chosen(self._given).queues
+    def _combination(self) -> brokers.Combination:
+        return brokers.chosen(self._given)
 
     @property
     def virtual_host(self) -> str:
         """The first one makes classic queues of what is declared plainly; who wants others makes another one."""
-        return FIRST_VIRTUAL_HOST if self._queues == brokers.CLASSIC else self._queues
+        queues = self._combination.queues
+        return FIRST_VIRTUAL_HOST if queues == brokers.CLASSIC else queues
+
+    @property
+    def _data(self) -> Path:
+        """Where its queues are; no release reads what another one wrote."""
+        release = self._combination.release
+        return self.directory / (f"data-{release}" if release else "data")
 
     @property
     def _prepared(self) -> Path:
-        return self.directory / f"{self._queues}.prepared"
+        return self._data.with_name(f"{self._data.name}.{self.virtual_host}")
 
     @property
     def _is_prepared(self) -> bool:
@@ -165,7 +172,7 @@ class RabbitMQ(Server):
             "RABBITMQ_CONFIG_FILE": str(home / "rabbitmq.conf"),
             "RABBITMQ_ADVANCED_CONFIG_FILE": str(home / "advanced.config"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "enabled_plugins"),
-            "RABBITMQ_MNESIA_BASE": str(home / "data"),
+            "RABBITMQ_MNESIA_BASE": str(self._data),
             "RABBITMQ_LOG_BASE": str(home / "logs"),
             "RABBITMQ_PID_FILE": str(home / "node.pid"),
         }

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from devstack.brokers import COMBINATIONS
-from tests.brokers.runs import Outcome, Tally
+from tests.brokers.runs import Outcome
 from tests.faults.report import PAGE
 from tests.project import replace_between
 
@@ -37,7 +37,7 @@ def publish(outcomes: Iterable[Outcome]) -> None:
 
 
 def _row(outcome: Outcome) -> str:
-    faults = outcome.faults or Tally(0, 0)
+    faults = outcome.faults
     cells = (
         outcome.combination,
         outcome.rabbitmq,
@@ -45,7 +45,7 @@ def _row(outcome: Outcome) -> str:
         str(outcome.tests.passed),
         str(outcome.tests.failed),
         str(outcome.tests.skipped),
-        f"{faults.passed} of {faults.passed + faults.failed}",
+        f"{faults.passed} of {faults.passed + faults.failed}" if faults else "not run",
         f"{outcome.took.total_seconds() / 60:.1f}",
         datetime.now(UTC).date().isoformat(),
     )

@@ -100,11 +100,11 @@ def _bounded(process: subprocess.Popen[str], *, within: timedelta) -> Iterator[N
     """End it when its time is over or we are interrupted; it is asked first, so that it stops its servers."""
 
     def end() -> None:
-        process.send_signal(signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)
         try:
             process.wait(STOPPED_WITHIN.total_seconds())
         except subprocess.TimeoutExpired:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)
 
     timer = threading.Timer(within.total_seconds(), end)
     timer.daemon = True

@@ -12,6 +12,7 @@ from devstack import brokers, debian
 from devstack.brokers import COMBINATIONS, Combination
 from devstack.child import StartError
 from devstack.rabbitmq import RabbitMQ
+from tests.brokers import __main__ as command
 from tests.brokers import report
 from tests.brokers.runs import Outcome, Tally
 
@@ -61,6 +62,22 @@ def test_where_apt_has_no_debian_it_says_so_in_a_sentence_and_leaves_nothing(
         COMBINATIONS["4.3-quorum"].installation(cache)
 
     assert [path.name for path in (tmp_path / "cache" / "rita-data-sources").glob("[!.]*") if path.is_dir()] == []
+
+
+@pytest.mark.parametrize("ci", ["", "true"])
+def test_a_combination_that_cannot_be_had_is_left_out_and_ci_says_so_in_capitals(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, ci: str
+) -> None:
+    monkeypatch.setenv("CI", ci)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(debian, "KEYRING", tmp_path / "nowhere")
+    monkeypatch.setattr("sys.argv", ["brokers", "--only", "4.3-quorum", "--quick"])
+
+    assert command.main() == 0
+
+    (said,) = [line for line in capsys.readouterr().out.splitlines() if line.lower().startswith("4.3-quorum")]
+    assert "is left out:" in said.lower()
+    assert said.isupper() == bool(ci)
 
 
 def test_a_program_that_sees_another_usr_leaves_the_machines_as_it_was() -> None:
