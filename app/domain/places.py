@@ -130,7 +130,7 @@ def looks_back(case: Case, reports: Sequence[Report], *, now: datetime) -> list[
     None is what a flood in its order gives: each report is newer than those before it, and answers what is open.
     """
     clock, running = clock_of(case.connection, now=now), case.open("sync")
-    is_open, looks = running is not None and running.was_sent, False
+    is_open, looks, has_ended = running is not None and running.was_sent, False, False
     moments: list[datetime] = []
     for report in reports:
         if report.timestamp is None:
@@ -140,10 +140,13 @@ def looks_back(case: Case, reports: Sequence[Report], *, now: datetime) -> list[
             named = case.operations.get(report.operation_id)
             is_newest = clock is None or comes >= clock
             clock = comes if is_newest else clock
-            if named is None or (named.is_open and is_newest):
+            # What an end has ended that did not name it may open again.
+            if named is None or (named.is_open and is_newest and not has_ended):
                 continue
             looks, moments = True, [*moments, *filter(None, [place_of(named), report.timestamp])]
-        elif clock is not None and comes <= clock:
+            continue
+        has_ended |= report.trigger != "started"
+        if clock is not None and comes <= clock:
             looks, moments = True, [*moments, report.timestamp]
         else:
             looks |= report.trigger != "started" and not is_open
