@@ -7,6 +7,7 @@ finds its place in what is known already. See `docs/decisions/0025-one-history-i
 
 from __future__ import annotations
 
+from copy import copy
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -17,7 +18,7 @@ from app.domain.places import (
     began_before,
     clock_of,
     heir_of,
-    id_beside,
+    id_at,
     is_last,
     may_be_of,
     opened,
@@ -29,7 +30,6 @@ from app.domain.timeline import (
     add,
     added,
     chosen,
-    count_of,
     end_of,
     entries_of,
     entry_of,
@@ -199,24 +199,17 @@ def _missed(heard: Heard, heir: Operation | None) -> Operation | None:
 def _take(heard: Heard, operation: Operation) -> bool:
     """Let an operation have this end. What it had of another's goes on as a sync of the service's own."""
     case = heard.case
-    told, was_open = (operation.state, operation.error), operation.is_open
-    if was_open and (reports := extended(operation.reports, heard.entry)) is not None:
+    if operation.is_open and (reports := extended(operation.reports, heard.entry)) is not None:
         # The common case, by the shortest way: nothing that it was told is of another's.
         return _end_open(heard, operation, reports)
     mine, theirs = _divided(operation, heard.entry.at)
-    other = None
-    if theirs and not was_open:
-        other = _parted(heard, operation, theirs)
+    before = copy(operation)
     _finish(heard, operation, mine)
+    other = _parted(heard, before, operation, theirs) if theirs else None
     if is_last(case, operation):
         record_answer(case.connection, heard.report, now=heard.now)
-    if was_open or told != (operation.state, operation.error):
+    if (before.state, before.error) != (operation.state, operation.error):
         case.note(f"sync.{heard.report.trigger}", operation=operation)
-    if theirs and was_open:
-        other = opened(heard, id_beside(heard, after=operation))
-        other.reports, other.state = text_of(theirs), "running"
-        other.deadline_at = heard.now + heard.silence
-        _settle(heard, other)
     if other is not None:
         _note_all(heard, other)
     return True
@@ -238,7 +231,7 @@ def _insert(heard: Heard, starts: Entries, heir: Operation | None) -> bool:
     """Add a sync of the service's own, with these starts, before the one in whose time it ended."""
     if heir is not None and heir.origin == "user":
         heir.asked_after = max(heir.asked_after or heard.at, heard.at)
-    operation = opened(heard, id_beside(heard, before=heir))
+    operation = opened(heard, id_at(heard, heard.at))
     _finish(heard, operation, starts)
     if starts:
         operation.started_at = heard.now
@@ -250,14 +243,13 @@ def _insert(heard: Heard, starts: Entries, heir: Operation | None) -> bool:
 
 def _reopen(heard: Heard, operation: Operation) -> bool:
     """Let an operation run: it was ended by an end that did not name it, and started after that."""
-    end = end_of(operation)
+    before, end = copy(operation), end_of(operation)
     theirs = chosen(operation, lambda e: end is not None and not e.is_named and e.at <= end.at)
-    other = _parted(heard, operation, theirs)
     operation.state, operation.error, operation.finished_at = "running", None, None
     operation.reported_late, operation.last_reported_at = False, heard.at
     tell(operation, added(chosen(operation, lambda e: e not in theirs), heard.entry))
     operation.started_at, operation.deadline_at = operation.started_at or heard.now, heard.now + heard.silence
-    _note_all(heard, other)
+    _note_all(heard, _parted(heard, before, operation, theirs))
     heard.case.note("sync.started", operation=operation)
     return True
 
@@ -282,24 +274,21 @@ def _end_open(heard: Heard, operation: Operation, reports: str) -> bool:
     return True
 
 
-def _parted(heard: Heard, operation: Operation, entries: Entries) -> Operation:
-    """Return a new sync of the service's own with these entries of an operation and how that one ended."""
-    is_older = entries[-1].at < heard.entry.at
-    id_ = id_beside(heard, before=operation) if is_older else id_beside(heard, after=operation)
-    other = opened(heard, id_)
-    other.reports, other.state, other.error = text_of(entries), operation.state, operation.error
-    other.finished_at = operation.finished_at
-    _settle(heard, other)
-    if is_older and operation.origin == "user":
-        operation.asked_after = max(filter(None, [operation.asked_after, other.last_reported_at]))
-    return other
-
-
-def _settle(heard: Heard, operation: Operation) -> None:
-    entries = entries_of(operation)
-    operation.documents_processed, operation.last_reported_at = count_of(entries), moment_of(entries[-1])
+def _parted(heard: Heard, before: Operation, operation: Operation, entries: Entries) -> Operation:
+    """Return a sync of the service's own with what an operation was told of another: it goes on as that one was."""
+    moment = moment_of(entries[-1])
+    other = opened(heard, id_at(heard, moment))
+    tell(other, entries)
+    other.last_reported_at = moment
+    if before.is_open:
+        other.state, other.deadline_at = "running", heard.now + heard.silence
+    else:
+        other.state, other.error, other.finished_at = before.state, before.error, before.finished_at
     if any(not entry.is_end for entry in entries):
-        operation.started_at = heard.now
+        other.started_at = heard.now
+    if operation.origin == "user" and moment < heard.at:
+        operation.asked_after = max(operation.asked_after or moment, moment)
+    return other
 
 
 def _note_all(heard: Heard, operation: Operation) -> None:

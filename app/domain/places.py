@@ -97,13 +97,11 @@ def _follows(other: Operation, operation: Operation) -> bool:
     return (others, other.id) > (place, operation.id)
 
 
-def id_beside(heard: Heard, *, before: Operation | None = None, after: Operation | None = None) -> UUID:
-    """Return an id right before or after an operation's, or after all."""
-    known = [operation.id for operation in syncs_of(heard.case)]
-    if after is not None:
-        return ids.between(after.id, min((id_ for id_ in known if id_ > after.id), default=None), heard.fresh_id)
-    newer = None if before is None else before.id
-    older = max((id_ for id_ in known if newer is None or id_ < newer), default=None)
+def id_at(heard: Heard, moment: datetime) -> UUID:
+    """Return an id for what ended at that moment: before all that is of it or later, and after all else."""
+    known = [(operation.id, place_of(operation)) for operation in syncs_of(heard.case)]
+    newer = min((id_ for id_, place in known if place is not None and place >= moment), default=None)
+    older = max((id_ for id_, _ in known if newer is None or id_ < newer), default=None)
     return ids.between(older, newer, heard.fresh_id)
 
 
