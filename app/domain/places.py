@@ -148,5 +148,6 @@ def looks_back(case: Case, reports: Sequence[Report], *, now: datetime) -> list[
             looks, moments = True, [*moments, report.timestamp]
         else:
             looks |= report.trigger != "started" and not is_open
-            is_open, clock = True, comes
+            # A start is no other's while one that was not sent yet waits; its end then gets an id before that one's.
+            is_open, clock = running is None or running.was_sent, comes
     return moments if looks else None

@@ -122,7 +122,7 @@ def add(operation: Operation, entry: Entry) -> bool:
 def tell(operation: Operation, entries: Entries) -> bool:
     """Let an operation have been told this; tell whether its count is another one then."""
     before, known = operation.documents_processed, count_of(entries_of(operation))
-    operation.reports, count = text_of(entries), count_of(entries)
+    operation.reports, count = text_of(entries) or None, count_of(entries)
     # What had no time left a count only here.
     is_kept = known is None if count is None else operation.state in ANSWERED and end_of(operation) is None
     if not is_kept:
