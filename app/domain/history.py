@@ -15,14 +15,13 @@ from app.domain.cases import Case, Operation
 from app.domain.messages import Report
 from app.domain.places import (
     Heard,
+    advance,
     began_before,
-    clock_of,
     heir_of,
     id_at,
     is_last,
     may_be_of,
     opened,
-    rank_of,
     syncs_of,
 )
 from app.domain.timeline import (
@@ -47,7 +46,7 @@ def apply(case: Case, report: Report, at: datetime, *, fresh_id: UUID, silence: 
     named = None if report.operation_id is None else case.operations[report.operation_id]
     if named is not None and named.state == "replaced":
         return False
-    is_newest = _advance(heard)
+    is_newest = advance(heard)
     if report.trigger == "started":
         return _start(heard, named)
     target = named or case.open("sync")
@@ -55,16 +54,6 @@ def apply(case: Case, report: Report, at: datetime, *, fresh_id: UUID, silence: 
     if is_newest and target is not None and target.is_open and (named or _takes(target, heard)):
         return _take(heard, target)
     return _named_end(heard, named) if named is not None else _unnamed_end(heard)
-
-
-def _advance(heard: Heard) -> bool:
-    """Keep the newest time that the service has told; tell whether it is this report's."""
-    connection, known = heard.case.connection, clock_of(heard.case.connection, now=heard.now)
-    clock = heard.at, rank_of(heard.report)
-    if known is not None and clock <= known:
-        return False
-    connection.sync_reported_at, connection.sync_reported_rank = clock
-    return True
 
 
 def _start(heard: Heard, named: Operation | None) -> bool:
@@ -80,9 +69,8 @@ def _start(heard: Heard, named: Operation | None) -> bool:
 
 def _run(heard: Heard, operation: Operation) -> bool:
     """Let an open operation take a start, or progress."""
-    begins = operation.state != "running"
+    begins, counted = operation.state != "running", add(operation, heard.entry)
     is_newer = operation.last_reported_at is None or heard.at > operation.last_reported_at
-    counted = add(operation, heard.entry)
     if not (begins or is_newer or counted):
         return False
     move(operation, "started", now=heard.now)
@@ -145,11 +133,8 @@ def _ended_then(operation: Operation, heard: Heard) -> bool:
     if operation.state not in ANSWERED:
         return False
     end = end_of(operation)
-    return (
-        operation.last_reported_at == heard.at
-        if operation.reports is None
-        else end is not None and end.at == heard.entry.at
-    )
+    # A row of an earlier release has no reports.
+    return operation.last_reported_at == heard.at if end is None else end.at == heard.entry.at
 
 
 def _merge(heard: Heard, operation: Operation) -> bool:
@@ -162,8 +147,7 @@ def _merge(heard: Heard, operation: Operation) -> bool:
     changes = told < known or (told != known and heard.entry.is_named and not end.is_named)
     if changes:
         operation.state, operation.error = report.trigger, report.error
-        if is_last(heard.case, operation):
-            record_answer(heard.case.connection, report, now=heard.now)
+        _record_if_last(heard, operation)
     if changes or counted:
         heard.case.note(f"sync.{report.trigger if changes else 'progress'}", operation=operation)
     return changes or counted
@@ -191,14 +175,12 @@ def _missed(heard: Heard, heir: Operation | None) -> Operation | None:
     """Return the operation just before, if it ended without an answer: this is the answer."""
     earlier = [o for o in syncs_of(heard.case) if not o.is_open and (heir is None or o.id < heir.id)]
     last = max(earlier, key=lambda o: o.id, default=None)
-    if last is None or last.state not in UNANSWERED or not may_be_of(last, heard.at):
-        return None
-    return last if last.last_reported_at is None or last.last_reported_at <= heard.at else None
+    is_missed = last is not None and last.state in UNANSWERED and may_be_of(last, heard.at)
+    return last if is_missed else None
 
 
 def _take(heard: Heard, operation: Operation) -> bool:
     """Let an operation have this end. What it had of another's goes on as a sync of the service's own."""
-    case = heard.case
     if operation.is_open and (reports := extended(operation.reports, heard.entry)) is not None:
         # The common case, by the shortest way: nothing that it was told is of another's.
         return _end_open(heard, operation, reports)
@@ -206,10 +188,9 @@ def _take(heard: Heard, operation: Operation) -> bool:
     before = copy(operation)
     _finish(heard, operation, mine)
     other = _parted(heard, before, operation, theirs) if theirs else None
-    if is_last(case, operation):
-        record_answer(case.connection, heard.report, now=heard.now)
+    _record_if_last(heard, operation)
     if (before.state, before.error) != (operation.state, operation.error):
-        case.note(f"sync.{heard.report.trigger}", operation=operation)
+        heard.case.note(f"sync.{heard.report.trigger}", operation=operation)
     if other is not None:
         _note_all(heard, other)
     return True
@@ -232,11 +213,9 @@ def _insert(heard: Heard, starts: Entries, heir: Operation | None) -> bool:
     if heir is not None and heir.origin == "user":
         heir.asked_after = max(heir.asked_after or heard.at, heard.at)
     operation = opened(heard, id_at(heard, heard.at))
+    operation.started_at = heard.now if starts else None
     _finish(heard, operation, starts)
-    if starts:
-        operation.started_at = heard.now
-    if is_last(heard.case, operation):
-        record_answer(heard.case.connection, heard.report, now=heard.now)
+    _record_if_last(heard, operation)
     _note_all(heard, operation)
     return True
 
@@ -268,10 +247,14 @@ def _end_open(heard: Heard, operation: Operation, reports: str) -> bool:
     operation.error, operation.last_reported_at, operation.reports = heard.report.error, heard.at, reports
     if heard.entry.documents is not None:
         operation.documents_processed = heard.entry.documents
-    if is_last(heard.case, operation):
-        record_answer(heard.case.connection, heard.report, now=heard.now)
+    _record_if_last(heard, operation)
     heard.case.note(f"sync.{heard.report.trigger}", operation=operation)
     return True
+
+
+def _record_if_last(heard: Heard, operation: Operation) -> None:
+    if is_last(heard.case, operation):
+        record_answer(heard.case.connection, heard.report, now=heard.now)
 
 
 def _parted(heard: Heard, before: Operation, operation: Operation, entries: Entries) -> Operation:

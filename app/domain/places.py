@@ -42,6 +42,16 @@ def rank_of(report: Report) -> int:
     return int(report.trigger != "started")
 
 
+def advance(heard: Heard) -> bool:
+    """Keep the newest time that the service has told; tell whether it is this report's."""
+    connection, known = heard.case.connection, clock_of(heard.case.connection, now=heard.now)
+    clock = heard.at, rank_of(heard.report)
+    if known is not None and clock <= known:
+        return False
+    connection.sync_reported_at, connection.sync_reported_rank = clock
+    return True
+
+
 def place_of(operation: Operation) -> datetime | None:
     """Return the moment up to which history is this operation's or older, by the service's clock."""
     reported, asked = operation.last_reported_at, operation.asked_after
