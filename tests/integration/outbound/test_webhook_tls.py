@@ -7,11 +7,10 @@ import subprocess
 from datetime import timedelta
 from pathlib import Path
 
-import jwt
 import pytest
 
 from app.domain.retry import FAILURES, Failure, Verdict
-from app.outbound import webhook
+from app.outbound import key_set, webhook
 from tests.integration.outbound.sockets import (
     Certificate,
     Peer,
@@ -23,6 +22,7 @@ from tests.integration.outbound.sockets import (
     saying,
     silent,
 )
+from tests.integration.outbound.test_key_set import HEAD, LIST
 from tests.project import do_without
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
@@ -84,16 +84,13 @@ def system_store(
 def test_an_authority_of_the_systems_store_is_trusted_by_post_doctor_and_token_keys_alike(
     certificate: Certificate,
 ) -> None:
-    keys = b'{"keys": [{"kty": "oct", "k": "c2VjcmV0", "kid": "1"}]}'
-    with listening(
-        saying(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(keys), keys)), tls=certificate.server
-    ) as address:
+    with listening(saying(HEAD + LIST), tls=certificate.server) as address:
         posted = post(f"https://{address}/")
         reached = webhook.reach(a_target(f"https://{address}/"))
-        fetched = jwt.PyJWKClient(f"https://{address}/").fetch_data()
+        fetched = key_set.fetch(f"https://{address}/")
 
     assert (posted.verdict, reached) == (Verdict.DONE, None)
-    assert len(fetched["keys"]) == 1
+    assert len(fetched.keys) == 1
 
 
 @pytest.mark.usefixtures("system_store")
