@@ -6,6 +6,7 @@ private servers that `make run` uses. With REQUIRE_SERVICES=1, as in CI, what is
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import tempfile
@@ -36,6 +37,9 @@ from tests.receiver import Receiver
 
 scratch.in_memory()
 
+# Of what is imported and collected nothing is garbage, so nobody looks for some.
+gc.disable()
+
 pytest_plugins = ("celery.contrib.pytest", "tests.side_by_side")
 
 # The same examples each time, however busy the machine: a failure is one that anybody can see again.
@@ -48,6 +52,12 @@ hypothesis.settings.load_profile("tests")
 for name in list(os.environ):
     if name.lower() in Settings.model_fields:
         del os.environ[name]
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage from now on, and not among the thousands of tests."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
