@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from uuid import UUID
 
 from sqlalchemy import any_, literal, select
 
-from app.domain import ids, lifecycle
+from app.domain import ids, lifecycle, sources
 from app.domain.actors import EXTERNAL_SERVICE
 from app.domain.cases import Case, Change
-from app.domain.messages import Report, Unacceptable, require_possible_time
+from app.domain.messages import Report, Unacceptable, require_choices, require_possible_time
 from app.domain.unreadable import Unreadable
 from app.extensions import Session
 from app.prepared import Ids
@@ -53,19 +54,33 @@ def apply(
             lifecycle.end_unread(case, report.operation_id, now=now)
             continue
         try:
-            require_possible_time(report, now=now)
-        except Unacceptable as refusal:
-            applied.refused[position] = refusal
-            if report.operation_id is not None:
-                lifecycle.end_unread(case, report.operation_id, now=now)
-            continue
-        try:
-            if not lifecycle.apply(case, report, fresh_id=ids.made_at(now), patience=patience, now=now):
+            if not _apply_one(case, report, patience=patience, now=now):
                 applied.late.append(position)
         except Unacceptable as refusal:
             applied.refused[position] = refusal
     applied.changes = ledger.write(session, cases.values(), actor=EXTERNAL_SERVICE, now=now)
     return applied
+
+
+def _apply_one(case: Case, report: Report, *, patience: lifecycle.Patience, now: datetime) -> bool:
+    """Apply a report to the connection that it is about; False if it is late. Raises Unacceptable.
+
+    Of an operation that it names, the id tells all that an impossible time does not: that is done before it is refused.
+    """
+    apply_to = partial(lifecycle.apply, case, fresh_id=ids.made_at(now), patience=patience, now=now)
+    try:
+        require_choices(report, options_key=sources.options_key(case.connection.type))
+    except Unacceptable:
+        if report.operation_id is not None:
+            lifecycle.end_unread(case, report.operation_id, now=now)
+        raise
+    try:
+        require_possible_time(report, now=now)
+    except Unacceptable:
+        if report.operation_id is not None:
+            apply_to(report.model_copy(update={"timestamp": None}))
+        raise
+    return apply_to(report)
 
 
 def _looking_back(cases: Mapping[UUID, Case], reports: Sequence[Report | Unreadable]) -> list[Case]:
