@@ -22,7 +22,7 @@ from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from app.outbound.interim import FinalResponse
+from app.outbound.interim import StatusResponse
 
 
 class Deadline:
@@ -143,7 +143,7 @@ class DeadlineAdapter(HTTPAdapter):
 class _Watched:
     """What a connection, of either kind, does when it opens its socket, and what it takes for an answer."""
 
-    response_class: Any = FinalResponse
+    response_class: Any = StatusResponse
 
     def __init__(self, *args: Any, deadline: Deadline, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
