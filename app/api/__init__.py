@@ -13,7 +13,7 @@ from app.api import (
     errors,
     health,
     history,
-    limits,
+    me,
     metrics,
     operations,
     requests,
@@ -27,8 +27,7 @@ def init_app(app: Flask) -> None:
     requests.init_app(app)
     errors.init_app(app)
     auth.init_app(app)
-    limits.init_app(app)
     cors.init_app(app)
     stream.init_app(app)
-    for module in (data_sources, operations, history, source_types, stream, health, metrics, docs, console):
+    for module in (data_sources, operations, history, source_types, me, stream, health, metrics, docs, console):
         app.register_blueprint(module.blueprint)
