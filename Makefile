@@ -6,6 +6,8 @@ ARGS =
 BIN = .venv/bin
 # Older than neither of the two files that say what belongs into .venv.
 INSTALLED = .venv/.installed
+# Whatever the shell says: each of the many processes that a target starts would compile all modules anew.
+export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: help setup run test faults brokers check bench audit format clean distclean
 

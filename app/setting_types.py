@@ -10,14 +10,11 @@ from datetime import timedelta
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.fernet import Fernet
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
-from limits import parse_many
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode
 
-from app.domain import claims, sources, token_keys
+from app.domain import claims, sources
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 # HS256 needs a key as long as its digest (RFC 7518, section 3.2).
@@ -100,6 +97,8 @@ def _origin(value: str) -> str:
 def _rate_limit(value: str) -> str:
     if value.strip().lower() == OFF:
         return OFF
+    from limits import parse_many  # noqa: PLC0415 - the library is the web process's; others are not given limits
+
     try:
         (limit,) = parse_many(value)
     except ValueError:
@@ -116,6 +115,11 @@ def _jwt_secret(value: str) -> str:
 
 
 def _public_key(value: str) -> str:
+    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415 - the web process's, too
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key  # noqa: PLC0415
+
+    from app.domain import token_keys  # noqa: PLC0415
+
     # An environment often carries line breaks as backslash and n.
     pem = value.replace("\\n", "\n")
     try:

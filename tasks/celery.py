@@ -2,30 +2,42 @@
 
 Two of them, because the worker bound to the external service's queue knows one task only: whatever a message there
 claims to be, nothing else could be run.
+
+They are no more than settings until a worker starts, which then gets the Flask application and its tasks
+(`tasks/working.py`): beat and Flower use neither.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-from celery import Celery, Task
-from flask import Flask
+from celery import Celery, Task, signals
 
-from app import create_app
+from app import logs
 from app.config import Settings
 from app.outbound import broker
-from tasks import lifecycle, schedule, topology
+from tasks import schedule, topology
+
+if TYPE_CHECKING:
+    from flask import Flask
 
 
-def _task_class(flask_app: Flask) -> type[Task]:
-    class AppTask(Task):
-        """A task that runs inside the Flask application's context: a session of its own, removed at the end."""
+class AppTask(Task):
+    """A task that runs inside the Flask application's context: a session of its own, removed at the end."""
 
-        def __call__(self, *args: Any, **kwargs: Any) -> Any:
-            with flask_app.app_context():
-                return self.run(*args, **kwargs)
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run it."""
+        with flask_app_of(self.app).app_context():
+            return self.run(*args, **kwargs)
 
-    return AppTask
+
+@cache
+def flask_app_of(celery_app: Celery) -> Flask:
+    """Return the Flask application that the tasks of one of the two run in; it is made when it is first asked for."""
+    from app import factory  # noqa: PLC0415 - not in beat and Flower
+
+    return (factory.status_worker if celery_app is status_app else factory.webhook_worker)(settings)
 
 
 def _common(settings: Settings) -> dict[str, Any]:
@@ -61,9 +73,9 @@ def _common(settings: Settings) -> dict[str, Any]:
     }
 
 
-def make_app(settings: Settings, *, flask_app: Flask) -> Celery:
+def make_app(settings: Settings) -> Celery:
     """Make the application that delivers webhooks and keeps house; beat and Flower use it too."""
-    made = Celery("rita", task_cls=_task_class(flask_app), set_as_current=False)
+    made = Celery("rita", task_cls=AppTask, set_as_current=False)
     made.conf.update(
         _common(settings),
         task_queues=topology.task_queues(),
@@ -80,9 +92,9 @@ def make_app(settings: Settings, *, flask_app: Flask) -> Celery:
     return made
 
 
-def make_status_app(settings: Settings, *, flask_app: Flask) -> Celery:
+def make_status_app(settings: Settings) -> Celery:
     """Make the application that is bound to the external service's queues."""
-    made = Celery("rita-status", task_cls=_task_class(flask_app), set_as_current=False)
+    made = Celery("rita-status", task_cls=AppTask, set_as_current=False)
     made.conf.update(
         _common(settings),
         task_queues=topology.status_queues(settings),
@@ -102,11 +114,25 @@ def make_status_app(settings: Settings, *, flask_app: Flask) -> Celery:
     return made
 
 
-settings = Settings.from_environment()
-flask_app = create_app(settings)
-lifecycle.connect(flask_app)
-app = make_app(settings, flask_app=flask_app)
-status_app = make_status_app(settings, flask_app=flask_app)
+def _set_logging_up(**_: Any) -> None:
+    logs.configure(settings.log_level)
 
-# The tasks register with the applications above.
-from tasks import housekeeping, status, webhooks  # noqa: E402, F401
+
+def _start_working(instance: Any, **_: Any) -> None:
+    from tasks import working  # noqa: PLC0415 - not in beat and Flower
+
+    working.start(instance.app)
+
+
+def _publish_reliably(sender: Any, **_: Any) -> None:
+    """Have beat wait for the broker's word: its connection may die unnoticed, and nothing else would tell it."""
+    sender.app.conf.broker_transport_options = broker.reliable_options(settings.rabbitmq_url)
+
+
+settings = Settings.from_environment()
+app = make_app(settings)
+status_app = make_status_app(settings)
+# weak=False: the signals hold their receivers, which nothing else does.
+signals.setup_logging.connect(_set_logging_up, weak=False)
+signals.celeryd_init.connect(_start_working, weak=False)
+signals.beat_init.connect(_publish_reliably, weak=False)

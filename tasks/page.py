@@ -10,7 +10,6 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 import structlog
 from celery import Celery
 
-from app.api import metrics
 from app.config import Settings
 
 log = structlog.get_logger()
@@ -41,6 +40,8 @@ def serve(settings: Settings, *, port: int | None) -> None:
     """Serve the page for the life of the process. A port that is taken costs the page, not the worker."""
     if port is None:
         return
+    from app.api import metrics  # noqa: PLC0415 - few workers serve a page
+
     page = metrics.worker_page(settings)
 
     def between_forks(environ: Any, start_response: Any) -> Any:

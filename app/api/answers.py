@@ -6,16 +6,16 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
-from app.api.views import AuditEntry, ConnectionView, OperationDetail, TypeView
+from app.api.views import AuditEntry, ConnectionView, OperationDetail, TypeView, View
 from app.domain.cases import Operation
 
 
-class Answer(BaseModel):
+class Answer(View):
     """What every answer has in common: no field is ever left out."""
 
-    model_config = ConfigDict(from_attributes=True, json_schema_serialization_defaults_required=True)
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
 
 
 class Seeded(Answer):

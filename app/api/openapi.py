@@ -35,9 +35,9 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, models_json
 from werkzeug.routing import Rule
 
 from app import errors, extensions
-from app.api import description, parameters, pushed
+from app.api import description, parameters, problems, pushed
 from app.api.description import Described
-from app.api.problems import MODELS, InternalError
+from app.api.problems import InternalError
 from app.outbound.bodies import Webhook
 
 JSON = "application/json"
@@ -134,7 +134,7 @@ class _Models:
         taken: set[type[BaseModel]] = set(pushed.WEBHOOKS.values())
         for one in described:
             given |= {model for model in (one.gives, one.unavailable) if isinstance(model, type)}
-            given |= {MODELS[error] for error in one.errors}
+            given |= {problems.models()[error] for error in one.errors}
             taken |= {one.takes} if one.takes else set()
         modes: dict[type[BaseModel], JsonSchemaMode] = dict.fromkeys(given, "serialization")
         modes |= dict.fromkeys(taken, "validation")
@@ -222,7 +222,7 @@ def _responses(described: Described, *, models: _Models, followers: dict[str, li
 
 def _refusal(status: int, of_status: list[type[errors.AppError]], *, models: _Models) -> Response:
     """Return the response of a status: one of the errors that share it, told apart by their codes."""
-    references = [models.reference(MODELS[error]) for error in of_status]
+    references = [models.reference(problems.models()[error]) for error in of_status]
     one_of = references[0] if len(references) == 1 else Schema(oneOf=list(references))
     response = _response(status, content={JSON: MediaType(media_type_schema=one_of)})
     codes = ", ".join(f"`{error.code}`" for error in of_status)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from functools import cache
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from app import errors
 class Problem(BaseModel):
     """An error: a short title, what to do about it, a stable code, and the id that finds the request in the logs."""
 
-    model_config = ConfigDict(extra="allow", json_schema_serialization_defaults_required=True)
+    model_config = ConfigDict(extra="allow", json_schema_serialization_defaults_required=True, defer_build=True)
 
     error: str
     message: str
@@ -79,5 +80,7 @@ def _with_descendants(error: type[errors.AppError]) -> Iterator[type[errors.AppE
         yield from _with_descendants(child)
 
 
-# The model of each error's answer.
-MODELS = {error: _model_of(error) for error in _with_descendants(errors.AppError)}
+@cache
+def models() -> dict[type[errors.AppError], type[Problem]]:
+    """Return the model of each error's answer."""
+    return {error: _model_of(error) for error in _with_descendants(errors.AppError)}

@@ -11,11 +11,11 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.views import ConnectionView, DisplayView, OperationView, Options
+from app.api.views import ConnectionView, DisplayView, OperationView, Options, View
 from app.outbound.bodies import SyncWebhook, VerifyWebhook, Webhook
 
 
-class Event(BaseModel):
+class Event(View):
     """What every `data_source_update` says: which connection changed, how, and what happens on it now."""
 
     model_config = ConfigDict(extra="forbid")
@@ -59,7 +59,7 @@ class VerificationEvent(Event):
     latest_options: Options | None
 
 
-class Snapshot(BaseModel):
+class Snapshot(View):
     """`data_source_snapshot`: every connection, at the beginning of a stream that continues none."""
 
     model_config = ConfigDict(extra="forbid")

@@ -22,10 +22,14 @@ def _one_of(*values: str | None) -> dict[str, Any]:
     return {"enum": list(values)}
 
 
-class DisplayView(BaseModel):
-    """What a person sees: one state, why, who must act, and what to do next. Computed here, for every reader alike."""
+class View(BaseModel):
+    """Made from the attributes of what it shows. Its checks are made when it is first used, for a start uses few."""
 
-    model_config = ConfigDict(from_attributes=True)
+    model_config = ConfigDict(from_attributes=True, defer_build=True)
+
+
+class DisplayView(View):
+    """What a person sees: one state, why, who must act, and what to do next. Computed here, for every reader alike."""
 
     state: str = Field(json_schema_extra=_one_of(*display.STATES))
     reason: str | None = Field(description="A sentence for a person.")
@@ -35,10 +39,8 @@ class DisplayView(BaseModel):
     )
 
 
-class OperationView(BaseModel):
+class OperationView(View):
     """An operation as the API shows it: one question to the external service."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     id: UUID
     kind: str = Field(json_schema_extra=_one_of("verify", "sync"))
@@ -57,10 +59,10 @@ class OperationView(BaseModel):
     documents_processed: int | None
 
 
-class ConnectionView(BaseModel):
+class ConnectionView(View):
     """A connection as the API shows it, and the operation that runs on it."""
 
-    model_config = ConfigDict(from_attributes=True, json_schema_serialization_defaults_required=True)
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
 
     id: UUID
     organization_id: UUID
@@ -105,7 +107,7 @@ class ConnectionView(BaseModel):
 OF_THE_CONNECTION = [name for name in ConnectionView.model_fields if name not in ("operation", "display")]
 
 
-class Attempt(BaseModel):
+class Attempt(View):
     """One POST of an operation's webhook."""
 
     attempt: int
@@ -129,10 +131,8 @@ class OperationDetail(OperationView):
     attempt_log: list[Attempt]
 
 
-class AuditEntry(BaseModel):
+class AuditEntry(View):
     """One change: who made it, and each field's value before and after."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     id: UUID
     operation_id: UUID | None
@@ -145,10 +145,8 @@ class AuditEntry(BaseModel):
     created_at: datetime
 
 
-class FieldView(BaseModel):
+class FieldView(View):
     """One input of a type's form."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     name: str = Field(examples=["api_token"])
     label: str = Field(examples=["API token"])
@@ -158,10 +156,8 @@ class FieldView(BaseModel):
     secret: bool = Field(description="Never to be shown, prefilled or kept.")
 
 
-class TypeView(BaseModel):
+class TypeView(View):
     """A kind of source, as its form is made from it."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     name: str = Field(examples=["confluence"])
     label: str = Field(examples=["Confluence"])

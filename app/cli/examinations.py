@@ -237,8 +237,7 @@ def _dead_letters(seen: inspection.QueueFacts) -> Finding:
 
 def of_receiver() -> Iterator[Finding]:
     """Look whether the external service can be reached; nothing is sent to it."""
-    target = cast(webhook.Target, current_app.extensions["webhook_target"])
-    failure = webhook.reach(target)
+    failure = webhook.reach(webhook.Target.from_settings(extensions.settings()))
     found = "can be reached" if failure is None else f"cannot be reached: {failure}"
     mend = "look at AUTOMATION_WEBHOOK_URL (and WEBHOOK_CA_FILE), name resolution and firewalls"
     yield Finding("receiver", ok=failure is None, found=found, mend=mend)

@@ -28,14 +28,18 @@ def _as_text(value: object) -> str:
 
 @pytest.fixture(scope="session")
 def celery_module(settings: Settings, flask_app: Flask) -> Iterator[ModuleType]:
-    """`tasks.celery`, which reads the environment when it is first imported: these settings, on migrated tables."""
+    """`tasks.celery`, which reads the environment when it is first imported, with both workers' tasks."""
     assert flask_app.extensions["settings"] is settings
     with pytest.MonkeyPatch.context() as environment:
         for name, value in _as_environment(settings).items():
             environment.setenv(name, value)
-        from tasks import celery  # noqa: PLC0415 - not before the environment is set
+        from tasks import celery, working  # noqa: PLC0415 - not before the environment is set
     assert celery.settings == settings, "tasks was imported by somebody else before"
+    for celery_app in (celery.app, celery.status_app):
+        working.start(celery_app)
     yield celery
-    with celery.flask_app.app_context():
-        db.engine.dispose()
-    celery.flask_app.extensions["redis"].close()
+    for celery_app in (celery.app, celery.status_app):
+        made = celery.flask_app_of(celery_app)
+        with made.app_context():
+            db.engine.dispose()
+        made.extensions["redis"].close()

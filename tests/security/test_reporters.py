@@ -46,8 +46,12 @@ sentry_sdk.init(
     **given["options"],
 )
 
-from tasks.celery import app, flask_app
+from app import create_app
+from tasks import working
+from tasks.celery import app
 
+working.start(app)
+flask_app = create_app()
 answer = flask_app.handle_user_exception
 
 

@@ -111,7 +111,8 @@ def test_every_audited_field_is_a_connections() -> None:
 def celery_applications() -> dict[str, Any]:
     """What the Celery applications hold, in a process of its own: they read the environment when imported."""
     script = (
-        "import json, tasks.celery as c\n"
+        "import json, tasks.celery as c, tasks.working as w\n"
+        "w.start(c.app), w.start(c.status_app)\n"
         "own = lambda app: sorted(name for name in app.tasks if not name.startswith('celery.'))\n"
         "queues = lambda app: sorted(queue.name for queue in app.conf.task_queues)\n"
         "beat = [[entry['task'], entry['options']['queue']] for entry in c.app.conf.beat_schedule.values()]\n"
@@ -153,7 +154,7 @@ def test_every_job_and_every_beat_names_a_task_that_is_there(celery_applications
 def test_whatever_is_sent_goes_to_a_queue_that_is_consumed(celery_applications: dict[str, Any]) -> None:
     assert celery_applications["queues"] == sorted([jobs.WEBHOOKS, jobs.VERIFICATIONS, jobs.HOUSEKEEPING])
     assert {queue for _, queue in celery_applications["beat"]} == {jobs.HOUSEKEEPING}
-    # Whoever consumes webhooks consumes verifications: see `tasks/lifecycle.py`.
+    # Whoever consumes webhooks consumes verifications: see `tasks/working.py`.
     procfile = (PROJECT / "Procfile").read_text()
     assert f"-Q {jobs.WEBHOOKS},{jobs.HOUSEKEEPING} " in procfile
 

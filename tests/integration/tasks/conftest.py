@@ -44,8 +44,8 @@ def a_worker(celery_module: ModuleType) -> Iterator[list[tuple[str, str]]]:
 
 @pytest.fixture
 def tasks_app(celery_module: ModuleType) -> Flask:
-    """The Flask application that the tasks run in."""
-    made: Flask = celery_module.flask_app
+    """The Flask application that webhooks are delivered in."""
+    made: Flask = celery_module.flask_app_of(celery_module.app)
     return made
 
 

@@ -50,7 +50,7 @@ def ahead(
     """How far the database is ahead of this host, for every connection that is made from here on."""
     settings = web.extensions["settings"]
     role = make_url(settings.database_url).username
-    apps = (web, celery_module.flask_app)
+    apps = (web, *map(celery_module.flask_app_of, (celery_module.app, celery_module.status_app)))
     with closing(psycopg2.connect(settings.owner_database_url)) as owner, owner.cursor() as cursor:
         owner.autocommit = True
         cursor.execute("CREATE SCHEMA another_clock")

@@ -1,23 +1,25 @@
-"""What a worker process does when it starts, forks and takes up a task."""
+"""What makes a process of Celery's a worker: its tasks, and what it does when it starts, forks and takes one up."""
 
 from __future__ import annotations
 
 import gc
 import threading
+from functools import cache
+from importlib import import_module
 from typing import Any
 
 import structlog
 from billiard.process import active_children, current_process
-from celery import signals
+from celery import Celery, signals
 from celery.concurrency import get_implementation
 from celery.concurrency.thread import TaskPool as ThreadPool
 from flask import Flask
 
-from app import extensions, figures, logs, tracing
+from app import extensions, figures, tracing
 from app.config import Settings
 from app.jobs import VERIFICATIONS, WEBHOOKS
-from app.outbound import broker
 from tasks import page
+from tasks.celery import flask_app_of, status_app
 
 log = structlog.get_logger()
 
@@ -42,12 +44,17 @@ def bound_the_stop(**_: Any) -> None:
     timer.start()
 
 
-def connect(flask_app: Flask) -> None:
-    """Connect the application to Celery's signals, for the life of the process."""
-    settings = extensions.settings_of(flask_app)
+@cache
+def start(celery_app: Celery) -> None:
+    """Give a worker its tasks and its Flask application, for the life of the process."""
+    for module in ("tasks.status",) if celery_app is status_app else ("tasks.webhooks", "tasks.housekeeping"):
+        import_module(module)
+    _connect(flask_app_of(celery_app))
 
-    def set_logging_up(**_: Any) -> None:
-        logs.configure(settings.log_level)
+
+def _connect(flask_app: Flask) -> None:
+    """Connect the application to Celery's signals."""
+    settings = extensions.settings_of(flask_app)
 
     def refuse_unsafe_role(**_: Any) -> None:
         with flask_app.app_context():
@@ -58,10 +65,6 @@ def connect(flask_app: Flask) -> None:
         with flask_app.app_context():
             extensions.engine().dispose(close=False)
         extensions.redis_of(flask_app).connection_pool.reset()
-
-    def publish_reliably(sender: Any, **_: Any) -> None:
-        """Have beat wait for the broker's word: its connection may die unnoticed, and nothing else would tell it."""
-        sender.app.conf.broker_transport_options = broker.reliable_options(settings.rabbitmq_url)
 
     def spare_what_was_imported(**_: Any) -> None:
         """Keep the garbage collector from walking through every module again and again: a tenth of a child's time.
@@ -76,11 +79,9 @@ def connect(flask_app: Flask) -> None:
         structlog.contextvars.bind_contextvars(task=task.name, task_id=task_id)
 
     # weak=False: the signals hold their receivers, which nothing else does.
-    signals.setup_logging.connect(set_logging_up, weak=False)
     signals.worker_init.connect(refuse_unsafe_role, weak=False)
     signals.worker_shutting_down.connect(bound_the_stop, weak=False)
     signals.worker_process_init.connect(forget_parents_connections, weak=False)
-    signals.beat_init.connect(publish_reliably, weak=False)
     signals.worker_process_init.connect(spare_what_was_imported, weak=False)
     # A pool of threads has no processes of its own.
     signals.worker_ready.connect(spare_what_was_imported, weak=False)
