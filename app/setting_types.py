@@ -176,8 +176,10 @@ def _scheme(*schemes: str) -> AfterValidator:
 
 # What people put there instead, and what is wrong with it; the first that fits.
 _NO_SIGNING_SECRETS = (
+    (re.compile(r".*whsec_.*whsec_", re.DOTALL), "several secrets are separated by commas, and by nothing else"),
     (re.compile(r"""["'`]|.*["'`]$"""), "it stands in quotes"),
     (re.compile(r"wh[ps]k_"), "it is a key of the scheme v1a, which Rita does not sign by"),
+    (re.compile(r"whsec_[^\s-]*\s"), "there is a space in it"),
     (re.compile(r"whsec_.*[-_]"), "it is base64url, whose - and _ no receiver reads"),
     (re.compile(r"(?!whsec_)"), "it does not begin with whsec_, in small letters"),
 )

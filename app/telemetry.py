@@ -26,6 +26,7 @@ from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.trace import SpanKind, Status
 
+from app.outbound import trusting
 from app.tracing import OPERATION
 
 # Streams last for hours, and their address may hold a ticket; the others are asked every few seconds by machines.
@@ -106,6 +107,11 @@ def instrument(app: Flask) -> None:
         span.set_attribute("url.query", "")
 
 
+def exporter() -> OTLPSpanExporter:
+    """Return what sends spans; it trusts what all of Rita does, or what OTEL_EXPORTER_OTLP_CERTIFICATE names."""
+    return OTLPSpanExporter(session=trusting.session())
+
+
 def start() -> None:
     """Send this process's spans, and trace what it asks of PostgreSQL and Redis."""
     with _starting:
@@ -114,7 +120,7 @@ def start() -> None:
         resource = Resource({SERVICE_NAME: "rita-data-sources"}).merge(OTELResourceDetector().detect())
         provider = TracerProvider(id_generator=_Ids(), resource=resource)
         provider.add_span_processor(OperationOnEverySpan())
-        provider.add_span_processor(Discreet(OTLPSpanExporter()))
+        provider.add_span_processor(Discreet(exporter()))
         trace.set_tracer_provider(provider)
         Psycopg2Instrumentor().instrument(skip_dep_check=True)
         RedisInstrumentor().instrument()

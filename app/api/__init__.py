@@ -7,8 +7,19 @@ from importlib import import_module
 from flask import Flask
 
 # In this order; the last of them to be added sees a request first.
-AROUND = ("requests", "errors", "auth", "limits", "cors")
-ENDPOINTS = ("data_sources", "operations", "history", "source_types", "stream", "health", "metrics", "docs", "console")
+AROUND = ("requests", "errors", "auth", "cors")
+ENDPOINTS = (
+    "data_sources",
+    "operations",
+    "history",
+    "source_types",
+    "me",
+    "stream",
+    "health",
+    "metrics",
+    "docs",
+    "console",
+)
 
 
 def init_app(app: Flask) -> None:

@@ -27,6 +27,22 @@ class Seeded(Answer):
     message: str = Field(examples=["Created 4 new data sources, 0 already existed"])
 
 
+class Person(Answer):
+    """A person, as the settings read a token: ids and the role are Rita's, whatever the issuer's are."""
+
+    user_id: UUID = Field(description="As in `created_by`, `updated_by` and the audit trail.")
+    email: str
+    organization_id: UUID
+    role: Literal["owner", "admin", "member"]
+    expires_at: datetime = Field(description="When the token ends.")
+
+
+class Me(Answer):
+    """Who asks."""
+
+    data: Person
+
+
 class ManyConnections(Answer):
     """The connections that pass the filters."""
 

@@ -1,19 +1,18 @@
-"""How often an organization may ask for what costs others work, counted in Redis over a moving window."""
+"""How often an organization may ask for what costs others work, counted in Redis over a moving window.
+
+By Redis' own clock: the hosts that count together need not agree on the time.
+"""
 
 from __future__ import annotations
 
 import math
-import time
 from typing import cast
 
 import structlog
-from flask import Flask, current_app
 from limits import parse
-from limits.storage import storage_from_string
-from limits.strategies import MovingWindowRateLimiter
 from redis.exceptions import RedisError
 
-from app import errors
+from app import errors, extensions
 from app.api import auth
 from app.setting_types import OFF
 
@@ -21,14 +20,19 @@ log = structlog.get_logger()
 
 PREFIX = "rita:limits"
 
-
-def init_app(app: Flask) -> None:
-    """Make the application's limiter, on the pool of its Redis client and with its short timeouts."""
-    # The pool has the address.
-    storage = storage_from_string(
-        "redis://", connection_pool=app.extensions["redis"].connection_pool, key_prefix=PREFIX
-    )
-    app.extensions["rate_limiter"] = MovingWindowRateLimiter(storage)
+# KEYS: the account, a list of the moments of what was let in, newest first. ARGV: how many, in how many seconds.
+# Returns the seconds until there is room again, as a text, or nothing: then the request counts.
+_SPEND = """
+local time, limit, window = redis.call('TIME'), tonumber(ARGV[1]), tonumber(ARGV[2])
+local now = time[1] + time[2] / 1000000
+local before = redis.call('LINDEX', KEYS[1], limit - 1)
+if before and before + window > now then
+  return tostring(before + window - now)
+end
+redis.call('LPUSH', KEYS[1], string.format('%.6f', now))
+redis.call('LTRIM', KEYS[1], 0, limit - 1)
+redis.call('EXPIRE', KEYS[1], window)
+"""
 
 
 def spend(name: str, *, limit: str) -> None:
@@ -38,23 +42,21 @@ def spend(name: str, *, limit: str) -> None:
     """
     if limit == OFF:
         return
-    strategy = cast(MovingWindowRateLimiter, current_app.extensions["rate_limiter"])
     item = parse(limit)
+    # The verified identity's, never an address or a parameter: those are the caller's to choose.
+    account = f"{PREFIX}:{item.key_for(name, str(auth.current().organization_id))}"
     try:
-        if strategy.hit(item, name, _organization()):
-            return
-        reset_at = strategy.get_window_stats(item, name, _organization()).reset_time
+        script = extensions.redis().register_script(_SPEND)
+        wait = cast("bytes | None", script(keys=[account], args=[item.amount, item.get_expiry()]))
     except RedisError as problem:
         log.warning("rate_limit_not_checked", limit=name, error=type(problem).__name__)
         return
-    seconds = max(1, math.ceil(reset_at - time.time()))
+    if wait is None:
+        return
+    # Hosts of an earlier release counted by their own clocks.
+    seconds = min(max(1, math.ceil(float(wait))), item.get_expiry())
     log.info("rate_limited", limit=name)
     raise errors.RateLimited(
         f"Your organization has asked too often (the limit is {limit}); try again in {seconds} seconds",
         retry_after=seconds,
     )
-
-
-def _organization() -> str:
-    # The verified identity's, never an address or a parameter: those are the caller's to choose.
-    return str(auth.current().organization_id)

@@ -55,6 +55,7 @@ TAGS = {
     "Connections": "An organization's links to its sources: metadata and configuration, never a credential.",
     "Operations": "What is asked of the external service: one verification or sync at a time on a connection.",
     "History": "What has happened to a connection, and to each of its operations.",
+    "Identity": "Whom a token names.",
     "Events": "The organization's event stream. Its JSON is one of "
     + ", ".join(f"`#/components/schemas/{event.__name__}`" for event in pushed.EVENTS)
     + ".",
@@ -66,7 +67,8 @@ SECURITY = {
         type="http",
         scheme="bearer",
         bearerFormat="JWT",
-        description="Claims: `sub` (user), `email`, `organization_id`, `role` (`owner`, `admin`, `member`), `exp`.",
+        description="Claims: `sub` (user), `email`, `organization_id`, `role` (`owner`, `admin`, `member`), `exp`;"
+        " settings may name others. `GET /api/me` says whom a token names.",
     ),
     "ticket": SecurityScheme(
         type="apiKey",

@@ -63,6 +63,7 @@ export function refusalOf(status, answer) {
 const pathOf = (id) => `/api/data-sources/${encodeURIComponent(id)}`;
 const page = (before, limit) => new URLSearchParams({ limit, ...(before && { before }) });
 
+export const me = async () => (await call('GET', '/api/me')).data;
 export const types = async () => (await call('GET', '/api/data-source-types')).data;
 export const connections = async () => (await call('GET', '/api/data-sources')).data;
 export const connection = async (id) => (await call('GET', pathOf(id))).data;

@@ -4,7 +4,7 @@ import * as api from './api.js';
 import { charts, lastedOf } from './chart.js';
 import { make, part, redraw, say, showFolded } from './dom.js';
 import { counted, dated, humanized, took } from './format.js';
-import { claims } from './session.js';
+import { who } from './session.js';
 import * as store from './store.js';
 
 const KINDS = { sync: 'Sync', verify: 'Verification' };
@@ -128,9 +128,9 @@ function attemptsOf({ attempt_log: log }) {
 }
 
 function change({ actor_type: type, actor_id: id, actor_email: email, action, changes, created_at: at }, people) {
-  const mine = id && id === claims().sub;
-  const who = type === 'user' ? (mine ? 'You' : email ?? people.get(id) ?? `User ${String(id).slice(0, 8)}`) : ACTORS[type] ?? type;
-  return make('li', {}, make('p', {}, make('strong', {}, who), ` ${happening(action)}, `, dated(at)),
+  const mine = id && id === who().user_id;
+  const actor = type === 'user' ? (mine ? 'You' : email ?? people.get(id) ?? `User ${String(id).slice(0, 8)}`) : ACTORS[type] ?? type;
+  return make('li', {}, make('p', {}, make('strong', {}, actor), ` ${happening(action)}, `, dated(at)),
     make('ul', { class: 'changes' }, ...Object.entries(changes).filter(([name]) => !CLOCKS.includes(name)).map(([name, [before, after]]) => make('li', {},
       make('span', { class: 'muted' }, `${humanized(name)}: `), shown(before), ' → ', shown(after)))));
 }

@@ -5,7 +5,7 @@ import { drawAll, drawOffers, drawOne } from './cards.js';
 import { complain, part, setText, showText } from './dom.js';
 import { atClock, now } from './format.js';
 import * as live from './live.js';
-import { claims, session, signIn, signOut, takeTokenFromLink, token } from './session.js';
+import { session, setWho, signIn, signOut, takeTokenFromLink, token, who } from './session.js';
 import * as store from './store.js';
 
 const role = (name) => part(document, name);
@@ -29,7 +29,7 @@ function showState(state) {
 }
 
 function showWho() {
-  const { email, role: called, organization_id: organization } = token() ? claims() : {};
+  const { email, role: called, organization_id: organization } = who();
   setText(role('who'), [email, called].filter(Boolean).join(' · '));
   role('who').title = organization ? `Organization ${organization}` : '';
   role('sign-out').hidden = role('live').hidden = !token();
@@ -64,6 +64,7 @@ async function start(reason = '') {
   loaded = false;
   wasLiveAt = null;
   store.clear();
+  setWho({});
   showWho();
   showText(role('sign-in-reason'), reason);
   if (!token()) {
@@ -74,9 +75,11 @@ async function start(reason = '') {
   showState('loading');
   const asking = token();
   try {
-    const [types, connections] = await Promise.all([api.types(), api.connections()]);
+    const [person, types, connections] = await Promise.all([api.me(), api.types(), api.connections()]);
     if (asking !== token()) return;
     loaded = true;
+    setWho(person);
+    showWho();
     store.setTypes(types);
     store.replaceAll(connections);
     live.start();

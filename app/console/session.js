@@ -4,19 +4,11 @@ const TOKEN = 'rita.token';
 
 export const session = new EventTarget();
 export const token = () => sessionStorage.getItem(TOKEN);
-// Where the issuer calls roles otherwise, this page cannot tell; the server refuses what is an admin's alone.
-export const isAdmin = () => claims().role !== 'member';
-
-// The server alone decides what a token is worth; this only reads whom it names.
-export function claims() {
-  try {
-    const payload = token().split('.')[1].replaceAll('-', '+').replaceAll('_', '/');
-    const bytes = Uint8Array.from(atob(payload), (character) => character.charCodeAt(0));
-    return JSON.parse(new TextDecoder().decode(bytes)) ?? {};
-  } catch {
-    return {};
-  }
-}
+let person = {};
+// As the server reads the token, whose claims may have any names; empty until it has said so.
+export const who = () => person;
+export const setWho = (found) => { person = found; };
+export const isAdmin = () => person.role !== 'member';
 
 // What stays in an address stays in histories, bookmarks and screenshots.
 export function takeTokenFromLink() {

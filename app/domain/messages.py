@@ -25,7 +25,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from app.domain import decoding, envelopes, moments, sources, texts
+from app.domain import decoding, envelopes, moments, texts
 
 # The largest honest message is a list of options; a queue full of larger ones would fill the worker's memory.
 LONGEST_BODY = 256 * 1024
@@ -52,8 +52,9 @@ class Unacceptable(Exception):
 
 
 Options = dict[str, str | list[str]]
-# What a person chooses from is under one of these, by the type of the connection; nobody reads any other.
-_READ_OPTIONS = frozenset(entry.options_key for entry in (sources.SEEDED | sources.OPTIONAL).values())
+_CHOICES = "comma-separated strings or arrays of strings"
+# The same as a message says it: None under each name where no choice stands; False where it is no object at all.
+_SaidOptions = dict[str, str | list[str] | None] | Literal[False]
 
 
 def _is_empty(value: Any) -> bool:
@@ -68,15 +69,11 @@ def _words(value: Any) -> str:
     return texts.cut(texts.storable(text), longest=LONGEST_TEXT)
 
 
-def _options(value: Any) -> Options:
-    """Return what there is to choose from, whole; under a name that nobody reads, anything may stand, and is left."""
+def _options(value: Any) -> _SaidOptions:
+    """Return what there is to choose from, whole; whether it is read depends on the type, see `require_choices`."""
     if not isinstance(value, dict):
-        raise ValueError("must be an object of comma-separated strings or arrays of strings, by name")  # noqa: TRY004
-    named = {texts.storable(key): _offered(each) for key, each in value.items() if not _is_empty(each)}
-    unread = [key for key, offered in named.items() if offered is None and key in _READ_OPTIONS]
-    if unread:
-        raise ValueError(f"{unread[0]} must be a comma-separated string or an array of strings")
-    return {key: offered for key, offered in named.items() if offered}
+        return False
+    return {texts.storable(key): _offered(each) for key, each in value.items() if not _is_empty(each)}
 
 
 def _offered(value: Any) -> str | list[str] | None:
@@ -147,8 +144,9 @@ class VerificationReport(_Report):
     documents_processed: ClassVar[None] = None
 
     status: Literal["success", "failed"] = Field(description="Whether the source accepts the credentials.")
-    options: Annotated[Options, PlainValidator(_options), WithJsonSchema(OPTIONS_SCHEMA)] | None = Field(
+    said_options: Annotated[_SaidOptions, PlainValidator(_options), WithJsonSchema(OPTIONS_SCHEMA)] | None = Field(
         None,
+        alias="options",
         description="What a person may choose from, by name: a comma-separated string, or an array of strings where a "
         "name holds a comma; null when failed.",
     )
@@ -160,6 +158,11 @@ class VerificationReport(_Report):
     def trigger(self) -> str:
         """What this report does to an operation."""
         return "succeeded" if self.status == "success" else "failed"
+
+    @property
+    def options(self) -> Options | None:
+        """What a person may choose from, by name; None if there is nothing."""
+        return {name: offered for name, offered in (self.said_options or {}).items() if offered} or None
 
     @property
     def error(self) -> str | None:
@@ -175,7 +178,22 @@ Report = SyncReport | VerificationReport
 def require_possible_time(report: Report, *, now: datetime) -> None:
     """Raise Unacceptable (`impossible_time`) if no clock that is set can have said when this happened."""
     if report.timestamp is not None and not EARLIEST <= report.timestamp <= now + AHEAD:
-        raise Unacceptable("impossible_time", "timestamp is before the year 2000 or more than a day ahead")
+        raise Unacceptable(
+            "impossible_time", "timestamp is before the year 2000 or more than a day ahead; a number counts from 1970"
+        )
+
+
+def require_choices(report: Report, *, options_key: str | None) -> None:
+    """Raise Unacceptable (`wrong_shape`) if no choice stands where a person is to choose.
+
+    `options_key` is the name that the connection's type reads; where there is none, nothing is read.
+    """
+    if options_key is None or not isinstance(report, VerificationReport) or report.said_options is None:
+        return
+    if report.said_options is False:
+        raise Unacceptable("wrong_shape", f"options: must be an object of {_CHOICES}, by name")
+    if report.said_options.get(options_key, "") is None:
+        raise Unacceptable("wrong_shape", f"options.{options_key}: must be one of {_CHOICES}")
 
 
 # By the word in `type`.

@@ -17,6 +17,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # of which is in this range: so a number says its unit itself.
 _SECONDS = (Decimal(946_684_800), Decimal(4_102_444_800))
 _UNITS = (1, 1_000, 1_000_000, 1_000_000_000)
+# What stands for any moment that no clock tells: a number that is too small or too large in every unit (0), or a year
+# that Python's calendar does not have.
+NEVER = datetime.min.replace(tzinfo=UTC)
 # Of a number's text: a longer one is no moment.
 _LONGEST_NUMBER = 40
 
@@ -42,6 +45,8 @@ _FORMS = tuple(
         rf"{_DAY}(?P<month>[a-z]{{3}}) (?P<day>\d\d?) {_TIME} {_OFFSET} (?P<year>\d{{4}})",
     )
 )
+# What PHP makes of MySQL's 0000-00-00, and the ends of Java's and JavaScript's calendars.
+_BEYOND = re.compile(r"(?:0000|-\d{4,10}|\+\d*[1-9]\d{4,10})-\d\d-\d\d(?![^t ])", re.ASCII | re.IGNORECASE)
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d{1,3})?", re.ASCII | re.IGNORECASE)
 # .NET of old: milliseconds; the offset only says what the clock on the wall showed.
 _DOTNET = re.compile(r"/date\((-?\d{1,17})(?:[+-]\d{4})?\)/", re.ASCII | re.IGNORECASE)
@@ -50,7 +55,7 @@ _SHORTEST_ARRAY, _LONGEST_ARRAY = 5, 7
 
 
 def read(value: Any) -> datetime:
-    """Return the moment that a value of JSON means, in UTC. Raises ValueError."""
+    """Return the moment that a value of JSON means, in UTC, or NEVER. Raises ValueError."""
     if isinstance(value, datetime):
         return _in_utc(value)
     reader = _READERS.get(type(value))
@@ -59,7 +64,7 @@ def read(value: Any) -> datetime:
     try:
         return _in_utc(reader(value))
     except (OverflowError, InvalidOperation):
-        raise ValueError("is beyond the calendar") from None
+        return NEVER
 
 
 def _in_utc(moment: datetime) -> datetime:
@@ -78,6 +83,8 @@ def _of_text(text: str) -> datetime:
         return _of_number(Decimal(text))
     if milliseconds := _DOTNET.fullmatch(text):
         return _EPOCH + timedelta(milliseconds=int(milliseconds[1]))
+    if _BEYOND.match(text):
+        return NEVER
     for form in _FORMS:
         if found := form.fullmatch(text):
             return _of_parts(**found.groupdict())
@@ -95,11 +102,13 @@ def _of_parts(*, clock: str, offset: str, date: str = "", year: str = "", month:
 
 
 def _of_number(number: Decimal) -> datetime:
+    if not number.is_finite():
+        raise ValueError("is no number")
     for unit in _UNITS:
         seconds = number / unit
         if _SECONDS[0] <= seconds < _SECONDS[1]:
             return _EPOCH + timedelta(microseconds=int(seconds * 1_000_000))
-    raise ValueError("is a number that counts neither seconds, milliseconds, microseconds nor nanoseconds since 1970")
+    return NEVER
 
 
 def _of_float(number: float) -> datetime:
@@ -120,6 +129,8 @@ def _of_object(said: dict[str, Any]) -> datetime:
     date, zone = said.get("date"), said.get("timezone")
     if not isinstance(date, str) or not isinstance(zone, str):
         raise ValueError("is no date and time")  # noqa: TRY004 - its reader is told of a value, not of a bug
+    if _BEYOND.match(date):
+        return NEVER
     moment = datetime.fromisoformat(date)
     if moment.tzinfo is not None:
         raise ValueError("has two zones")

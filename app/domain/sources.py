@@ -197,6 +197,12 @@ def needs_credentials(name: str) -> bool:
     return entry is None or entry.needs_credentials
 
 
+def options_key(name: str) -> str | None:
+    """Return the name of the options that a person chooses from in a type; None where there are none, or none known."""
+    entry = (SEEDED | OPTIONAL).get(name)
+    return None if entry is None else entry.options_key
+
+
 def is_deletable(name: str) -> bool:
     """Tell whether a connection of a type may be deleted: not of one that seeds, nor of one that may in a release."""
     return name in OPTIONAL

@@ -18,11 +18,11 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from app.outbound.interim import FinalResponse
+from app.outbound.interim import StatusResponse
+from app.outbound.trusting import TrustingAdapter
 
 
 class Deadline:
@@ -112,7 +112,7 @@ def _shut_down(opened: socket.socket) -> None:
         opened.shutdown(socket.SHUT_RDWR)
 
 
-class DeadlineAdapter(HTTPAdapter):
+class DeadlineAdapter(TrustingAdapter):
     """A transport whose every connection, before its TLS handshake, is put under one deadline.
 
     `trusted` gives what verifies the receiver's certificate; it is asked for only where there is one.
@@ -120,8 +120,7 @@ class DeadlineAdapter(HTTPAdapter):
 
     def __init__(self, deadline: Deadline, *, trusted: Callable[[], ssl.SSLContext]) -> None:
         self._deadline = deadline
-        self._trusted = trusted
-        super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
+        super().__init__(trusted, pool_connections=1, pool_maxsize=1, max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Make the pools' connections watched ones."""
@@ -131,19 +130,11 @@ class DeadlineAdapter(HTTPAdapter):
             "https": partial(_TlsPool, deadline=self._deadline),
         }
 
-    def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> tuple[Any, Any]:
-        """Have connections verified by our context alone."""
-        host, _tls = super().build_connection_pool_key_attributes(request, verify, cert)
-        return host, {"ssl_context": self._trusted()} if host["scheme"] == "https" else {}
-
-    def cert_verify(self, *_: Any, **__: Any) -> None:
-        """Leave connections as they are; requests would add the authorities that it brings along."""
-
 
 class _Watched:
     """What a connection, of either kind, does when it opens its socket, and what it takes for an answer."""
 
-    response_class: Any = FinalResponse
+    response_class: Any = StatusResponse
 
     def __init__(self, *args: Any, deadline: Deadline, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

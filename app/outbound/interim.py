@@ -6,6 +6,7 @@ Python's http.client passes over 100 alone and takes 102 and 103 for the answer 
 from __future__ import annotations
 
 import http.client
+from typing import Any
 
 # Servers send one or two. Who never comes to an end is no server that answers.
 MOST_INTERIM = 20
@@ -21,3 +22,38 @@ class FinalResponse(http.client.HTTPResponse):
                 return version, status, reason
             http.client.parse_headers(self.fp)
         raise http.client.HTTPException("nothing but interim answers")
+
+
+class HeadersUnread(http.client.HTTPException):
+    """What comes after the status of a final answer is no HTTP, too long, or does not come."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"HTTP {status}, and headers that cannot be read")
+        self.final_status = status
+
+
+class StatusResponse(FinalResponse):
+    """An answer of which the status alone counts, and when to come again: it keeps no other header.
+
+    What headers say of each other, of the body or of cookies is looked at by nobody, and so nobody stumbles over it.
+    """
+
+    _final_status: int | None = None
+
+    def _read_status(self) -> tuple[str, int, str]:
+        version, status, reason = super()._read_status()
+        self._final_status = status
+        return version, status, reason
+
+    def begin(self, **options: Any) -> None:
+        """Read the status and the headers. Raises HeadersUnread where the status was read."""
+        try:
+            super().begin(**options)
+        except (OSError, http.client.HTTPException) as problem:
+            if self._final_status is None:
+                raise
+            raise HeadersUnread(self._final_status) from problem
+        again = self.headers["Retry-After"]
+        self.headers = self.msg = http.client.HTTPMessage()
+        if again is not None:
+            self.headers["Retry-After"] = again

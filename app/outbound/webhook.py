@@ -26,6 +26,7 @@ from app.domain import retry
 from app.domain.cases import Operation
 from app.outbound import bodies, trust
 from app.outbound.deadline import Deadline, DeadlineAdapter
+from app.outbound.interim import HeadersUnread
 
 log = structlog.get_logger()
 
@@ -111,9 +112,12 @@ def post(
                 stream=True,
             )
         except (requests.RequestException, urllib3_exceptions.HTTPError, UnicodeError) as problem:
+            for cause in _causes(problem):
+                if isinstance(cause, HeadersUnread):
+                    return retry.from_status(cause.final_status, duration=_since(started))
             failure = retry.Failure.TOTAL_TIMEOUT if deadline.passed else _classify(problem)
             return retry.from_failure(failure, duration=_since(started))
-        # The status is the answer, whatever becomes of the body behind it.
+        # The status is the answer, whatever becomes of what is behind it.
         with answer:
             _read_a_little(answer)
         return retry.from_status(

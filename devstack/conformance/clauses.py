@@ -27,7 +27,7 @@ CLAUSES: dict[str, tuple[str, str]] = {
     "verification_in_time": ("3.4", "Every verification is answered in time"),
     "sync_in_time": ("3.4", "Every sync comes to an end in time"),
     "echo": ("3.5", "The operation's id is echoed in every message"),
-    "order": ("3.5", "A sync starts before it ends, and its timestamps rise"),
+    "order": ("3.5", "A sync starts before it ends, and its timestamps rise, by a clock that is set"),
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
@@ -255,6 +255,10 @@ def _order(trial: Trial) -> Complaints:
         yield "an end came before other messages of its sync"
     if told[0].get("status") == "sync_completed":
         yield "it completed without sync_started"
+    moments = [moment for said in told if (moment := _moment(said.get("timestamp"))) is not None]
+    if not all(messages.EARLIEST <= moment <= datetime.now(UTC) + messages.AHEAD for moment in moments):
+        yield "a timestamp is before the year 2000 or more than a day ahead: its message would be a dead letter"
+        return
     for earlier, later in pairwise(told):
         before, after = _moment(earlier.get("timestamp")), _moment(later.get("timestamp"))
         if before is None or after is None:

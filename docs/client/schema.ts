@@ -158,6 +158,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/me": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Show whom the token names. */
+        get: operations["me_show"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/openapi.json": {
         parameters: {
             query?: never;
@@ -948,6 +965,13 @@ export interface components {
             data: components["schemas"]["TypeView"][];
         };
         /**
+         * Me
+         * @description Who asks.
+         */
+        Me: {
+            data: components["schemas"]["Person"];
+        };
+        /**
          * NotConfiguredError
          * @description The type needs credentials and none were ever verified with success.
          */
@@ -1110,6 +1134,27 @@ export interface components {
             request_id: string;
         } & {
             [key: string]: unknown;
+        };
+        /**
+         * Person
+         * @description A person, as the settings read a token: ids and the role are Rita's, whatever the issuer's are.
+         */
+        Person: {
+            /**
+             * Format: uuid
+             * @description As in `created_by`, `updated_by` and the audit trail.
+             */
+            user_id: string;
+            email: string;
+            /** Format: uuid */
+            organization_id: string;
+            /** @enum {string} */
+            role: "owner" | "admin" | "member";
+            /**
+             * Format: date-time
+             * @description When the token ends.
+             */
+            expires_at: string;
         };
         /**
          * RateLimitedError
@@ -2894,6 +2939,61 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["InternalError"];
+                };
+            };
+        };
+    };
+    me_show: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Names the request in answer, logs and webhooks, if it is 1 to 128 of `A-Za-z0-9._:-`; else one is made. */
+                "X-Request-ID"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Me"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized`, `invalid_token`, `token_expired` */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UnauthorizedError"] | components["schemas"]["InvalidTokenError"] | components["schemas"]["TokenExpiredError"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InternalError"];
+                };
+            };
+            /** @description Service Unavailable: `service_unavailable` */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ServiceUnavailableError"];
                 };
             };
         };

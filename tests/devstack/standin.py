@@ -40,6 +40,7 @@ scenarios:
   untyped: {about: no type, messages: {leave_out: [type]}}
   misaddressed: {about: another connection, messages: {replace: {connection_id: 00000000-0000-4000-8000-000000000001}}}
   timeless: {about: always the same time, messages: {replace: {timestamp: "2026-11-22T10:00:00Z"}}}
+  unset: {about: a clock that was never set, messages: {replace: {timestamp: "0001-01-01T00:00:00Z"}}}
   sluggish: {about: answered after the work, webhook: {delay: 9}}
 """
 

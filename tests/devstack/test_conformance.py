@@ -118,6 +118,14 @@ def test_copies_of_messages_are_no_fault(rabbitmq_url: str, tmp_path: Path) -> N
     assert rows_that(Result.FAIL, rows) == {}
 
 
+def test_a_clock_that_was_never_set_is_called_that(rabbitmq_url: str, tmp_path: Path) -> None:
+    with running(rabbitmq_url, folder=tmp_path, wrong=Wrong(sync="quick,unset")) as address:
+        failed = rows_that(Result.FAIL, tried(rabbitmq_url, address))
+
+    assert set(failed) == {"order"}
+    assert "before the year 2000" in failed["order"]
+
+
 def test_the_older_dialect_is_called_by_its_name(rabbitmq_url: str, tmp_path: Path) -> None:
     with running(rabbitmq_url, folder=tmp_path, wrong=Wrong(verification="quick,untyped")) as address:
         failed = rows_that(Result.FAIL, tried(rabbitmq_url, address))

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from app.domain.cases import Change
-from app.domain.messages import LONGEST_TEXT, Unacceptable, parse
+from app.domain.messages import LONGEST_TEXT, Unacceptable, parse, require_choices
 from app.outbound import broker, dead_letters, events, webhook
 from devstack import asyncapi, schemas
 from tests.devstack.conftest import RunNode
@@ -46,7 +46,7 @@ def is_valid(body: Any, *, path: str) -> bool:
 
 def is_understood(body: dict[str, Any]) -> bool:
     try:
-        parse(json.dumps(body), queue=QUEUE)
+        require_choices(parse(json.dumps(body), queue=QUEUE), options_key="spaces")
     except Unacceptable:
         return False
     return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,24 @@ def test_the_window_moves(web: Flask, another_app: Callable[..., Flask]) -> None
     assert [press(ada, "ticket").status_code for _ in range(3)] == [200, 200, 429]
 
     eventually(lambda: press(ada, "ticket").status_code == 200, within=5)
+
+
+@pytest.mark.parametrize("shift", [-3600, 3600])
+def test_hosts_whose_clocks_differ_count_together_and_say_how_long_to_wait(
+    limited: Flask, redis: Redis, monkeypatch: pytest.MonkeyPatch, shift: int
+) -> None:
+    ada, right = Browser(limited), time.time
+
+    with monkeypatch.context() as other_host:
+        other_host.setattr("time.time", lambda: right() + shift)
+        assert [press(ada, "ticket").status_code for _ in range(2)] == [200, 200]
+    answers = [press(ada, "ticket") for _ in range(2)]
+
+    assert [answer.status_code for answer in answers] == [200, 429]
+    assert 0 < int(answers[-1].headers["Retry-After"]) <= 60
+    (account,) = redis.scan_iter(f"{PREFIX}*{ada.organization_id}*")
+    now = redis.time()[0]
+    assert all(now - 60 <= float(moment) <= now + 1 for moment in redis.lrange(account, 0, -1))
 
 
 def test_requests_at_once_are_counted_one_by_one(limited: Flask) -> None:

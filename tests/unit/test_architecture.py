@@ -167,8 +167,6 @@ def test_nobody_goes_by_a_hosts_clock_but_for_what_is_judged_by_the_same_host() 
         "app/outbound/webhook.py",
         # What is told to people, and compared with nothing.
         "app/outbound/dead_letters.py", "app/outbound/events.py",
-        # How often somebody may ask, which the library that counts it goes by.
-        "app/api/limits.py",
         # Which looks at this very clock.
         "app/cli/examinations.py",
     }  # fmt: skip

@@ -337,7 +337,12 @@ def test_several_signing_secrets_are_taken_for_their_rotation(environment: pytes
         ("Xq3-kd8_Zt0uVYb1m2n3o4p5q6r7s8t9u0v1w2x3y4z", "it does not begin with whsec_"),
         (a_signing_secret().rstrip("="), "what follows whsec_ is no whole base64"),
         (a_signing_secret() + "=", "what follows whsec_ is no whole base64"),
-        (a_signing_secret()[:12] + " " + a_signing_secret()[12:], "what follows whsec_ is no whole base64"),
+        (a_signing_secret()[:12] + " " + a_signing_secret()[12:], "there is a space in it"),
+        *[
+            (between.join([a_signing_secret(32), a_signing_secret(24)]), "several secrets are separated by commas")
+            for between in (" ", "\n", ";", "|", " ; ", "")
+        ],
+        (f'"{a_signing_secret(32)}" "{a_signing_secret(24)}"', "several secrets are separated by commas"),
         (a_signing_secret()[:12] + "é" + a_signing_secret()[13:], "what follows whsec_ is no whole base64"),
         (a_signing_secret(22), "it has 22 bytes"),
         (a_signing_secret(66), "it has 66 bytes"),

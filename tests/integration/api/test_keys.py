@@ -44,8 +44,8 @@ def pem(key: Any) -> str:
     return str(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode())
 
 
-def ask(app: Flask, token: str) -> Any:
-    return app.test_client().get(PATH, headers={"Authorization": f"Bearer {token}"})
+def ask(app: Flask, token: str, path: str = PATH) -> Any:
+    return app.test_client().get(path, headers={"Authorization": f"Bearer {token}"})
 
 
 def listing(**keys: Any) -> bytes:

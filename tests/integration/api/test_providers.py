@@ -280,6 +280,23 @@ def test_a_token_of_a_provider_signs_in(app: Flask, provider: str) -> None:
 
 
 @pytest.mark.parametrize("provider", ISSUERS)
+def test_who_that_is_can_be_asked_whatever_the_claims_are_called(app: Flask, provider: str) -> None:
+    token = signed(provider)
+    who = verified(app, token)
+
+    said = ask(app, token, "/api/me").json["data"]
+
+    assert said == {
+        "user_id": str(who.user_id),
+        "email": ADA,
+        "organization_id": str(who.organization_id),
+        "role": "admin",
+        "expires_at": who.expires_at.isoformat().replace("+00:00", "Z"),
+    }
+    assert ask(app, signed(provider, **MEMBERS[provider]), "/api/me").json["data"]["role"] == "member"
+
+
+@pytest.mark.parametrize("provider", ISSUERS)
 def test_one_without_the_role_is_a_members(app: Flask, provider: str) -> None:
     assert verified(app, signed(provider, **MEMBERS[provider])).role == "member"
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import ipaddress
 import socket
 import ssl
+import struct
+import termios
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from app.domain import retry
 from app.outbound import webhook
+from tests.waiting import eventually
 
 # Set when the test is over, so that no peer outlives it.
 Stopped = threading.Event
@@ -87,6 +91,30 @@ def saying(answer: bytes) -> Peer:
         connection.shutdown(socket.SHUT_WR)
         while connection.recv(65536):
             pass
+
+    return peer
+
+
+def saying_and_cutting(answer: bytes) -> Peer:
+    """Read the request, say these bytes, and reset the connection once they are read."""
+
+    def peer(connection: socket.socket, _: Stopped) -> None:
+        connection.recv(65536)
+        connection.sendall(answer)
+        # TIOCOUTQ: bytes that the peer has not acknowledged; a reset would take them away with it.
+        eventually(lambda: struct.unpack("i", fcntl.ioctl(connection, termios.TIOCOUTQ, b"\0" * 4)) == (0,))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    return peer
+
+
+def stopping(answer: bytes) -> Peer:
+    """Read the request, say these bytes, and nothing more."""
+
+    def peer(connection: socket.socket, stopped: Stopped) -> None:
+        connection.recv(65536)
+        connection.sendall(answer)
+        stopped.wait()
 
     return peer
 

@@ -8,7 +8,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from opentelemetry.sdk.trace.export import SpanExportResult
 
+from app import telemetry
 from app.domain.retry import FAILURES, Failure, Verdict
 from app.outbound import key_set, webhook
 from tests.integration.outbound.sockets import (
@@ -91,6 +93,42 @@ def test_an_authority_of_the_systems_store_is_trusted_by_post_doctor_and_token_k
 
     assert (posted.verdict, reached) == (Verdict.DONE, None)
     assert len(fetched.keys) == 1
+
+
+def exported(address: str, monkeypatch: pytest.MonkeyPatch) -> SpanExportResult:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"https://{address}")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
+    exporter = telemetry.exporter()
+    try:
+        return exporter.export([])
+    finally:
+        exporter.shutdown()
+
+
+@pytest.mark.usefixtures("system_store")
+def test_the_exporter_of_traces_trusts_the_systems_store_too(
+    certificate: Certificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with listening(saying(OK), tls=certificate.server) as address:
+        assert exported(address, monkeypatch) is SpanExportResult.SUCCESS
+
+
+@pytest.mark.parametrize(
+    ("name", "result"),
+    [
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", SpanExportResult.SUCCESS),
+        ("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", SpanExportResult.SUCCESS),
+        ("REQUESTS_CA_BUNDLE", SpanExportResult.FAILURE),
+        (None, SpanExportResult.FAILURE),
+    ],
+)
+def test_or_the_file_that_its_own_setting_names(
+    certificate: Certificate, monkeypatch: pytest.MonkeyPatch, name: str | None, result: SpanExportResult
+) -> None:
+    if name is not None:
+        monkeypatch.setenv(name, certificate.ca_file)
+    with listening(saying(OK), tls=certificate.server) as address:
+        assert exported(address, monkeypatch) is result
 
 
 @pytest.mark.usefixtures("system_store")

@@ -9,6 +9,7 @@ import pytest
 import requests
 
 from app.outbound import events
+from tests.factories import as_owner
 from tests.integration.sse.conftest import TICKET_LIFETIME, Web
 from tests.waiting import eventually
 
@@ -38,6 +39,24 @@ def test_the_first_event_is_a_snapshot_of_every_connection_of_the_organization(w
     assert first.data["data"] == ada.call("GET", "/api/data-sources")["data"]
     assert len(first.data["data"]) == 4
     assert {connection["organization_id"] for connection in first.data["data"]} == {str(ada.organization_id)}
+
+
+def test_a_connection_of_a_type_that_this_release_does_not_know_is_in_the_snapshot_and_costs_no_event(
+    web: Web,
+) -> None:
+    ada = web.person()
+    later = ada.seeded("sharepoint")["id"]
+    as_owner(web.app, f"UPDATE data_source_connections SET type = 'of_a_later_release' WHERE id = '{later}'")  # noqa: S608
+
+    with ada.stream() as seen:
+        first = eventually(lambda: seen.events)[0]
+        ada.call("PATCH", f"/api/data-sources/{later}", {"name": "Later"})
+        ada.call("PATCH", f"/api/data-sources/{ada.connection()['id']}", {"name": "Wiki"})
+        seen.wait_for(lambda data: data.get("name") == "Wiki")
+
+    shown = {connection["id"]: connection["type"] for connection in first.data["data"]}
+    assert (len(shown), shown[later]) == (4, "of_a_later_release")
+    assert [event.data["name"] for event in seen.events[1:]] == ["Later", "Wiki"]
 
 
 def test_a_ticket_opens_the_stream_of_its_owner_once_and_never_again(web: Web) -> None:

@@ -131,7 +131,7 @@ def test_a_message_that_is_too_large_is_kept_whole_and_holds_nothing_up(
 
 
 @pytest.mark.parametrize("timestamp", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
-def test_a_moment_that_utc_cannot_express_is_of_the_wrong_shape_and_does_not_end_the_worker(
+def test_a_moment_that_utc_cannot_express_is_a_dead_letter_and_does_not_end_the_worker(
     queue: Service, worker: Processes, database_rows: Database, timestamp: str
 ) -> None:
     (connection,) = database_rows.connections(1)
@@ -139,7 +139,7 @@ def test_a_moment_that_utc_cannot_express_is_of_the_wrong_shape_and_does_not_end
 
     queue.send_raw(body)
 
-    assert the_letter(worker, queue) == ("wrong_shape", body)
+    assert the_letter(worker, queue) == ("impossible_time", body)
     assert_alive(worker, queue, database_rows)
 
 

@@ -153,3 +153,46 @@ def test_a_broken_answer_does_not_keep_the_others_of_its_batch_from_being_applie
     )
 
     assert eve.connection()["last_sync_status"] == "completed"
+
+
+@pytest.fixture
+def confluence(ada: Browser) -> tuple[dict[str, Any], str]:
+    """A connection of a type that reads `spaces`, and its open verification's id."""
+    ada.seeded("confluence")
+    found = ada.connection("confluence")
+    verifying = ada.post(f"/api/data-sources/{found['id']}/verify", {"credentials": {"api_token": "x"}})
+    return found, str(verifying.json["operation_id"])
+
+
+@pytest.mark.parametrize("other", [{"sites": 2}, {"total": 7}, {"tables": {"a": 1}}], ids=repr)
+def test_an_option_of_another_type_harms_nothing(
+    apply: Apply, ada: Browser, confluence: tuple[dict[str, Any], str], other: dict[str, Any]
+) -> None:
+    about, verification = confluence
+
+    letters = apply(a_verification_message(about, operation_id=verification, options={"spaces": "A,B"} | other))
+
+    assert letters == []
+    assert ada.connection("confluence")["latest_options"] == {"spaces": "A,B"}
+
+
+@pytest.mark.parametrize("options", [{"spaces": 2}, {"spaces": {"A": 1}}, ["A"], "A,B"], ids=repr)
+def test_an_option_of_its_type_that_is_no_choice_is_an_answer_that_cannot_be_read(
+    apply: Apply, ada: Browser, confluence: tuple[dict[str, Any], str], options: Any
+) -> None:
+    about, verification = confluence
+
+    letters = apply(a_verification_message(about, operation_id=verification, options=options))
+
+    shown = ada.connection("confluence")
+    assert [letter.reason for letter in letters] == ["wrong_shape"]
+    assert (shown["status"], shown["last_verification_error"]) == ("idle", UNREADABLE)
+
+
+def test_a_type_without_options_reads_none(
+    apply: Apply, ada: Browser, connection: dict[str, Any], verification: str
+) -> None:
+    assert apply(a_verification_message(connection, operation_id=verification, options=["A"])) == []
+
+    shown = ada.connection("websearch")
+    assert (shown["last_verification_error"], shown["latest_options"]) == (None, None)

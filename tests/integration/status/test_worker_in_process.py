@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from threading import Event
 from types import ModuleType
 from typing import Any
+from uuid import UUID
 
 import pytest
 from celery.contrib.testing.worker import start_worker
 from flask import Flask
+from redis import Redis
 
+from app.domain.cases import Change
 from app.domain.messages import Report, parse
+from app.outbound import events
 from app.outbound.broker import Message
 from app.outbound.dead_letters import DeadLetter
 from tests.e2e.service import STATUS, Service
@@ -83,6 +88,44 @@ def test_a_message_that_our_code_stumbles_over_is_kept_and_the_others_are_applie
 
     eventually(lambda: database_rows.completed() == 2)
     eventually(lambda: [(letter.reason, letter.detail) for letter in letters()] == [("apply_failed", "KeyError")])
+
+
+@pytest.mark.parametrize("place", ["event_of", "publish"])
+def test_a_fault_after_the_commit_reapplies_nothing_and_costs_nobody_elses_event(
+    service: Service,
+    database_rows: Database,
+    redis: Redis,
+    letters: Callable[[], list[DeadLetter]],
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+) -> None:
+    connections = database_rows.connections(10)
+    bad, *others = connections
+    honest, met = getattr(events, place), Event()
+
+    def stumble(about: Any) -> Any:
+        changes = [about] if isinstance(about, Change) else about
+        if any(str(change.connection.id) == bad["id"] for change in changes):
+            met.set()
+            raise KeyError(bad["id"])
+        return honest(about)
+
+    monkeypatch.setattr(events, place, stumble)
+
+    # Those before it and with it are one batch, what comes after it another.
+    service.send(*completions(connections))
+    eventually(met.is_set)
+    eventually(lambda: database_rows.completed() == len(connections))
+    late = database_rows.connections(3)
+    service.send(*completions(late))
+
+    eventually(lambda: database_rows.completed() == len(connections) + len(late))
+    eventually(lambda: service.waiting() == 0)
+    assert [len(database_rows.operations(each["id"])) for each in connections + late] == [1] * 13
+    assert letters() == []
+    told = others + late if place == "event_of" else late
+    channels = [events.channel_of(UUID(each["organization_id"])) for each in told]
+    eventually(lambda: [redis.xlen(f"{channel}:events") for channel in channels] == [1] * len(told))
 
 
 def test_a_queue_that_is_deleted_under_the_worker_is_declared_and_consumed_again(

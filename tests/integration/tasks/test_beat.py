@@ -18,6 +18,7 @@ from devstack.child import LOOPBACK
 from tests.e2e.processes import Processes, environment
 from tests.e2e.service import Service
 from tests.faults.proxy import Proxy
+from tests.host_clock import HostClock, a_host_clock
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.rabbitmq
@@ -34,15 +35,29 @@ def broker(rabbitmq_url: str) -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def beat(broker: Proxy, rabbitmq_url: str, settings: Settings, tmp_path: Path) -> Iterator[Processes]:
+def clock(tmp_path: Path) -> HostClock:
+    """The clock of beat's host."""
+    return a_host_clock(tmp_path)
+
+
+@pytest.fixture
+def queues(rabbitmq_url: str) -> Service:
+    return Service(rabbitmq_url)
+
+
+@pytest.fixture
+def beat(
+    broker: Proxy, queues: Service, settings: Settings, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Processes]:
     """Beat alone, which has sent a task: its connection to the broker stands."""
     environ = environment(
         database_urls=(settings.owner_database_url, settings.database_url),
         redis_url=settings.redis_url,
-        rabbitmq_url=urlsplit(rabbitmq_url)._replace(netloc=f"guest:guest@{LOOPBACK}:{broker.port}").geturl(),
+        rabbitmq_url=urlsplit(queues.url)._replace(netloc=f"guest:guest@{LOOPBACK}:{broker.port}").geturl(),
         webhook_url=settings.automation_webhook_url,
     )
-    queues = Service(rabbitmq_url)
+    if "clock" in request.fixturenames:
+        environ |= request.getfixturevalue("clock").environ
     queues.delete(HOUSEKEEPING)
     with Processes(environ, directory=tmp_path) as processes:
         processes.start("beat")
@@ -73,6 +88,17 @@ def test_beat_ends_when_it_is_asked_to_with_half_of_the_brokers_word_for_a_task_
 
     eventually(lambda: not child.is_running, within=AT_ONCE)
     assert child.exit_code == 0, child.last_lines()
+
+
+@pytest.mark.parametrize("seconds", [-3600, 3600], ids=["back", "ahead"])
+def test_beat_sweeps_on_when_its_hosts_clock_is_set_while_it_runs(
+    beat: Processes, clock: HostClock, queues: Service, seconds: int
+) -> None:
+    clock.set_ahead(seconds)
+    queues.purge(HOUSEKEEPING)
+
+    eventually(lambda: queues.waiting(HOUSEKEEPING) > 2, within=AT_ONCE)
+    assert beat.children["beat"].is_running
 
 
 def test_a_sweep_that_nobody_takes_is_dropped_by_the_broker_and_not_by_another_hosts_clock(

@@ -24,7 +24,7 @@ from tests.waiting import eventually
 
 pytestmark = pytest.mark.rabbitmq
 # As many as the Procfile's line says, and far more syncs than that.
-THREADS, SYNCS = 16, 100
+THREADS, SYNCS = 16, 300
 # A second or two on a machine that has nothing else to do; without lanes it takes a minute.
 SOON = 6.0
 

@@ -5,21 +5,32 @@ The application's role finds a `now()` of the test's before PostgreSQL's own, so
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from functools import partial
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import psycopg2
 import pytest
 from flask import Flask
+from redis import Redis
 from sqlalchemy.engine import make_url
 
 from app import clock
+from app.config import Settings
 from app.extensions import db
+from app.outbound import events
 from app.services import backlog
 from app.unit_of_work import unit_of_work
+from tests.e2e.browser import Person
+from tests.e2e.processes import Processes, environment
+from tests.factories import a_sync_message, a_verification_message, apply_messages
+from tests.host_clock import a_host_clock
 from tests.integration.tasks.conftest import Desk
 from tests.receiver import Receiver
 
@@ -113,6 +124,63 @@ def test_ids_of_operations_and_of_the_trail_begin_with_the_databases_moment(ahea
     moments = [int(made.replace("-", "")[:12], 16) / 1000 for made in (operation_id, *trail)]
 
     assert all(is_of_the_database(datetime.fromtimestamp(moment, UTC), ahead) for moment in moments)
+
+
+@pytest.fixture
+def colleague(
+    settings: Settings, rabbitmq_url: str, receiver: Receiver, desk: Desk, tmp_path: Path
+) -> Iterator[Person]:
+    """Somebody of the same organization whose presses go through a host that is a minute ahead."""
+    clock = a_host_clock(tmp_path)
+    clock.set_ahead(60)
+    environ = environment(
+        database_urls=(settings.owner_database_url, settings.database_url),
+        redis_url=settings.redis_url,
+        rabbitmq_url=rabbitmq_url,
+        webhook_url=receiver.url,
+        SEAL_KEYS=",".join(settings.seal_keys),
+    )
+    with Processes(environ | clock.environ, directory=tmp_path) as processes:
+        processes.start("web")
+        made = Person(processes.base_url, organization_id=desk.browser.organization_id)
+        ahead = parsedate_to_datetime(made.ask("GET", "/healthz").headers["Date"]) - datetime.now(UTC)
+        assert abs(ahead - timedelta(minutes=1)) < timedelta(seconds=10)
+        yield made
+
+
+def hear(web: Flask, message: dict[str, Any]) -> None:
+    """Apply a message and tell the organization's pages."""
+    applied = apply_messages(web, message)
+    with web.app_context():
+        events.publish(applied.changes)
+
+
+@pytest.mark.parametrize("kind", ["sync", "verify"])
+def test_after_a_press_through_a_host_that_is_ahead_the_next_ones_progress_is_shown(
+    desk: Desk, colleague: Person, web: Flask, redis: Redis, kind: str
+) -> None:
+    # What is asked for here is only so that there is something to press on.
+    before = desk.operation(getattr(desk, kind)())
+    found = {"id": str(before["connection_id"]), "organization_id": str(before["organization_id"])}
+    path = f"/api/data-sources/{found['id']}"
+    answer = partial(a_sync_message if kind == "sync" else a_verification_message, found)
+    hear(web, answer(operation_id=str(before["id"])))
+    pressed = colleague.call("POST", f"{path}/{kind}", {"credentials": {"api_token": "t"}} if kind == "verify" else {})
+    earlier = (pressed if kind == "verify" else pressed["data"])["operation_id"]
+    hear(web, answer(operation_id=earlier))
+
+    later = getattr(desk, kind)()
+    if kind == "sync":
+        hear(web, a_sync_message(found, "sync_started", operation_id=later))
+
+    assert later > earlier
+    entries = redis.xrange(f"{events.channel_of(desk.browser.organization_id)}:events")
+    told = [json.loads(fields[b"data"]) for _, fields in entries]
+    steps = [each["change"] for each in told if each.get("operationId") == later]
+    assert steps == (["sync.requested", "sync.started"] if kind == "sync" else ["verify.requested"])
+    history = desk.browser.get(f"{path}/operations").json["data"]
+    assert [each["id"] for each in history] == [later, earlier, str(before["id"])]
+    assert history[1]["created_at"] < history[0]["created_at"]
 
 
 def test_nothing_counts_as_overlooked_for_another_hosts_clock(ahead: timedelta, web: Flask, desk: Desk) -> None:

@@ -109,7 +109,6 @@ def test_an_operations_id_is_taken_here_too() -> None:
         {"status": "done"},
         {"status": "COMPLETED"},
         {"status": "completed", "connection_id": "x"},
-        {"status": "success", "options": "A,B"},
         {"status": "verified", "options": {"spaces": "A"}},
         {"task": "webhooks.deliver", "id": "x", "args": [], "kwargs": {}},
     ],

@@ -16,6 +16,7 @@ from tests.unit.domain.syncing import SECOND, apply
     "timestamp",
     [
         "0001-01-01T00:00:00Z",
+        0,
         "1999-12-31T23:59:59Z",
         "2099-01-01T00:00:00Z",
         (NOON + AHEAD + SECOND).isoformat(),
