@@ -24,10 +24,7 @@ REASONS = {
     "unknown_connection": "There is no such connection.",
     "tenant_mismatch": "The connection belongs to another tenant.",
     "unknown_operation": "This connection has no such operation of this kind.",
-    "impossible_time": (
-        "The timestamp is before the year 2000 or more than a day ahead."
-        " What the message says of an operation that it names counts all the same."
-    ),
+    "impossible_time": "The timestamp is before the year 2000 or more than a day ahead.",
     "apply_failed": "Rita could not write it down; it can be replayed.",
 }
 

@@ -12,7 +12,7 @@ from sqlalchemy import any_, literal, select
 from app.domain import ids, lifecycle, sources
 from app.domain.actors import EXTERNAL_SERVICE
 from app.domain.cases import Case, Change
-from app.domain.messages import Report, SyncReport, Unacceptable, require_choices, require_possible_time
+from app.domain.messages import Report, Unacceptable, require_choices, require_possible_time
 from app.domain.unreadable import Unreadable
 from app.extensions import Session
 from app.prepared import Ids
@@ -36,17 +36,13 @@ def apply(
     """Apply reports in the order of their arrival; the session is scoped to the tenants that they name.
 
     A report of a connection that is not visible, or that names an operation its connection does not have, is refused
-    and does not touch the others. An answer that cannot be read ends the operation that it names, if that is open. One
-    of an impossible time is refused, and what it says of an operation that it names is applied all the same.
+    and does not touch the others. An answer that cannot be read ends the operation that it names, if that is open.
     """
     wanted = {report.connection_id for report in reports}
     named = {report.operation_id for report in reports if report.operation_id is not None}
-    applied = Applied(refused=_of_impossible_times(reports, now=now))
-    if applied.refused:
-        # What their time would tell, an operation's id tells, too.
-        reports = [_undated(report) if place in applied.refused else report for place, report in enumerate(reports)]
     cases = ledger.read(session, wanted, named=named)
     ledger.recall(session, _looking_back(cases, reports))
+    applied = Applied()
     for position, report in enumerate(reports):
         case = cases.get(report.connection_id)
         if case is None or case.connection.organization_id != report.tenant_id:
@@ -56,11 +52,8 @@ def apply(
         if isinstance(report, Unreadable):
             lifecycle.end_unread(case, report.operation_id, now=now)
             continue
-        is_refused = position in applied.refused
-        if is_refused and report.operation_id is None:
-            continue
         try:
-            if not _apply_one(case, report, patience=patience, now=now) and not is_refused:
+            if not _apply_one(case, report, patience=patience, now=now):
                 applied.late.append(position)
         except Unacceptable as refusal:
             applied.refused[position] = refusal
@@ -68,28 +61,15 @@ def apply(
     return applied
 
 
-def _of_impossible_times(reports: Sequence[Report | Unreadable], *, now: datetime) -> dict[int, Unacceptable]:
-    refused = {}
-    for place, report in enumerate(reports):
-        if not isinstance(report, Unreadable):
-            try:
-                require_possible_time(report, now=now)
-            except Unacceptable as refusal:
-                refused[place] = refusal
-    return refused
-
-
-def _undated(report: Report | Unreadable) -> Report | Unreadable:
-    return report.model_copy(update={"timestamp": None}) if isinstance(report, SyncReport) else report
-
-
 def _apply_one(case: Case, report: Report, *, patience: lifecycle.Patience, now: datetime) -> bool:
     """Apply a report to the connection that it is about; False if it is late. Raises Unacceptable."""
     try:
+        require_possible_time(report, now=now)
         require_choices(report, options_key=sources.options_key(case.connection.type))
     except Unacceptable:
-        if report.operation_id is not None:
-            lifecycle.end_unread(case, report.operation_id, now=now)
+        named = report.operation_id and case.operations.get(report.operation_id)
+        if named and named.kind == report.kind:
+            lifecycle.end_unread(case, named.id, now=now)
         raise
     return lifecycle.apply(case, report, fresh_id=ids.made_at(now), patience=patience, now=now)
 

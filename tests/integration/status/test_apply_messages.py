@@ -268,23 +268,18 @@ def test_a_clock_that_cannot_be_is_kept_for_a_person_and_mutes_nothing(
 
 
 @pytest.mark.parametrize("timestamp", ["2099-01-01T00:00:00Z", "0001-01-01T00:00:00Z", "0001-01-01T00:00:00+01:00", 0])
-def test_what_an_impossible_time_is_said_of_counts_where_the_operation_is_named(
-    apply: Apply, ada: Browser, database_rows: Database, timestamp: Any
+def test_an_end_of_an_impossible_time_ends_the_operation_that_it_names(
+    apply: Apply, ada: Browser, timestamp: Any
 ) -> None:
     source = ada.put("/api/data-sources/websearch", {"config": {"region": "eu"}}).json["data"]
     operation_id = ada.post(f"/api/data-sources/{source['id']}/sync").json["data"]["operation_id"]
-    unset = {"operation_id": operation_id, "timestamp": timestamp}
 
-    apply(a_sync_message(source, "sync_started", documents_processed=3, **unset))
-    running = ada.connection("websearch")
-    letters = apply(*[a_sync_message(source, "sync_completed", **unset)] * 2)
+    letters = apply(a_sync_message(source, operation_id=operation_id, timestamp=timestamp))
 
-    assert [letter.reason for letter in letters] == ["impossible_time"] * 3
-    assert (running["status"], running["operation"]["documents_processed"]) == ("syncing", 3)
+    assert [letter.reason for letter in letters] == ["impossible_time"]
     ended = ada.connection("websearch")
-    assert (ended["status"], ended["last_sync_status"], ended["last_sync_error"]) == ("idle", "completed", None)
-    (operation,) = database_rows.operations(source["id"])
-    assert (operation["state"], operation["last_reported_at"]) == ("succeeded", None)
+    assert (ended["status"], ended["last_sync_status"]) == ("idle", "failed")
+    assert "could not be read" in ended["last_sync_error"]
 
 
 def test_an_impossible_time_is_said_of_no_other_operation(apply: Apply, ada: Browser) -> None:
@@ -293,5 +288,5 @@ def test_an_impossible_time_is_said_of_no_other_operation(apply: Apply, ada: Bro
 
     letters = apply(a_sync_message(source, operation_id=verification, timestamp=0))
 
-    assert [letter.reason for letter in letters] == ["unknown_operation"]
+    assert [letter.reason for letter in letters] == ["impossible_time"]
     assert ada.connection("websearch")["status"] == "verifying"
