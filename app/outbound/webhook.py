@@ -25,7 +25,8 @@ from app.config import Settings
 from app.domain import retry
 from app.domain.cases import Operation
 from app.outbound import bodies, trust
-from app.outbound.deadline import Deadline, DeadlineAdapter
+from app.outbound.deadline import Deadline
+from app.outbound.deadline_adapter import DeadlineAdapter
 from app.outbound.interim import HeadersUnread
 
 log = structlog.get_logger()

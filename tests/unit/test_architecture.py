@@ -107,18 +107,8 @@ def test_every_audited_field_is_a_connections() -> None:
     }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def celery_applications() -> dict[str, Any]:
-    """What the Celery applications hold, in a process of its own: they read the environment when imported."""
-    script = (
-        "import json, tasks.celery as c, tasks.working as w\n"
-        "w.start(c.app), w.start(c.status_app)\n"
-        "own = lambda app: sorted(name for name in app.tasks if not name.startswith('celery.'))\n"
-        "queues = lambda app: sorted(queue.name for queue in app.conf.task_queues)\n"
-        "beat = [[entry['task'], entry['options']['queue']] for entry in c.app.conf.beat_schedule.values()]\n"
-        "print('@' + json.dumps({'tasks': own(c.app), 'status_tasks': own(c.status_app), 'queues': queues(c.app),"
-        " 'status_queues': queues(c.status_app), 'beat': beat}))"
-    )
+def run_with_settings(script: str) -> Any:
+    """Run a script in a process of its own, for the environment is read on import; return what it calls `found`."""
     environment = {
         "PATH": os.defpath,
         "DATABASE_URL": "postgresql://nobody@127.0.0.1:9/none",
@@ -131,7 +121,7 @@ def celery_applications() -> dict[str, Any]:
         "STATUS_QUEUES": "data_source_status,data_source.sync_status",
     }
     done = subprocess.run(
-        [sys.executable, "-c", script],
+        [sys.executable, "-c", f"{script}\nimport json; print('@' + json.dumps(found))"],
         cwd=PROJECT,
         env=environment,
         capture_output=True,
@@ -141,7 +131,51 @@ def celery_applications() -> dict[str, Any]:
     )
     assert done.returncode == 0, done.stderr
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("@")]
-    return dict(json.loads(line[1:]))
+    return json.loads(line[1:])
+
+
+@pytest.fixture(scope="module")
+def celery_applications() -> dict[str, Any]:
+    """What the Celery applications hold."""
+    return dict(
+        run_with_settings(
+            "import tasks.celery as c, tasks.working as w\n"
+            "w.start(c.app), w.start(c.status_app)\n"
+            "own = lambda app: sorted(name for name in app.tasks if not name.startswith('celery.'))\n"
+            "queues = lambda app: sorted(queue.name for queue in app.conf.task_queues)\n"
+            "beat = [[entry['task'], entry['options']['queue']] for entry in c.app.conf.beat_schedule.values()]\n"
+            "found = {'tasks': own(c.app), 'status_tasks': own(c.status_app), 'queues': queues(c.app),"
+            " 'status_queues': queues(c.status_app), 'beat': beat}"
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("start", "unused"),
+    [
+        (
+            "import tasks.celery",
+            {"flask", "sqlalchemy", "psycopg2", "requests", "cryptography.x509", "celery.bin.celery"},
+        ),
+        (
+            "import tasks.celery as c, tasks.working as w; w.start(c.status_app)",
+            {"app.api.requests", "requests", "jwt", "alembic", "tasks.webhooks", "app.outbound.webhook"},
+        ),
+        (
+            "import tasks.celery as c, tasks.working as w; w.start(c.app)",
+            {"app.api.requests", "jwt", "alembic", "tasks.status", "flask_migrate"},
+        ),
+        (
+            "import app; app.create_app()",
+            {"requests", "urllib3", "alembic", "openapi_pydantic", "tasks"},
+        ),
+    ],
+    ids=["beat and flower", "status worker", "webhook worker", "web"],
+)
+def test_a_process_loads_what_it_uses(start: str, unused: set[str]) -> None:
+    loaded = set(run_with_settings(f"{start}\nimport sys; found = sorted(sys.modules)"))
+
+    assert loaded & unused == set()
 
 
 def test_every_job_and_every_beat_names_a_task_that_is_there(celery_applications: dict[str, Any]) -> None:
