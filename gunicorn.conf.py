@@ -21,7 +21,7 @@ from psycogreen.gevent import patch_psycopg
 from app import create_app, extensions, figures, logs, tracing
 from app.config import Settings
 
-settings = Settings.from_environment()
+settings = Settings.from_environment("web")
 
 bind = f"{settings.address}:{settings.port}"
 worker_class = "gevent"

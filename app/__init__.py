@@ -4,19 +4,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+# A worker, beat and Flower load other parts of the package, or none.
+# ruff: noqa: PLC0415
+
 if TYPE_CHECKING:
     from flask import Flask
 
     from app.config import Settings
 
-__all__ = ["create_app"]
+__all__ = ["create_app", "create_web"]
 
 
 def create_app(settings: Settings | None = None) -> Flask:
-    """Build the web application, from the environment unless settings are given: what Flask and gunicorn look for.
+    """Build the application for the operators' commands, `flask --app app …`, or of the given settings.
+
+    Of the environment a command demands what it uses. Raises SettingsError, which names all that is missing or unsafe.
+    """
+    from app import config, factory, needs
+
+    return factory.web(settings or config.Settings.from_environment(needs.COMMANDS))
+
+
+def create_web() -> Flask:
+    """Build the application that answers requests: what gunicorn looks for.
 
     Raises SettingsError, which names all that is missing or unsafe.
     """
-    from app import factory  # noqa: PLC0415 - a worker, beat and Flower load other parts of the package, or none
+    from app import config, factory
 
-    return factory.web(settings)
+    return factory.web(config.Settings.from_environment("web"))

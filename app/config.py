@@ -1,24 +1,32 @@
 """The settings, typed, read from the environment once; nothing else reads `os.environ`.
 
-Every name is listed in CONTRACT's settings and in the README's table. A durations' unit is the second.
+Every name is listed in CONTRACT's settings and in the README's table. A durations' unit is the second. Any of them may
+be given as a file, whose name is in `NAME_FILE`; and a process is given those that it uses, see `needs.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Collection, Iterable
 from datetime import timedelta
-from functools import cached_property
-from typing import Annotated, Any, Literal
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Optional
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, create_model, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app import needs
 from app import setting_types as types
 from app.domain import claims, retry, sources
 from app.domain.lifecycle import Patience
 
 # What one attempt may wait in the queue on top of its POST.
 DELIVERY_SLACK = timedelta(seconds=30)
+
+
+# Whatever it is set to.
+_DROPPED = Annotated[Any, NoDecode, BeforeValidator(lambda _: None)]
 
 
 class SettingsError(SystemExit):
@@ -29,6 +37,9 @@ class Settings(BaseSettings):
     """Everything that may differ between two installations."""
 
     model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, extra="ignore", hide_input_in_errors=True)
+
+    # What a process of this kind may start without.
+    spared: ClassVar[frozenset[str]] = frozenset()
 
     environment: Literal["production", "development"] = "production"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -122,14 +133,15 @@ class Settings(BaseSettings):
         others = ("jwt_secret", "jwt_public_key")
         if all(name in info.data for name in others):
             given = [key for key in (value, *(info.data[name] for name in others)) if key]
-            if len(given) != 1:
+            if len(given) > 1 or (not given and "jwt_jwks_url" not in cls.spared):
                 raise ValueError("set exactly one of JWT_SECRET, JWT_PUBLIC_KEY and JWT_JWKS_URL")
         return value
 
     @field_validator("worker_metrics_port", "webhook_worker_metrics_port")
     @classmethod
     def _nobody_without_token(cls, value: int | None, info: ValidationInfo) -> int | None:
-        if value is not None and info.data.get("metrics_token", "wrong, and told as such") is None:
+        needs_token = value is not None and "metrics_token" not in cls.spared
+        if needs_token and info.data.get("metrics_token", "wrong, and told as such") is None:
             raise ValueError("needs METRICS_TOKEN, which the page is shown for")
         return value
 
@@ -180,20 +192,73 @@ class Settings(BaseSettings):
         """The role that migrates."""
         return self.migration_database_url or self.database_url
 
+    @property
+    def serves(self) -> bool:
+        """Whether all is there that requests need: a command may do with less."""
+        keys = [getattr(self, name) for name in needs.TOKEN_KEYS]
+        return all([any(keys), self.redis_url, self.rabbitmq_url, self.seal_keys])
+
+    def demand(self, *names: str) -> None:
+        """See that settings are there which a command may start without. Raises SettingsError, which names all."""
+        missing = [f"  {name.upper()}: is missing" for name in names if not getattr(self, name)]
+        if missing:
+            raise SettingsError("This command needs settings that are not in the environment:\n" + "\n".join(missing))
+
     @classmethod
-    def from_environment(cls) -> Settings:
-        """Read and check the environment.
+    def from_environment(cls, process: str | None = None) -> Settings:
+        """Read and check the environment: what the process uses (see `needs.py`), or everything.
 
         Raises SettingsError, which ends the process with one message that names everything missing or unsafe.
         """
+        given, problems = _from_files(cls.model_fields)
+        # What is wrong with a setting's file is said of the file.
+        said = {line.split("_FILE:")[0].strip() for line in problems}
         try:
-            return cls()
+            made = (_of(process) if process else cls)(**given)
         except ValidationError as invalid:
-            lines = []
             for error in invalid.errors(include_input=False, include_url=False):
                 name = "_".join(str(part) for part in error["loc"][:1]).upper()
                 message = "is missing" if error["type"] == "missing" else error["msg"].removeprefix("Value error, ")
-                lines.append(f"  {name}: {message}" if name else f"  {message}")
-            raise SettingsError(
-                "The settings in the environment do not allow a start:\n" + "\n".join(dict.fromkeys(lines))
-            ) from None
+                if name not in said:
+                    problems.append(f"  {name}: {message}" if name else f"  {message}")
+        if problems:
+            lines = "\n".join(dict.fromkeys(problems))
+            raise SettingsError(f"The settings in the environment do not allow a start:\n{lines}")
+        return made
+
+
+def _from_files(names: Collection[str]) -> tuple[dict[str, Any], list[str]]:
+    """Return the settings whose `NAME_FILE` names a file, as they stand in it, and what is wrong with such files."""
+    given: dict[str, Any] = {}
+    problems = []
+    environment = {name.lower(): value for name, value in os.environ.items()}
+    for name in names:
+        path = environment.get(f"{name}_file")
+        # One setting is itself the name of a file.
+        if not path or f"{name}_file" in names:
+            continue
+        if environment.get(name):
+            problems.append(f"  {name.upper()}_FILE: {name.upper()} is set, too; set one of them")
+            continue
+        try:
+            given[name] = Path(path).read_text().strip()
+        except OSError as problem:
+            problems.append(f"  {name.upper()}_FILE: cannot be read: {problem.strerror}")
+        except UnicodeError:
+            problems.append(f"  {name.upper()}_FILE: is not a text in UTF-8")
+    return given, problems
+
+
+@cache
+def _of(process: str) -> type[Settings]:
+    """Return the settings of one of the Procfile's processes, or of the operators' commands."""
+    fields = Settings.model_fields
+    spared = needs.GUARDED - needs.USES[process]
+    left: dict[str, Any] = {}
+    for name in spared:
+        # A command may use any of them; a process keeps nothing of what it does not use.
+        rule = fields[name].rebuild_annotation() if process == needs.COMMANDS else _DROPPED
+        left[name] = (Optional[rule], None)  # noqa: UP045 - made when it runs
+    made = create_model(f"Settings of {process}", __base__=Settings, **left)
+    made.spared = spared
+    return made

@@ -106,7 +106,8 @@ def init_app(app: Flask, *, settings: Settings) -> None:
     }
     db.init_app(app)
     app.extensions["settings"] = settings
-    app.extensions["redis"] = Redis(connection_pool=pool_of(settings.redis_url))
+    if settings.redis_url:
+        app.extensions["redis"] = Redis(connection_pool=pool_of(settings.redis_url))
     with app.app_context():
         event.listen(db.engine, "connect", _look_at)
         event.listen(db.engine, "checkin", _note_use)

@@ -12,17 +12,16 @@ from app.outbound.sealing import Seals
 # ruff: noqa: PLC0415
 
 
-def web(settings: Settings | None = None) -> Flask:
-    """Build what answers requests and runs the operators' commands.
-
-    Raises SettingsError, which names all that is missing or unsafe.
-    """
+def web(settings: Settings) -> Flask:
+    """Build what answers requests and runs the operators' commands, which may do without what requests need."""
     from app import api, cli
     from app.jobs import Jobs
 
-    app = _base(settings or Settings.from_environment())
-    app.extensions["jobs"] = Jobs(extensions.settings_of(app))
-    api.init_app(app)
+    app = _base(settings)
+    if settings.rabbitmq_url:
+        app.extensions["jobs"] = Jobs(settings)
+    if settings.serves:
+        api.init_app(app)
     cli.init_app(app)
     return app
 
@@ -51,6 +50,7 @@ def _base(settings: Settings) -> Flask:
     logs.configure(settings.log_level)
     app = Flask("app", static_folder=None)
     extensions.init_app(app, settings=settings)
-    app.extensions["seals"] = Seals(app.extensions["redis"], keys=settings.seal_keys)
+    if settings.redis_url:
+        app.extensions["seals"] = Seals(app.extensions["redis"], keys=settings.seal_keys or ())
     tracing.instrument(app, settings)
     return app

@@ -21,6 +21,7 @@ from honcho.environ import parse_procfile
 from pydantic import TypeAdapter
 
 from app.domain.claims import ClaimRules
+from app.needs import environment_of
 from app.setting_types import RoleMap
 from devstack import environment, interrupted
 from devstack.child import LOOPBACK, Child, StartError, stop_all, wait_until
@@ -91,13 +92,13 @@ def run(given: Mapping[str, str], *, directory: Path) -> NoReturn:
         environ = environment.complete(given, servers=backing.environ, directory=directory)
         environ["INSTANCE_ID"] = secrets.token_hex(8)
         release = children.pop(RELEASE)
-        release.run(_shell(commands[RELEASE]), environ=environ, within=MIGRATED_WITHIN)
+        release.run(_shell(commands[RELEASE]), environ=environment_of(RELEASE, environ), within=MIGRATED_WITHIN)
         say(f"The database is migrated. Starting {', '.join(children)}.")
         with _stopping(children.values()):
             watched = [server.child for server in backing.private]
 
             def start(name: str) -> None:
-                children[name].start(_shell(commands[name]), environ=environ)
+                children[name].start(_shell(commands[name]), environ=environment_of(name, environ))
                 watched.append(children[name])
 
             # What a person looks at comes first: all at once, each would take as long as all together. And while the

@@ -17,14 +17,14 @@ from celery.bin.base import CLIContext
 # Of what is imported nothing is garbage, and to look for some is an eighth of a start.
 gc.set_threshold(50_000)
 
-from tasks import celery  # noqa: E402
+from app.config import Settings  # noqa: E402
 
-# What each is: (Celery's command, its module, the application).
+# What each is: (Celery's command, its module, the application's name in `tasks.celery`).
 PROCESSES = {
-    "worker": ("worker", "celery.bin.worker", celery.status_app),
-    "webhook_worker": ("worker", "celery.bin.worker", celery.app),
-    "beat": ("beat", "celery.bin.beat", celery.app),
-    "flower": ("flower", "flower.command", celery.app),
+    "worker": ("worker", "celery.bin.worker", "status_app"),
+    "webhook_worker": ("worker", "celery.bin.worker", "app"),
+    "beat": ("beat", "celery.bin.beat", "app"),
+    "flower": ("flower", "flower.command", "app"),
 }
 
 
@@ -36,7 +36,9 @@ class Processes(click.Group):
         if cmd_name not in PROCESSES:
             return None
         name, module, app = PROCESSES[cmd_name]
-        ctx.obj = CLIContext(app=app, no_color=True, workdir=None, quiet=True)
+        # All that is missing in one message; the applications by themselves use less.
+        Settings.from_environment(cmd_name)
+        ctx.obj = CLIContext(app=getattr(import_module("tasks.celery"), app), no_color=True, workdir=None, quiet=True)
         return cast(click.Command, getattr(import_module(module), name))
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature

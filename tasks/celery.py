@@ -34,10 +34,15 @@ class AppTask(Task):
 
 @cache
 def flask_app_of(celery_app: Celery) -> Flask:
-    """Return the Flask application that the tasks of one of the two run in; it is made when it is first asked for."""
+    """Return the Flask application that the tasks of one of the two run in; it is made when it is first asked for.
+
+    Raises SettingsError, which names all that is missing or unsafe.
+    """
     from app import factory  # noqa: PLC0415 - not in beat and Flower
 
-    return (factory.status_worker if celery_app is status_app else factory.webhook_worker)(settings)
+    if celery_app is status_app:
+        return factory.status_worker(Settings.from_environment("worker"))
+    return factory.webhook_worker(Settings.from_environment("webhook_worker"))
 
 
 def _common(settings: Settings) -> dict[str, Any]:
@@ -129,7 +134,8 @@ def _publish_reliably(sender: Any, **_: Any) -> None:
     sender.app.conf.broker_transport_options = broker.reliable_options(settings.rabbitmq_url)
 
 
-settings = Settings.from_environment()
+# What both workers, beat and Flower use; a worker reads what else it uses when it starts to work.
+settings = Settings.from_environment("beat")
 app = make_app(settings)
 status_app = make_status_app(settings)
 # weak=False: the signals hold their receivers, which nothing else does.

@@ -9,19 +9,19 @@ import click
 from flask import Flask
 from flask.cli import AppGroup
 
-from app.extensions import db
+from app.extensions import db, settings_of
 
 if TYPE_CHECKING:
     from flask_migrate import Migrate
 
-# Where each is: (module of this package, its name there).
-COMMANDS = {
-    "dead-letters": ("dead_letters", "group"),
-    "doctor": ("doctor", "doctor"),
-    "operations": ("operations", "group"),
-    "organizations": ("organizations", "organizations"),
-    "seal-keys": ("keys", "seal_keys"),
-    "token": ("keys", "token"),
+# Where each is: (module of this package, its name there); and what it uses besides the database.
+COMMANDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "dead-letters": ("dead_letters", "group", ("rabbitmq_url",)),
+    "doctor": ("doctor", "doctor", ()),
+    "operations": ("operations", "group", ("rabbitmq_url", "redis_url")),
+    "organizations": ("organizations", "organizations", ()),
+    "seal-keys": ("keys", "seal_keys", ("seal_keys",)),
+    "token": ("keys", "token", ()),
 }
 # Flask-Migrate's.
 MIGRATE = "db"
@@ -39,11 +39,20 @@ class Commands(AppGroup):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return a command, or None."""
         if cmd_name in COMMANDS:
-            module, name = COMMANDS[cmd_name]
+            module, name, _ = COMMANDS[cmd_name]
             return cast(click.Command, getattr(import_module(f"app.cli.{module}"), name))
         if cmd_name == MIGRATE:
             migrations(self._app)
         return super().get_command(ctx, cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that is run. Raises SettingsError where it lacks what it uses."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if name in COMMANDS and not {"--help"} & {*rest}:
+            settings_of(self._app).demand(*COMMANDS[name][2])
+        return name, command, rest
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return their names."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 
 import click
 from flask.cli import with_appcontext
 
-from app.cli.examinations import EXAMINATIONS, Finding
+from app import extensions
+from app.cli import examinations
+from app.cli.examinations import Finding
 from app.cli.plainly import Command, record, row
 from app.cli.sweeping import of_sweeps
 
@@ -21,8 +24,8 @@ def doctor(*, as_json: bool) -> None:
     Settings that do not allow a start end this command, like any other, with one message that names them all.
     """
     failing = 0
-    for examine in (*EXAMINATIONS, of_sweeps):
-        for finding in examine():
+    for examine in (*examinations.EXAMINATIONS, of_sweeps):
+        for finding in _findings(examine):
             failing += not finding.ok
             if as_json:
                 record(asdict(finding))
@@ -30,6 +33,24 @@ def doctor(*, as_json: bool) -> None:
                 _show(finding)
     if failing:
         raise SystemExit(1)
+
+
+# What looks at something that this environment may not name: it is given to the processes that use it.
+_USES = {
+    examinations.of_redis: "redis_url",
+    examinations.of_broker: "rabbitmq_url",
+    examinations.of_receiver: "automation_webhook_url",
+    examinations.of_keys: "seal_keys",
+    of_sweeps: "redis_url",
+}
+
+
+def _findings(examine: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    setting = _USES.get(examine)
+    if setting is None or getattr(extensions.settings(), setting):
+        return examine()
+    what = examine.__name__.removeprefix("of_")
+    return iter([Finding(what, ok=True, found=f"not looked at: {setting.upper()} is not set here")])
 
 
 def _show(finding: Finding) -> None:

@@ -37,7 +37,9 @@ def token(*, organization: UUID, email: str, role: str, user: UUID | None, minut
     """Print an access token, to try things with; only where tokens are verified with JWT_SECRET."""
     settings = extensions.settings()
     if settings.jwt_secret is None:
-        raise click.ClickException("Tokens are verified with a public key here: only its owner can make one")
+        raise click.ClickException(
+            "JWT_SECRET is not set here: where tokens are verified with a public key, only its owner can make one"
+        )
     try:
         claims = settings.claim_rules.write(user=user or uuid4(), email=email, organization=organization, role=role)
     except ValueError as problem:

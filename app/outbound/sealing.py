@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from functools import cached_property
 from typing import Any, cast
 from uuid import UUID
 
@@ -27,7 +28,12 @@ class Seals:
 
     def __init__(self, redis: Redis, *, keys: Sequence[str]) -> None:
         self._redis = redis
-        self._fernet = MultiFernet([Fernet(key) for key in keys])
+        self._keys = keys
+
+    @cached_property
+    def _fernet(self) -> MultiFernet:
+        # The status worker, which only destroys, has no keys.
+        return MultiFernet([Fernet(key) for key in self._keys])
 
     def park(self, operation_id: UUID, content: Mapping[str, Any], *, ttl: timedelta) -> None:
         """Seal `content` under the operation's id; gone after `ttl`. Raises redis.RedisError."""

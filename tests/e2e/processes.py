@@ -15,6 +15,7 @@ import requests
 from cryptography.fernet import Fernet
 from honcho.environ import parse_procfile
 
+from app.needs import environment_of
 from devstack import run
 from devstack.child import LOOPBACK, Child, wait_until
 from devstack.ports import free_port
@@ -73,7 +74,7 @@ def environment(
 
 
 class Processes:
-    """Some of the Procfile's lines, running; each one's output in a file of the directory."""
+    """Some of the Procfile's lines, running, each with the settings that it uses and its output in a file."""
 
     def __init__(self, environ: Mapping[str, str], *, directory: Path) -> None:
         self.environ = dict(environ)
@@ -91,8 +92,8 @@ class Processes:
 
     def run(self, name: str) -> None:
         """Run a line that ends by itself, with success."""
-        command = ["/bin/sh", "-c", COMMANDS[name]]
-        self._child(name).run(command, environ=self.environ, within=timedelta(seconds=READY_WITHIN))
+        command, environ = ["/bin/sh", "-c", COMMANDS[name]], environment_of(name, self.environ)
+        self._child(name).run(command, environ=environ, within=timedelta(seconds=READY_WITHIN))
 
     def command(self, *words: str) -> str:
         """Run an operator's command with the processes' settings, and return what it printed."""
@@ -104,7 +105,7 @@ class Processes:
     def launch(self, line: str, *, as_name: str, **changes: str) -> Child:
         """Start a line of which nobody knows whether it will ever be ready."""
         child = self._child(as_name)
-        child.start(["/bin/sh", "-c", COMMANDS[line]], environ=self.environ | changes)
+        child.start(["/bin/sh", "-c", COMMANDS[line]], environ=environment_of(line, self.environ | changes))
         return child
 
     def start(self, *names: str, as_name: str | None = None, **changes: str) -> None:
@@ -115,7 +116,7 @@ class Processes:
             name = as_name or line
             child = self.children.get(name) or self._child(name)
             before = self.log(name).count(" ready.")
-            child.start(["/bin/sh", "-c", COMMANDS[line]], environ=environ)
+            child.start(["/bin/sh", "-c", COMMANDS[line]], environ=environment_of(line, environ))
             waiting.append((name, child, self._readiness(line, name, environ, before=before)))
         for name, child, ready in waiting:
             eventually(lambda child=child, ready=ready: not child.is_running or ready(), within=READY_WITHIN)
