@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -305,7 +306,7 @@ def test_listed_keys_of_tokens_are_counted(doctor: Doctor) -> None:
 
 @pytest.mark.parametrize(
     ("age", "says"),
-    [(None, "dispatch: none for a day"), (timedelta(minutes=2), "dispatch: the last 120 s ago")],
+    [(None, "dispatch: none for a day"), (timedelta(minutes=2), r"dispatch: the last 1[2-9]\d s ago")],
     ids=str,
 )
 def test_sweeps_that_nobody_makes_are_found(doctor: Doctor, redis: Redis, age: timedelta | None, says: str) -> None:
@@ -315,7 +316,9 @@ def test_sweeps_that_nobody_makes_are_found(doctor: Doctor, redis: Redis, age: t
 
     stale, fresh = [row for row in doctor() if row["what"] == "sweeps"]
 
-    assert (stale["ok"], stale["found"], fresh["ok"]) == (False, says, True)
+    assert (stale["ok"], fresh["ok"]) == (False, True)
+    # A second or more may go by until it looks.
+    assert re.fullmatch(says, stale["found"])
     assert "beat" in stale["mend"]
 
 

@@ -46,7 +46,7 @@ def test_nothing_is_published_beyond_this_machine() -> None:
 
 
 def test_the_example_of_the_environment_names_settings_that_there_are() -> None:
-    example = (PROJECT / ".env.example").read_text()
+    example = "\n".join((PROJECT / file).read_text() for file in (".env.example", "settings.env.example"))
 
     named = set(re.findall(r"^(?:# )?([A-Z_]+)=", example, flags=re.MULTILINE))
     of_compose = set(re.findall(r"\$\{([A-Z_]+)", (PROJECT / "docker-compose.yml").read_text()))
