@@ -6,14 +6,14 @@ One statement serves one row or five hundred alike, so a press and a flood of me
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from datetime import datetime
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, and_, any_, bindparam, column, func, literal, or_, select, true
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.types import Text, Uuid
+from sqlalchemy.types import DateTime, Text, Uuid
 
 from app import errors
 from app.domain import ids
@@ -32,6 +32,7 @@ KINDS = (
     .render_derived()
 )
 
+BEGINNING, FIRST_ID = datetime.min.replace(tzinfo=UTC), UUID(int=0)
 CONNECTION_COLUMNS = [CONNECTIONS.c[name] for name in NAMES[Connection]]
 OPERATION_COLUMNS = [OPERATIONS.c[name] for name in NAMES[Operation]]
 
@@ -106,6 +107,45 @@ def _last_finished() -> Select[Any]:
 
 
 _LAST_FINISHED = prepared(_last_finished())
+_NEIGHBOURS = 3
+
+
+def _around() -> Select[Any]:
+    """Return the query of what had ended about some moments: for each the sync before it, and the first two after.
+
+    The moments are the external service's; see `place_of` in `app/domain/places.py`. Ids have the order of history, so
+    that the search goes back from the newest, as far as a report is late.
+    """
+    asked = (
+        func.unnest(_IDS, bindparam("moments", type_=ARRAY(DateTime(timezone=True))))
+        .table_valued(column("id", Uuid), column("moment", DateTime(timezone=True)), name="asked")
+        .render_derived()
+    )
+    earlier = OPERATIONS.alias("earlier")
+    # The greatest of what there is; nothing is told of the others by that clock.
+    place = func.coalesce(func.greatest(earlier.c.last_reported_at, earlier.c.asked_after), literal(BEGINNING))
+    before = (
+        select(earlier.c.id)
+        .where(earlier.c.connection_id == asked.c.id, earlier.c.kind == "sync", earlier.c.finished_at.is_not(None))
+        .where(place < asked.c.moment)
+        .order_by(earlier.c.id.desc())
+        .limit(1)
+        .lateral("before")
+    )
+    around = (
+        select(*OPERATION_COLUMNS)
+        .where(OPERATIONS.c.connection_id == asked.c.id, OPERATIONS.c.kind == "sync")
+        .where(
+            OPERATIONS.c.finished_at.is_not(None), OPERATIONS.c.id >= func.coalesce(before.c.id, literal(UUID(int=0)))
+        )
+        .order_by(OPERATIONS.c.id)
+        .limit(_NEIGHBOURS)
+        .lateral("around")
+    )
+    return select(around).select_from(asked.outerjoin(before, true()).join(around, true()))
+
+
+_AROUND = _around()
 
 
 def show(session: Session, query: Select[Any], **values: Any) -> list[Case]:
@@ -142,16 +182,23 @@ def read(session: Session, connection_ids: Collection[UUID], *, named: Collectio
     return {case.connection.id: case for case in cases}
 
 
-def recall(session: Session, cases: Sequence[Case]) -> None:
-    """Add the last finished operation of each kind to cases in which nothing has changed yet."""
+def recall(session: Session, cases: Mapping[UUID, Sequence[datetime]], read: Mapping[UUID, Case]) -> None:
+    """Add what has ended to cases in which nothing has changed yet: of each kind the last, and what is about moments.
+
+    The moments are the external service's, by connection.
+    """
     if not cases:
         return
-    by_id = {case.connection.id: case for case in cases}
-    for row in session.execute(_LAST_FINISHED, {"ids": list(by_id)}).all():
+    found = session.execute(_LAST_FINISHED, {"ids": list(cases)}).all()
+    pairs = [(connection_id, moment) for connection_id, moments in cases.items() for moment in set(moments)]
+    if pairs:
+        ids, moments = zip(*pairs, strict=True)
+        found = [*found, *session.execute(_AROUND, {"ids": list(ids), "moments": list(moments)}).all()]
+    for row in found:
         operation = Operation(*row)
-        by_id[operation.connection_id].operations[operation.id] = operation
-    for case in cases:
-        case.mark_stored()
+        read[operation.connection_id].operations.setdefault(operation.id, operation)
+    for connection_id in cases:
+        read[connection_id].mark_stored()
 
 
 def one(session: Session, connection_id: UUID, *, named: Collection[UUID] = ()) -> Case:

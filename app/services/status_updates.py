@@ -41,7 +41,7 @@ def apply(
     wanted = {report.connection_id for report in reports}
     named = {report.operation_id for report in reports if report.operation_id is not None}
     cases = ledger.read(session, wanted, named=named)
-    ledger.recall(session, _looking_back(cases, reports))
+    ledger.recall(session, _looking_back(cases, reports, now=now), cases)
     applied = Applied()
     for position, report in enumerate(reports):
         case = cases.get(report.connection_id)
@@ -68,20 +68,23 @@ def apply(
     return applied
 
 
-def _looking_back(cases: Mapping[UUID, Case], reports: Sequence[Report | Unreadable]) -> list[Case]:
-    """Return the cases in which what has ended counts: of several reports, one may end what the next is judged by."""
-    of_case: dict[UUID, list[Report | Unreadable]] = {}
+def _looking_back(
+    cases: Mapping[UUID, Case], reports: Sequence[Report | Unreadable], *, now: datetime
+) -> dict[UUID, Sequence[datetime]]:
+    """Return the connections of which what has ended counts, and at which moments of the past."""
+    of_case: dict[UUID, list[Report]] = {}
+    ended: set[UUID] = set()
     for report in reports:
-        of_case.setdefault(report.connection_id, []).append(report)
-    return [
-        case
-        for connection_id, case in cases.items()
-        if len(of_case[connection_id]) > 1 or _looks_back(case, of_case[connection_id][0])
-    ]
-
-
-def _looks_back(case: Case, report: Report | Unreadable) -> bool:
-    return not isinstance(report, Unreadable) and lifecycle.looks_back(case, report)
+        if isinstance(report, Unreadable):
+            ended.add(report.connection_id)
+        else:
+            of_case.setdefault(report.connection_id, []).append(report)
+    looks = {
+        key: lifecycle.looks_back(cases[key], theirs, ends=key in ended, now=now)
+        for key, theirs in of_case.items()
+        if key in cases
+    }
+    return {key: moments for key, moments in looks.items() if moments is not None}
 
 
 def explain(session: Session, wanted: Sequence[UUID]) -> list[Unacceptable]:

@@ -23,8 +23,16 @@ FOLLOWS = {
     "failed": {"failed"},
     "replaced": {"replaced"},
 }
-# An operation that has ended keeps all but these, which only count what still came.
-COUNTED = {"late_reports", "attempts", "attempt_log", "last_status_code", "last_attempt_error", "delivered_at"}
+# An operation that has ended keeps all but these: attempts under way are counted, and a start may be told of later.
+COUNTED = {
+    "started_at",
+    "documents_processed",
+    "attempts",
+    "attempt_log",
+    "last_status_code",
+    "last_attempt_error",
+    "delivered_at",
+}
 COLUMNS = (
     "name", "config", "enabled", "status", "last_sync_status", "last_sync_error", "last_sync_at",
     "last_verification_error", "last_verification_at", "latest_options",
@@ -34,7 +42,6 @@ FIELDS = {
     "id": "id", "kind": "kind", "origin": "origin", "state": "state", "attempts": "attempts", "next_attempt_at": "due",
     "queued_until": "queued", "claimed_until": "held", "deadline_at": "deadline", "started_at": "started",
     "finished_at": "finished", "documents_processed": "documents", "error": "error", "reported_late": "late",
-    "late_reports": "copies",
 }  # fmt: skip
 TOLD = {
     "sync": ("last_sync_status", "last_sync_at", "last_sync_error"),

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tests.integration.services.machine.questions import (
+    ANSWERED,
     COPIED_WITHIN,
     UNANSWERED,
     Question,
@@ -172,9 +173,17 @@ class Source:
             question, is_news = self._match(said, now=now)
         if is_news:
             self._take(question, said, now=now)
-        elif known := question or self.newest(said.kind):
-            known.copies += 1
+        elif question is not None and said.operation_id is not None and said.moment is None:
+            self._tell_start(question, said, now=now)
         return True
+
+    def _tell_start(self, question: Question, said: Said, *, now: datetime) -> None:
+        """Take in that what has ended had begun."""
+        if said.word == "started" and question.started is None and question.state in UNANSWERED | ANSWERED:
+            question.started = now
+            if question.documents is None:
+                question.documents = said.documents
+            self.changes.append((f"{said.kind}.started", question))
 
     def _match(self, said: Said, *, now: datetime) -> tuple[Question | None, bool]:
         """Find what a message without an id speaks of, if that is ours, and tell whether it says anything new."""
