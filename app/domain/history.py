@@ -21,6 +21,7 @@ from app.domain.places import (
     id_at,
     is_last,
     may_be_of,
+    newest_id,
     opened,
     syncs_of,
 )
@@ -59,7 +60,7 @@ def apply(case: Case, report: Report, at: datetime, *, fresh_id: UUID, silence: 
 def _start(heard: Heard, named: Operation | None) -> bool:
     host = named or heir_of(heard)
     if host is None:
-        host = opened(heard, heard.fresh_id)
+        host = opened(heard.case, "sync", newest_id(heard.case, "sync", heard.fresh_id), now=heard.now)
     elif named is None and not may_be_of(host, heard.at):
         # It is of a sync that there is no row of yet: kept for its end.
         host.reports = text_of(added(entries_of(host), heard.entry))
@@ -212,7 +213,7 @@ def _insert(heard: Heard, starts: Entries, heir: Operation | None) -> bool:
     """Add a sync of the service's own, with these starts, before the one in whose time it ended."""
     if heir is not None and heir.origin == "user":
         heir.asked_after = max(heir.asked_after or heard.at, heard.at)
-    operation = opened(heard, id_at(heard, heard.at))
+    operation = opened(heard.case, "sync", id_at(heard, heard.at), now=heard.now)
     operation.started_at = heard.now if starts else None
     _finish(heard, operation, starts)
     _record_if_last(heard, operation)
@@ -260,7 +261,7 @@ def _record_if_last(heard: Heard, operation: Operation) -> None:
 def _parted(heard: Heard, before: Operation, operation: Operation, entries: Entries) -> Operation:
     """Return a sync of the service's own with what an operation was told of another: it goes on as that one was."""
     moment = moment_of(entries[-1])
-    other = opened(heard, id_at(heard, moment))
+    other = opened(heard.case, "sync", id_at(heard, moment), now=heard.now)
     tell(other, entries)
     other.last_reported_at = moment
     if before.is_open:

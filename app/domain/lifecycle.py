@@ -122,7 +122,9 @@ def apply(case: Case, report: Report, *, fresh_id: UUID, patience: Patience, now
     if _is_late(case, operation, report, patience=patience, now=now):
         return named is not None and _tell_start(case, named, report, now=now)
     if operation is None:
-        operation = _opened(case, report, fresh_id=fresh_id, now=now)
+        id_ = places.newest_id(case, report.kind, fresh_id)
+        operation = places.opened(case, report.kind, id_, now=now)
+        _come_after_what_is_known(case, operation, now=now)
     progress = operation.state == "running" and report.trigger == "started"
     current = operation.is_open or operation is case.newest(report.kind)
     operation.reported_late = not operation.is_open
@@ -178,22 +180,6 @@ def _asked_for(case: Case, report: Report) -> Operation | None:
     if candidate is None or not candidate.was_sent:
         return None
     return candidate if (candidate.state, report.trigger) in TRANSITIONS else None
-
-
-def _opened(case: Case, report: Report, *, fresh_id: UUID, now: datetime) -> Operation:
-    operation = Operation(
-        id=fresh_id,
-        organization_id=case.connection.organization_id,
-        connection_id=case.connection.id,
-        kind=report.kind,
-        origin="service",
-        state="delivered",
-        created_at=now,
-        deadline_at=None,
-    )
-    _come_after_what_is_known(case, operation, now=now)
-    case.operations[operation.id] = operation
-    return operation
 
 
 def _come_after_what_is_known(case: Case, operation: Operation, *, now: datetime) -> None:

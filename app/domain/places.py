@@ -115,20 +115,27 @@ def id_at(heard: Heard, moment: datetime) -> UUID:
     return ids.between(older, newer, heard.fresh_id)
 
 
-def opened(heard: Heard, id_: UUID) -> Operation:
-    """Open an operation for a sync of the service's own."""
-    connection = heard.case.connection
+def newest_id(case: Case, kind: str, fresh_id: UUID) -> UUID:
+    """Return an id for what begins now: after all that has ended, and before what waits to be sent."""
+    waiting, last = case.open(kind), case.last_finished(kind)
+    older = None if last is None or (waiting is not None and last.id > waiting.id) else last.id
+    return ids.between(older, None if waiting is None else waiting.id, fresh_id)
+
+
+def opened(case: Case, kind: str, id_: UUID, *, now: datetime) -> Operation:
+    """Open an operation that the service began itself."""
+    connection = case.connection
     operation = Operation(
         id=id_,
         organization_id=connection.organization_id,
         connection_id=connection.id,
-        kind="sync",
+        kind=kind,
         origin="service",
         state="delivered",
-        created_at=heard.now,
+        created_at=now,
         deadline_at=None,
     )
-    heard.case.operations[id_] = operation
+    case.operations[id_] = operation
     return operation
 
 
@@ -146,7 +153,7 @@ def looks_back(case: Case, reports: Sequence[Report], *, now: datetime) -> list[
         comes = report.timestamp, rank_of(report)
         if report.operation_id is not None:
             named = case.operations.get(report.operation_id)
-            is_newest = clock is None or comes >= clock
+            is_newest = clock is None or comes > clock
             clock = comes if is_newest else clock
             # What an end has ended that did not name it may open again.
             if named is None or (named.is_open and is_newest and not has_ended):

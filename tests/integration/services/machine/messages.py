@@ -74,9 +74,14 @@ class Sent:
     said: Said
     body: str
 
+    @property
+    def is_told_apart(self) -> bool:
+        """Tell whether it has an id or a time."""
+        return self.said.operation_id is not None or self.said.moment is not None
+
     def is_known_again(self, *, after: timedelta) -> bool:
         """Tell whether its copy will be known for one; without id and time only soon, and of the newest question."""
-        if self.said.operation_id is not None or self.said.moment is not None:
+        if self.is_told_apart:
             return True
         is_of_newest = self.source.open(self.said.kind) in (None, self.source.newest(self.said.kind))
         return is_of_newest and after < COPIED_WITHIN
