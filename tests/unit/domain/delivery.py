@@ -55,6 +55,9 @@ class Rows:
     def deliver(self) -> None:
         self.act(lambda case: self._on_open(case, self._deliver))
 
+    def give_up(self) -> None:
+        self.act(lambda case: self._on_open(case, self._give_up))
+
     def expire(self) -> None:
         self.act(lambda case: self._on_open(case, lambda c, o: lifecycle.expire(c, o, now=self.now)))
 
@@ -69,6 +72,10 @@ class Rows:
     def _deliver(self, case: Case, operation: Operation) -> None:
         operation.attempts = max(operation.attempts, 1)
         lifecycle.delivered(case, operation, patience=PATIENCE, now=self.now)
+
+    def _give_up(self, case: Case, operation: Operation) -> None:
+        operation.attempts = max(operation.attempts, 1)
+        lifecycle.gave_up(case, operation, error="no route", now=self.now)
 
     def _on_open(self, case: Case, step: Callable[[Case, Operation], None]) -> None:
         operation = case.open("sync")

@@ -135,13 +135,26 @@ presses = st.builds(
 crossed = st.builds(
     Stretch, st.just("press"), st.just("all"), st.lists(syncs, max_size=1), syncs, st.lists(syncs, max_size=2)
 )
+# A request that reached the service twice, and was answered twice.
+doubled = st.builds(
+    Stretch,
+    st.just("double"),
+    st.just("all"),
+    st.just([]),
+    st.tuples(syncs, syncs).map(_words),
+    st.lists(syncs, max_size=2),
+)
+# It reached the service, and Rita never learned that.
+undelivered = st.builds(
+    Stretch, st.just("undelivered"), st.just("all"), st.just([]), syncs, st.lists(syncs, max_size=2)
+)
 expiries = st.builds(Stretch, st.just("expire"), st.just("none"), st.just([]), syncs, st.lists(syncs, max_size=2))
 
 
 @SETTINGS
 @given(
     st.lists(syncs, max_size=2),
-    st.lists(st.one_of(presses, crossed, expiries), min_size=1, max_size=3),
+    st.lists(st.one_of(presses, crossed, doubled, undelivered, expiries), min_size=1, max_size=3),
     st.randoms(use_true_random=False),
 )
 def test_presses_and_expiries_between_them_make_one_history(
@@ -161,8 +174,9 @@ def test_presses_and_expiries_between_them_make_one_history(
     for stretch in rest:
         crossing, since = said(in_order.connection, _words(stretch.crossing), since=since)
         asked, since = said(in_order.connection, stretch.asked, since=since)
-        if stretch.act == "press":
-            asked = _answering(asked, _press(in_order, any_order), echo=stretch.echo)
+        if stretch.act != "expire":
+            operation_id = _press(in_order, any_order, is_taken=stretch.act != "undelivered")
+            asked = _answering(asked, operation_id, echo=stretch.echo)
         else:
             for rows in (in_order, any_order):
                 rows.hear(asked[0])
@@ -181,11 +195,14 @@ def test_presses_and_expiries_between_them_make_one_history(
         assert not told - audited
 
 
-def _press(*all_rows: Rows) -> UUID:
+def _press(*all_rows: Rows, is_taken: bool) -> UUID:
     operation_id = uuid7()
     for rows in all_rows:
         rows.press(operation_id)
-        rows.deliver()
+        if is_taken:
+            rows.deliver()
+        else:
+            rows.give_up()
     return operation_id
 
 
