@@ -23,6 +23,7 @@ from app.domain.places import (
     may_be_of,
     newest_id,
     opened,
+    place_of,
     syncs_of,
 )
 from app.domain.timeline import (
@@ -110,7 +111,7 @@ def _unnamed_end(heard: Heard) -> bool:
     heir = heir_of(heard)
     if heir is not None and _takes(heir, heard):
         return _take(heard, heir)
-    starts = [] if heir is None else _starts_until(heard, heir)
+    starts = _all_starts_until(heard)
     missed = None if starts else _missed(heard, heir)
     return _insert(heard, starts, heir) if missed is None else _take(heard, missed)
 
@@ -281,6 +282,16 @@ def _note_all(heard: Heard, operation: Operation) -> None:
         heard.case.note("sync.started", operation=operation)
     if not operation.is_open:
         heard.case.note(f"sync.{operation.state}", operation=operation)
+
+
+def _all_starts_until(heard: Heard) -> Entries:
+    """Take the unnamed starts until this moment from all that had not ended by then: they are of an end at it."""
+    starts: Entries = []
+    for operation in syncs_of(heard.case):
+        if operation.is_open or (place_of(operation) or heard.at) > heard.at:
+            for start in _starts_until(heard, operation):
+                starts = added(starts, start)
+    return starts
 
 
 def _starts_until(heard: Heard, heir: Operation) -> Entries:

@@ -11,7 +11,22 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, any_, bindparam, column, func, literal, or_, select, true
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    FromClause,
+    Select,
+    and_,
+    any_,
+    bindparam,
+    column,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+    union_all,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import DateTime, Text, Uuid
 
@@ -107,10 +122,13 @@ def _last_finished() -> Select[Any]:
 
 
 _LAST_FINISHED = prepared(_last_finished())
+# What is told of a moment is of the sync before it, or of one of the two after it.
 _NEIGHBOURS = 3
+# What a press asked for keeps its id, and may end after syncs of the service's own that have later ones: so far back.
+_OVERTAKEN = 10
 
 
-def _around() -> Select[Any]:
+def _around() -> CompoundSelect[Any]:
     """Return the query of what had ended about some moments: for each the sync before it, and the first two after.
 
     The moments are the external service's; see `place_of` in `app/domain/places.py`. Ids have the order of history, so
@@ -121,28 +139,30 @@ def _around() -> Select[Any]:
         .table_valued(column("id", Uuid), column("moment", DateTime(timezone=True)), name="asked")
         .render_derived()
     )
+
+    def ended(table: FromClause) -> ColumnElement[bool]:
+        return and_(table.c.connection_id == asked.c.id, table.c.kind == "sync", table.c.finished_at.is_not(None))
+
+    def place(table: FromClause) -> ColumnElement[datetime]:
+        # The greatest of what there is; nothing is told of the others by that clock.
+        return func.coalesce(func.greatest(table.c.last_reported_at, table.c.asked_after), literal(BEGINNING))
+
     earlier = OPERATIONS.alias("earlier")
-    # The greatest of what there is; nothing is told of the others by that clock.
-    place = func.coalesce(func.greatest(earlier.c.last_reported_at, earlier.c.asked_after), literal(BEGINNING))
     before = (
         select(earlier.c.id)
-        .where(earlier.c.connection_id == asked.c.id, earlier.c.kind == "sync", earlier.c.finished_at.is_not(None))
-        .where(place < asked.c.moment)
+        .where(ended(earlier), place(earlier) < asked.c.moment)
         .order_by(earlier.c.id.desc())
         .limit(1)
         .lateral("before")
     )
-    around = (
-        select(*OPERATION_COLUMNS)
-        .where(OPERATIONS.c.connection_id == asked.c.id, OPERATIONS.c.kind == "sync")
-        .where(
-            OPERATIONS.c.finished_at.is_not(None), OPERATIONS.c.id >= func.coalesce(before.c.id, literal(UUID(int=0)))
-        )
-        .order_by(OPERATIONS.c.id)
-        .limit(_NEIGHBOURS)
-        .lateral("around")
+    first, theirs = func.coalesce(before.c.id, literal(FIRST_ID)), select(*OPERATION_COLUMNS).where(ended(OPERATIONS))
+    near = theirs.where(OPERATIONS.c.id >= first).order_by(OPERATIONS.c.id).limit(_NEIGHBOURS).lateral("near")
+    older = theirs.where(OPERATIONS.c.id < first).order_by(OPERATIONS.c.id.desc()).limit(_OVERTAKEN).lateral("older")
+    wanted = asked.outerjoin(before, true())
+    return union_all(
+        select(near).select_from(wanted.join(near, true())),
+        select(older).select_from(wanted.join(older, true())).where(place(older) >= asked.c.moment),
     )
-    return select(around).select_from(asked.outerjoin(before, true()).join(around, true()))
 
 
 _AROUND = _around()

@@ -62,6 +62,7 @@ STEPS = {
     "122": TABLES,
     "123": TABLES,
     "124": TABLES,
+    "125": TABLES,
     "126": TABLES,
 }
 

@@ -112,6 +112,7 @@ class Rows:
             before = [number for number, o in enumerate(ended) if (place_of(o) or BEGINNING) < moment]
             first = before[-1] if before else 0
             found += ended[first : first + 3]
+            found += [o for o in ended[max(0, first - 10) : first] if (place_of(o) or BEGINNING) >= moment]
         return found
 
 
