@@ -116,10 +116,15 @@ class Rows:
         return found
 
 
-def outcome(rows: Rows) -> dict[str, Any]:
-    """Return what must be the same whatever the order: all but ids and the times of our own clock."""
-    connection = rows.connection
-    places = {operation.id: number for number, operation in enumerate(rows.history())}
+def outcome(rows: Rows, *, is_placed: bool = True) -> dict[str, Any]:
+    """Return what must be the same whatever the order: all but ids and the times of our own clock.
+
+    The order of history is left out if it `is_placed` no more.
+    """
+    connection, history = rows.connection, rows.history()
+    places = {operation.id: number for number, operation in enumerate(history)}
+    if not is_placed:
+        history.sort(key=lambda o: (o.origin, o.state, o.reports or ""))
     return {
         "connection": (
             connection.status,
@@ -133,7 +138,7 @@ def outcome(rows: Rows) -> dict[str, Any]:
                 o.origin, o.state, o.error, o.documents_processed, o.reported_late, o.last_reported_at,
                 o.started_at is None, o.finished_at is None, o.deadline_at is None, o.reports,
             )
-            for o in rows.history()
+            for o in history
         ],
         "audit": Counter((action, places[operation_id]) for action, operation_id in rows.audited),
     }  # fmt: skip
