@@ -21,6 +21,7 @@ from app.domain.retry import Verdict
 from app.services import status_updates
 from tests.integration.services.machine.house import House
 from tests.unit.domain.test_one_history import Word, said, shuffled, syncs
+from tests.unit.domain.test_places import IN_ORDER, LATE_END_OF_OURS, told
 
 LONGER = int(os.environ.get("HISTORY_EXAMPLES", "0"))
 OF_THE_CONNECTION = ("status", "last_sync_status", "last_sync_error", "sync_reported_at", "sync_reported_rank")
@@ -72,6 +73,19 @@ class Scene:
             ],
             "audit": Counter((row["action"], places.get(row["operation_id"])) for row in written.audited),
         }
+
+
+def test_a_press_that_ended_late_is_found_behind_syncs_that_began_after_it(web: Flask, postgres: Postgres) -> None:
+    in_order, late = Scene(web, postgres), Scene(web, postgres)
+
+    for scene, batches in ((in_order, IN_ORDER.split(", ")), (late, LATE_END_OF_OURS)):
+        pressed = scene.press()
+        for words in batches:
+            scene.hear(*told(scene.told, words, pressed))
+
+    assert late.outcome()["operations"] == in_order.outcome()["operations"]
+    for scene in (in_order, late):
+        scene.house.forget()
 
 
 @settings(
