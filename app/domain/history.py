@@ -49,17 +49,17 @@ def apply(case: Case, report: Report, at: datetime, *, fresh_id: UUID, silence: 
     if named is not None and named.state == "replaced":
         return False
     is_newest = advance(heard)
+    target = named or (case.open("sync") if is_newest else None)
     if report.trigger == "started":
-        return _start(heard, named)
-    target = named or case.open("sync")
+        # Nothing that has ended did so after the newest start.
+        return _start(heard, target if is_newest else named or heir_of(heard), named)
     # The common case, by the shortest way: the end of what is open.
-    if is_newest and target is not None and target.is_open and (named or _takes(target, heard)):
+    if is_newest and target is not None and target.is_open and (named or may_be_of(target, heard.at)):
         return _take(heard, target)
     return _named_end(heard, named) if named is not None else _unnamed_end(heard)
 
 
-def _start(heard: Heard, named: Operation | None) -> bool:
-    host = named or heir_of(heard)
+def _start(heard: Heard, host: Operation | None, named: Operation | None) -> bool:
     if host is None:
         host = opened(heard.case, "sync", newest_id(heard.case, "sync", heard.fresh_id), now=heard.now)
     elif named is None and not may_be_of(host, heard.at):

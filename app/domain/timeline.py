@@ -71,16 +71,21 @@ def entries_of(operation: Operation) -> Entries:
 
 def text_of(entries: Entries) -> str:
     """Return entries as they are stored."""
-    return " ".join([f"{at}:{rank}:{'' if count is None else count}" for at, rank, count in entries])
+    return " ".join([_written(entry) for entry in entries])
+
+
+def _written(entry: Entry) -> str:
+    at, rank, count = entry
+    return f"{at}:{rank}:" if count is None else f"{at}:{rank}:{count}"
 
 
 def extended(text: str | None, entry: Entry) -> str | None:
     """Return a text with an entry that comes after all others, or None if it does not, or the text is long."""
     if not text:
-        return text_of([entry])
+        return _written(entry)
     if len(text) > _SURELY_SHORT or int(text[text.rfind(" ") + 1 :].partition(":")[0]) > entry.at - (not entry.is_end):
         return None
-    return f"{text} {text_of([entry])}"
+    return f"{text} {_written(entry)}"
 
 
 def added(entries: Entries, entry: Entry) -> Entries:
