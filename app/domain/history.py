@@ -36,6 +36,7 @@ from app.domain.timeline import (
     entry_of,
     extended,
     moment_of,
+    take_starts,
     tell,
     text_of,
 )
@@ -126,7 +127,7 @@ def _named_end(heard: Heard, operation: Operation) -> bool:
     heir = heir_of(heard)
     if heir is not None and heir is not operation and not began_before(heir, heard.at):
         # Starts before this end are not of what comes after it.
-        for start in _starts_until(heard, heir):
+        for start in take_starts(heir, until=heard.entry.at):
             operation.reports = text_of(added(entries_of(operation), start))
     return _take(heard, operation)
 
@@ -289,14 +290,6 @@ def _all_starts_until(heard: Heard) -> Entries:
     starts: Entries = []
     for operation in syncs_of(heard.case):
         if operation.is_open or (place_of(operation) or heard.at) > heard.at:
-            for start in _starts_until(heard, operation):
+            for start in take_starts(operation, until=heard.entry.at):
                 starts = added(starts, start)
-    return starts
-
-
-def _starts_until(heard: Heard, heir: Operation) -> Entries:
-    """Take from an operation the unnamed starts until this moment."""
-    starts = chosen(heir, lambda e: not e.is_end and not e.is_named and e.at <= heard.entry.at)
-    if starts:
-        tell(heir, chosen(heir, lambda e: e not in starts))
     return starts

@@ -138,3 +138,11 @@ def tell(operation: Operation, entries: Entries) -> bool:
 def chosen(operation: Operation, are_wanted: Callable[[Entry], bool]) -> Entries:
     """Return what an operation was told, of what is wanted."""
     return [entry for entry in entries_of(operation) if are_wanted(entry)]
+
+
+def take_starts(operation: Operation, *, until: int) -> Entries:
+    """Take from an operation the unnamed starts until a moment: they are of another's end."""
+    starts = chosen(operation, lambda e: not e.is_end and not e.is_named and e.at <= until)
+    if starts:
+        tell(operation, chosen(operation, lambda e: e not in starts))
+    return starts
