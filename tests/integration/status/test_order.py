@@ -44,9 +44,17 @@ def a_backlog(connections: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
 
 def history(rows: Database, connections: Sequence[Mapping[str, str]]) -> set[tuple[str, int, str]]:
     """Return the syncs that the history shows, with their counts and outcomes."""
-    query = "SELECT connection_id, documents_processed, state FROM operations WHERE connection_id = ANY (%s::uuid[])"
+    return set(in_its_order(rows, connections))
+
+
+def in_its_order(rows: Database, connections: Sequence[Mapping[str, str]]) -> list[tuple[str, int, str]]:
+    """Return the same as a page lists it, each connection's oldest first."""
+    query = """
+        SELECT connection_id, documents_processed, state FROM operations WHERE connection_id = ANY (%s::uuid[])
+        ORDER BY connection_id, id
+    """
     found = rows(query, [connection["id"] for connection in connections])
-    return {(str(row["connection_id"]), row["documents_processed"], row["state"]) for row in found}
+    return [(str(row["connection_id"]), row["documents_processed"], row["state"]) for row in found]
 
 
 def expected(connections: Sequence[Mapping[str, str]]) -> set[tuple[str, int, str]]:
@@ -70,6 +78,7 @@ def test_the_children_of_one_worker_do_not_overtake_each_other(
 
     eventually(lambda: history(database_rows, connections) == expected(connections), within=60)
     assert operations(database_rows) == SYNCS
+    assert in_its_order(database_rows, connections) == sorted(expected(connections))
     assert worker_queue.waiting(DEAD) == 0
 
 
@@ -94,4 +103,5 @@ def test_two_workers_and_copies_leave_the_same_history(
     finally:
         processes.stop("second_worker")
     assert operations(database_rows) == SYNCS
+    assert in_its_order(database_rows, connections) == sorted(expected(connections))
     assert worker_queue.waiting(DEAD) == 0
