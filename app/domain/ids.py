@@ -48,13 +48,13 @@ def first_of(moment: datetime) -> UUID:
 
 def between(older: UUID | None, newer: UUID | None, fresh: UUID) -> UUID:
     """Return an id after `older` and before `newer`, by the chance of `fresh`: that one itself if it fits."""
+    if (older is None or older < fresh) and (newer is None or fresh < newer):
+        return fresh
     low = -1 if older is None else _number(older)
     high = 1 << 122 if newer is None else _number(newer)
-    wanted = _number(fresh)
-    if not low < wanted < high:
-        # Right beside its neighbour, by less than anything else may be, and with room for a million more.
-        beside = 1 + wanted % _BESIDE
-        wanted = low + beside if newer is None else high - beside
+    # Right beside its neighbour, by less than anything else may be, and with room for a million more.
+    beside = 1 + _number(fresh) % _BESIDE
+    wanted = low + beside if newer is None else high - beside
     if not low < wanted < high:
         wanted = (low + high) // 2
     return _id(wanted)
