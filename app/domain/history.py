@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from copy import copy
 from datetime import datetime, timedelta
-from uuid import UUID
 
 from app.domain.cases import Case, Operation
 from app.domain.messages import Report
 from app.domain.places import (
+    FreshId,
     Heard,
     advance,
     began_before,
@@ -43,7 +43,7 @@ from app.domain.timeline import (
 from app.domain.transitions import ANSWERED, UNANSWERED, move, record_answer
 
 
-def apply(case: Case, report: Report, at: datetime, *, fresh_id: UUID, silence: timedelta, now: datetime) -> bool:
+def apply(case: Case, report: Report, at: datetime, *, fresh_id: FreshId, silence: timedelta, now: datetime) -> bool:
     """Apply a report of that moment; False if it is late or a copy, and then nothing visible changes."""
     heard = Heard(case, report, at, entry_of(report, at), fresh_id, silence, now)
     named = None if report.operation_id is None else case.operations[report.operation_id]

@@ -109,10 +109,10 @@ def end_unread(case: Case, operation_id: UUID, *, now: datetime) -> None:
         _end_unanswered(case, operation, error=UNREADABLE, action="unreadable", now=now)
 
 
-def apply(case: Case, report: Report, *, fresh_id: UUID, patience: Patience, now: datetime) -> bool:
+def apply(case: Case, report: Report, *, fresh_id: places.FreshId, patience: Patience, now: datetime) -> bool:
     """Apply a report of the external service; False if it is late or a copy, and then nothing visible changes.
 
-    `fresh_id` lends its chance to the operation that is opened for a report nobody here asked for. Raises Unacceptable
+    `fresh_id` makes the id of the operation that is opened for a report nobody here asked for. Raises Unacceptable
     when the report names an operation that this connection does not have.
     """
     named = _named(case, report)

@@ -5,7 +5,7 @@ History has the order of ids, and the service's clock goes along with it: what i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -16,6 +16,8 @@ from app.domain.messages import AHEAD, Report
 from app.domain.timeline import Entry
 
 Clock = tuple[datetime, int]
+# Makes an id of now; most reports need none.
+FreshId = Callable[[], UUID]
 
 
 @dataclass(slots=True)
@@ -26,7 +28,7 @@ class Heard:
     report: Report
     at: datetime
     entry: Entry
-    fresh_id: UUID
+    fresh_id: FreshId
     silence: timedelta
     now: datetime
 
@@ -112,14 +114,14 @@ def id_at(heard: Heard, moment: datetime) -> UUID:
     known = [(operation.id, place_of(operation)) for operation in syncs_of(heard.case)]
     newer = min((id_ for id_, place in known if place is not None and place >= moment), default=None)
     older = max((id_ for id_, _ in known if newer is None or id_ < newer), default=None)
-    return ids.between(older, newer, heard.fresh_id)
+    return ids.between(older, newer, heard.fresh_id())
 
 
-def newest_id(case: Case, kind: str, fresh_id: UUID) -> UUID:
+def newest_id(case: Case, kind: str, fresh_id: FreshId) -> UUID:
     """Return an id for what begins now: after all that has ended, and before what waits to be sent."""
     waiting, last = case.open(kind), case.last_finished(kind)
     older = None if last is None or (waiting is not None and last.id > waiting.id) else last.id
-    return ids.between(older, None if waiting is None else waiting.id, fresh_id)
+    return ids.between(older, None if waiting is None else waiting.id, fresh_id())
 
 
 def opened(case: Case, kind: str, id_: UUID, *, now: datetime) -> Operation:

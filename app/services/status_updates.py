@@ -43,6 +43,10 @@ def apply(
     cases = ledger.read(session, wanted, named=named)
     ledger.recall(session, _looking_back(cases, reports, now=now), cases)
     applied = Applied()
+
+    def fresh_id() -> UUID:
+        return ids.made_at(now)
+
     for position, report in enumerate(reports):
         case = cases.get(report.connection_id)
         if case is None or case.connection.organization_id != report.tenant_id:
@@ -60,7 +64,7 @@ def apply(
                 lifecycle.end_unread(case, report.operation_id, now=now)
             continue
         try:
-            if not lifecycle.apply(case, report, fresh_id=ids.made_at(now), patience=patience, now=now):
+            if not lifecycle.apply(case, report, fresh_id=fresh_id, patience=patience, now=now):
                 applied.late.append(position)
         except Unacceptable as refusal:
             applied.refused[position] = refusal

@@ -39,9 +39,7 @@ class Rows:
             known = [*self._neighbours(moments), *self._last_finished()]
             case.operations |= {operation.id: copy(operation) for operation in known if operation.id not in named}
             case.mark_stored()
-        applied = [
-            lifecycle.apply(case, report, fresh_id=uuid7(), patience=PATIENCE, now=self.now) for report in reports
-        ]
+        applied = [lifecycle.apply(case, report, fresh_id=uuid7, patience=PATIENCE, now=self.now) for report in reports]
         self._write(case)
         return applied.count(False)
 

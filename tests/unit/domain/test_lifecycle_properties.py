@@ -143,8 +143,8 @@ def test_what_has_ended_changes_nothing_where_it_is_not_looked_back_at(
     if lifecycle.looks_back(forgetful, [report], ends=False, now=now) is not None:
         return
 
-    fresh_id = uuid7()
-    applied = [lifecycle.apply(c, report, fresh_id=fresh_id, patience=PATIENCE, now=now) for c in (case, forgetful)]
+    made = uuid7()
+    applied = [lifecycle.apply(c, report, fresh_id=lambda: made, patience=PATIENCE, now=now) for c in (case, forgetful)]
 
     assert applied[0] == applied[1]
     assert case.changes == forgetful.changes
