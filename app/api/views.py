@@ -127,7 +127,7 @@ class OperationDetail(OperationView):
     finished_at: datetime | None
     error: str | None
     reported_late: bool = Field(description="The answer came after we had stopped waiting, and was taken all the same.")
-    late_reports: int = Field(description="Reports that changed nothing: copies, and what came after the end.")
+    late_reports: int = Field(description="No longer counted: copies leave no trace.", deprecated=True)
     attempt_log: list[Attempt]
 
 

@@ -111,7 +111,6 @@ function run(operation) {
     make('p', { class: 'muted' }, facts.join(' · ')),
     error && folded(error, state === 'replaced' ? 'muted' : 'error'),
     operation.reported_late && make('p', { class: 'note' }, 'The answer came after we had stopped waiting, and was taken all the same.'),
-    operation.late_reports > 0 && make('p', { class: 'note' }, `${counted(operation.late_reports, 'late or repeated report')} changed nothing.`),
     attemptsOf(operation));
 }
 

@@ -46,7 +46,7 @@ class Connection:
     deleted_at: datetime | None = None
     first_enabled_at: datetime | None = None
     verified_at: datetime | None = None
-    # The newest sync report applied, by the service's clock; see `_is_late`.
+    # The newest sync report, by the service's clock, and its rank among those of one instant; see `domain/places.py`.
     sync_reported_at: datetime | None = None
     sync_reported_rank: int | None = None
 
@@ -89,7 +89,12 @@ class Operation:
     documents_processed: int | None = None
     error: str | None = None
     reported_late: bool = False
+    # Of earlier releases, which counted here what had changed nothing.
     late_reports: int = 0
+    # What it was told with a time; see `domain/timeline.py`.
+    reports: str | None = None
+    # By the service's clock: whatever was reported until then is of what came before.
+    asked_after: datetime | None = None
 
     @property
     def is_open(self) -> bool:

@@ -175,9 +175,14 @@ class VerificationReport(_Report):
 Report = SyncReport | VerificationReport
 
 
+def has_possible_time(report: Report, *, now: datetime) -> bool:
+    """Tell whether a clock that is set can have said when this happened."""
+    return report.timestamp is None or EARLIEST <= report.timestamp <= now + AHEAD
+
+
 def require_possible_time(report: Report, *, now: datetime) -> None:
     """Raise Unacceptable (`impossible_time`) if no clock that is set can have said when this happened."""
-    if report.timestamp is not None and not EARLIEST <= report.timestamp <= now + AHEAD:
+    if not has_possible_time(report, now=now):
         raise Unacceptable(
             "impossible_time", "timestamp is before the year 2000 or more than a day ahead; a number counts from 1970"
         )

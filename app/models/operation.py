@@ -88,6 +88,10 @@ class Operation(Model):
     error: Mapped[str | None] = mapped_column(Text)
     # The answer came after we had stopped waiting, and repaired the history.
     reported_late: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
-    # Reports that changed nothing: copies, and what came after the end.
+    # Of earlier releases, which counted here what had changed nothing.
     late_reports: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    # What it was told with a time, by the external service's clock: see `app/domain/timeline.py`.
+    reports: Mapped[str | None] = mapped_column(Text)
+    # Whatever was reported until then, by the external service's clock, is of what came before.
+    asked_after: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))

@@ -6,14 +6,29 @@ One statement serves one row or five hundred alike, so a press and a flood of me
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from datetime import datetime
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, any_, bindparam, column, func, literal, or_, select, true
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    FromClause,
+    Select,
+    and_,
+    any_,
+    bindparam,
+    column,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+    union_all,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.types import Text, Uuid
+from sqlalchemy.types import DateTime, Text, Uuid
 
 from app import errors
 from app.domain import ids
@@ -32,6 +47,7 @@ KINDS = (
     .render_derived()
 )
 
+BEGINNING, FIRST_ID = datetime.min.replace(tzinfo=UTC), UUID(int=0)
 CONNECTION_COLUMNS = [CONNECTIONS.c[name] for name in NAMES[Connection]]
 OPERATION_COLUMNS = [OPERATIONS.c[name] for name in NAMES[Operation]]
 
@@ -106,6 +122,50 @@ def _last_finished() -> Select[Any]:
 
 
 _LAST_FINISHED = prepared(_last_finished())
+# What is told of a moment is of the sync before it, or of one of the two after it.
+_NEIGHBOURS = 3
+# What a press asked for keeps its id, and may end after syncs of the service's own that have later ones: so far back.
+_OVERTAKEN = 10
+
+
+def _around() -> CompoundSelect[Any]:
+    """Return the query of what had ended about some moments: for each the sync before it, and the first two after.
+
+    The moments are the external service's; see `place_of` in `app/domain/places.py`. Ids have the order of history, so
+    that the search goes back from the newest, as far as a report is late.
+    """
+    asked = (
+        func.unnest(_IDS, bindparam("moments", type_=ARRAY(DateTime(timezone=True))))
+        .table_valued(column("id", Uuid), column("moment", DateTime(timezone=True)), name="asked")
+        .render_derived()
+    )
+
+    def ended(table: FromClause) -> ColumnElement[bool]:
+        return and_(table.c.connection_id == asked.c.id, table.c.kind == "sync", table.c.finished_at.is_not(None))
+
+    def place(table: FromClause) -> ColumnElement[datetime]:
+        # The greatest of what there is; nothing is told of the others by that clock.
+        return func.coalesce(func.greatest(table.c.last_reported_at, table.c.asked_after), literal(BEGINNING))
+
+    earlier = OPERATIONS.alias("earlier")
+    before = (
+        select(earlier.c.id)
+        .where(ended(earlier), place(earlier) < asked.c.moment)
+        .order_by(earlier.c.id.desc())
+        .limit(1)
+        .lateral("before")
+    )
+    first, theirs = func.coalesce(before.c.id, literal(FIRST_ID)), select(*OPERATION_COLUMNS).where(ended(OPERATIONS))
+    near = theirs.where(OPERATIONS.c.id >= first).order_by(OPERATIONS.c.id).limit(_NEIGHBOURS).lateral("near")
+    older = theirs.where(OPERATIONS.c.id < first).order_by(OPERATIONS.c.id.desc()).limit(_OVERTAKEN).lateral("older")
+    wanted = asked.outerjoin(before, true())
+    return union_all(
+        select(near).select_from(wanted.join(near, true())),
+        select(older).select_from(wanted.join(older, true())).where(place(older) >= asked.c.moment),
+    )
+
+
+_AROUND = _around()
 
 
 def show(session: Session, query: Select[Any], **values: Any) -> list[Case]:
@@ -142,16 +202,23 @@ def read(session: Session, connection_ids: Collection[UUID], *, named: Collectio
     return {case.connection.id: case for case in cases}
 
 
-def recall(session: Session, cases: Sequence[Case]) -> None:
-    """Add the last finished operation of each kind to cases in which nothing has changed yet."""
+def recall(session: Session, cases: Mapping[UUID, Sequence[datetime]], read: Mapping[UUID, Case]) -> None:
+    """Add what has ended to cases in which nothing has changed yet: of each kind the last, and what is about moments.
+
+    The moments are the external service's, by connection.
+    """
     if not cases:
         return
-    by_id = {case.connection.id: case for case in cases}
-    for row in session.execute(_LAST_FINISHED, {"ids": list(by_id)}).all():
+    found = session.execute(_LAST_FINISHED, {"ids": list(cases)}).all()
+    pairs = [(connection_id, moment) for connection_id, moments in cases.items() for moment in set(moments)]
+    if pairs:
+        ids, moments = zip(*pairs, strict=True)
+        found = [*found, *session.execute(_AROUND, {"ids": list(ids), "moments": list(moments)}).all()]
+    for row in found:
         operation = Operation(*row)
-        by_id[operation.connection_id].operations[operation.id] = operation
-    for case in cases:
-        case.mark_stored()
+        read[operation.connection_id].operations.setdefault(operation.id, operation)
+    for connection_id in cases:
+        read[connection_id].mark_stored()
 
 
 def one(session: Session, connection_id: UUID, *, named: Collection[UUID] = ()) -> Case:

@@ -9,10 +9,10 @@ from uuid import UUID
 
 from sqlalchemy import any_, literal, select
 
-from app.domain import ids, lifecycle, sources
+from app.domain import ids, lifecycle, places, sources
 from app.domain.actors import EXTERNAL_SERVICE
 from app.domain.cases import Case, Change
-from app.domain.messages import Report, Unacceptable, require_choices, require_possible_time
+from app.domain.messages import Report, Unacceptable, has_possible_time, require_choices, require_possible_time
 from app.domain.unreadable import Unreadable
 from app.extensions import Session
 from app.prepared import Ids
@@ -41,8 +41,12 @@ def apply(
     wanted = {report.connection_id for report in reports}
     named = {report.operation_id for report in reports if report.operation_id is not None}
     cases = ledger.read(session, wanted, named=named)
-    ledger.recall(session, _looking_back(cases, reports))
+    ledger.recall(session, _looking_back(cases, reports, now=now), cases)
     applied = Applied()
+
+    def fresh_id() -> UUID:
+        return ids.made_at(now)
+
     for position, report in enumerate(reports):
         case = cases.get(report.connection_id)
         if case is None or case.connection.organization_id != report.tenant_id:
@@ -53,7 +57,7 @@ def apply(
             lifecycle.end_unread(case, report.operation_id, now=now)
             continue
         try:
-            if not _apply_one(case, report, patience=patience, now=now):
+            if not _apply_one(case, report, fresh_id=fresh_id, patience=patience, now=now):
                 applied.late.append(position)
         except Unacceptable as refusal:
             applied.refused[position] = refusal
@@ -61,7 +65,9 @@ def apply(
     return applied
 
 
-def _apply_one(case: Case, report: Report, *, patience: lifecycle.Patience, now: datetime) -> bool:
+def _apply_one(
+    case: Case, report: Report, *, fresh_id: places.FreshId, patience: lifecycle.Patience, now: datetime
+) -> bool:
     """Apply a report to the connection that it is about; False if it is late. Raises Unacceptable."""
     try:
         require_possible_time(report, now=now)
@@ -71,23 +77,26 @@ def _apply_one(case: Case, report: Report, *, patience: lifecycle.Patience, now:
         if named and named.kind == report.kind:
             lifecycle.end_unread(case, named.id, now=now)
         raise
-    return lifecycle.apply(case, report, fresh_id=ids.made_at(now), patience=patience, now=now)
+    return lifecycle.apply(case, report, fresh_id=fresh_id, patience=patience, now=now)
 
 
-def _looking_back(cases: Mapping[UUID, Case], reports: Sequence[Report | Unreadable]) -> list[Case]:
-    """Return the cases in which what has ended counts: of several reports, one may end what the next is judged by."""
-    of_case: dict[UUID, list[Report | Unreadable]] = {}
+def _looking_back(
+    cases: Mapping[UUID, Case], reports: Sequence[Report | Unreadable], *, now: datetime
+) -> dict[UUID, Sequence[datetime]]:
+    """Return the connections of which what has ended counts, and at which moments of the past."""
+    of_case: dict[UUID, list[Report]] = {}
+    ended: set[UUID] = set()
     for report in reports:
-        of_case.setdefault(report.connection_id, []).append(report)
-    return [
-        case
-        for connection_id, case in cases.items()
-        if len(of_case[connection_id]) > 1 or _looks_back(case, of_case[connection_id][0])
-    ]
-
-
-def _looks_back(case: Case, report: Report | Unreadable) -> bool:
-    return not isinstance(report, Unreadable) and lifecycle.looks_back(case, report)
+        if isinstance(report, Unreadable) or not has_possible_time(report, now=now):
+            ended.add(report.connection_id)
+        else:
+            of_case.setdefault(report.connection_id, []).append(report)
+    looks = {
+        key: lifecycle.looks_back(cases[key], theirs, ends=key in ended, now=now)
+        for key, theirs in of_case.items()
+        if key in cases
+    }
+    return {key: moments for key, moments in looks.items() if moments is not None}
 
 
 def explain(session: Session, wanted: Sequence[UUID]) -> list[Unacceptable]:

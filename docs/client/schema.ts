@@ -1064,7 +1064,10 @@ export interface components {
             error: string | null;
             /** @description The answer came after we had stopped waiting, and was taken all the same. */
             reported_late: boolean;
-            /** @description Reports that changed nothing: copies, and what came after the end. */
+            /**
+             * @deprecated
+             * @description No longer counted: copies leave no trace.
+             */
             late_reports: number;
             attempt_log: components["schemas"]["Attempt"][];
         };

@@ -131,7 +131,7 @@ def _newest_ended(seen: Evidence) -> Iterator[tuple[Row, str, Row]]:
 
 
 def lost_messages(seen: Evidence) -> Iterator[str]:
-    """A confirmed message that left neither its effect, nor a dead letter, nor a note that it came late."""
+    """A confirmed message that left neither its effect nor a dead letter."""
     operations = {str(row["id"]): row for row in seen.operations}
     buried = Counter(seen.dead_letters)
     unnamed: list[Sent] = []
@@ -152,29 +152,22 @@ def lost_messages(seen: Evidence) -> Iterator[str]:
 def _lost_unnamed(seen: Evidence, messages: list[Sent]) -> Iterator[str]:
     """The same of syncs that the service started itself, which name no operation and are told by their marker.
 
-    A start leaves nothing of its own once its end is applied. An end can only be late if a newer one of its connection
-    came first; each note then excuses one.
+    A start leaves nothing of its own once its end is applied.
     """
     marked = defaultdict(set)
-    late = Counter[str]()
     for row in seen.operations:
-        late[str(row["connection_id"])] += row["late_reports"]
         if row["origin"] == "service" and row["state"] not in OPEN and row["documents_processed"] is not None:
             marked[str(row["connection_id"])].add(row["documents_processed"])
     for sent in messages:
-        if sent.trigger == "started" or int(sent.marker) in marked[sent.connection_id]:
-            continue
-        overtaken = any(marker > int(sent.marker) for marker in marked[sent.connection_id])
-        if overtaken and late[sent.connection_id] > 0:
-            late[sent.connection_id] -= 1
-        else:
+        if sent.trigger != "started" and int(sent.marker) not in marked[sent.connection_id]:
             yield f"connection {sent.connection_id} shows nothing of {sent.trigger} ({sent.marker})"
 
 
 def _took(operation: Row | None, sent: Sent) -> bool:
     if operation is None:
         return False
-    if operation["late_reports"] > 0:
+    if operation["state"] == "replaced":
+        # Nothing more is taken for it.
         return True
     if sent.trigger == "started":
         return operation["started_at"] is not None

@@ -16,7 +16,7 @@ Row = Mapping[str, Any]
 class Expect(Enum):
     """What a message that the broker took must leave behind."""
 
-    EFFECT = "its effect on the operation, or a note that it came late"
+    EFFECT = "its effect on the operation"
     DEAD_LETTER = "a dead letter with its body"
     NOTHING = "nothing: it is a copy"
 

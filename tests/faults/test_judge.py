@@ -44,7 +44,6 @@ def evidence() -> Evidence:
                 "started_at": None,
                 "deadline_at": None,
                 "documents_processed": 7,
-                "late_reports": 0,
             }
         ],
         connections=[{"id": CONNECTION, "status": "idle", "last_sync_error": None, "last_verification_error": None}],
@@ -92,7 +91,7 @@ LOST: dict[str, Callable[[Evidence], Any]] = {
     ),
     "a success of which the receiver knows nothing": lambda seen: seen.webhooks.clear(),
     "an answer without effect": of_operation(documents_processed=6),
-    "an end of which nobody was told": of_operation(state="expired", error="lost", late_reports=1),
+    "an end of which nobody was told": of_operation(state="expired", error="lost"),
     "a service's own sync": lambda seen: with_service_sync(seen, marker="8"),
     "a bad message that was dropped": lambda seen: seen.sent.append(Sent(b"bad", Expect.DEAD_LETTER)),
 }
@@ -134,7 +133,7 @@ def test_what_is_shown_wrongly_is_stuck(spoil: Callable[[Evidence], None]) -> No
 
 def test_what_is_still_open_at_the_end_is_stuck() -> None:
     seen = evidence()
-    of_operation(state="running", started_at="now", late_reports=1)(seen)
+    of_operation(state="running", started_at="now")(seen)
 
     verdict = judge(seen)
 
@@ -156,14 +155,20 @@ def test_a_replayed_event_keeps_its_id_and_is_not_a_second_one() -> None:
     assert judge(seen).problems == []
 
 
-def test_a_note_that_it_came_late_excuses_a_message_only_if_a_newer_one_came_first() -> None:
+def test_an_end_that_came_late_has_a_row_of_its_own() -> None:
     seen = evidence()
     with_service_sync(seen, marker="8")
-    of_operation(late_reports=1)(seen)
-    own = {**seen.operations[0], "id": str(uuid4()), "origin": "service", "late_reports": 0}
+    newer = {**seen.operations[0], "id": str(uuid4()), "origin": "service", "documents_processed": 9}
 
-    assert judge(replace(seen, operations=[*seen.operations, own | {"documents_processed": 7}])).lost
-    assert not judge(replace(seen, operations=[*seen.operations, own | {"documents_processed": 9}])).lost
+    assert judge(replace(seen, operations=[*seen.operations, newer])).lost
+    assert not judge(replace(seen, operations=[*seen.operations, newer, newer | {"documents_processed": 8}])).lost
+
+
+def test_what_was_replaced_takes_nothing_more() -> None:
+    seen = evidence()
+    of_operation(state="replaced", documents_processed=None)(seen)
+
+    assert not judge(seen).lost
 
 
 def test_a_dead_letter_with_its_body_is_not_lost_and_counts_once() -> None:

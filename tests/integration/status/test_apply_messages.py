@@ -61,9 +61,7 @@ def test_a_second_copy_of_any_message_changes_nothing(
     apply(*reversed(messages), *messages)
 
     assert database_rows.row(connection["id"]) == row
-    assert [old | {"late_reports": 0} for old in database_rows.operations(connection["id"])] == [
-        new | {"late_reports": 0} for new in operations
-    ]
+    assert database_rows.operations(connection["id"]) == operations
     assert database_rows("SELECT count(*) FROM audit_logs") == audited
 
 
@@ -77,7 +75,7 @@ def test_a_copy_in_the_same_batch_changes_nothing_either(
     apply(*[message] * 50)
 
     (operation,) = database_rows.operations(connection["id"])
-    assert operation["late_reports"] == 49
+    assert len(operation["reports"].split()) == 1
     assert redis.xlen(stream) == before + 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -43,9 +44,17 @@ def a_backlog(connections: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
 
 def history(rows: Database, connections: Sequence[Mapping[str, str]]) -> set[tuple[str, int, str]]:
     """Return the syncs that the history shows, with their counts and outcomes."""
-    query = "SELECT connection_id, documents_processed, state FROM operations WHERE connection_id = ANY (%s::uuid[])"
+    return set(in_its_order(rows, connections))
+
+
+def in_its_order(rows: Database, connections: Sequence[Mapping[str, str]]) -> list[tuple[str, int, str]]:
+    """Return the same as a page lists it, each connection's oldest first."""
+    query = """
+        SELECT connection_id, documents_processed, state FROM operations WHERE connection_id = ANY (%s::uuid[])
+        ORDER BY connection_id, id
+    """
     found = rows(query, [connection["id"] for connection in connections])
-    return {(str(row["connection_id"]), row["documents_processed"], row["state"]) for row in found}
+    return [(str(row["connection_id"]), row["documents_processed"], row["state"]) for row in found]
 
 
 def expected(connections: Sequence[Mapping[str, str]]) -> set[tuple[str, int, str]]:
@@ -69,4 +78,30 @@ def test_the_children_of_one_worker_do_not_overtake_each_other(
 
     eventually(lambda: history(database_rows, connections) == expected(connections), within=60)
     assert operations(database_rows) == SYNCS
+    assert in_its_order(database_rows, connections) == sorted(expected(connections))
+    assert worker_queue.waiting(DEAD) == 0
+
+
+def test_two_workers_and_copies_leave_the_same_history(
+    processes: Processes, worker: Processes, worker_queue: Service, database_rows: Database
+) -> None:
+    assert worker
+    chance = random.Random(28)  # noqa: S311 - to be the same every time
+    connections = database_rows.connections(CONNECTIONS)
+    messages = a_backlog(connections)
+    # A third comes twice, the copy some way behind.
+    behind = [(place, message) for place, message in enumerate(messages)]
+    behind += [
+        (place + chance.randint(1, 300), messages[place]) for place in chance.sample(range(len(messages)), 1_500)
+    ]
+    processes.start("worker", as_name="second_worker")
+
+    worker_queue.flood([message for _, message in sorted(behind, key=lambda each: each[0])])
+
+    try:
+        eventually(lambda: history(database_rows, connections) == expected(connections), within=60)
+    finally:
+        processes.stop("second_worker")
+    assert operations(database_rows) == SYNCS
+    assert in_its_order(database_rows, connections) == sorted(expected(connections))
     assert worker_queue.waiting(DEAD) == 0

@@ -16,7 +16,7 @@ LATER = NOON + 5 * MINUTE
 
 
 def apply(case: Case, message: dict[str, Any], *, now: datetime = LATER) -> bool:
-    return lifecycle.apply(case, a_report(message), fresh_id=uuid7(), patience=PATIENCE, now=now)
+    return lifecycle.apply(case, a_report(message), fresh_id=uuid7, patience=PATIENCE, now=now)
 
 
 def a_case_with(**fields: Any) -> tuple[Case, Operation]:

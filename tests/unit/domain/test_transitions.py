@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from operator import attrgetter
 
 import pytest
 
 from app.domain import lifecycle
-from app.domain.cases import Case, Operation
+from app.domain.cases import AUDITED, Case, Operation
 from tests.factories import (
     NOON,
     PATIENCE,
@@ -19,6 +20,7 @@ from tests.factories import (
 )
 from tests.unit.domain.syncing import apply
 
+audited = attrgetter(*AUDITED)
 STATES = ("pending", "delivered", "running", "succeeded", "failed", "undelivered", "expired", "replaced")
 TRIGGERS = ("delivered", "gave_up", "started", "succeeded", "failed", "expired", "replaced")
 
@@ -97,12 +99,13 @@ def test_a_verification_takes_the_step_of_the_table(state: str, trigger: str, ta
 @pytest.mark.parametrize(("state", "trigger"), [(s, trigger) for s, trigger, target in SYNC_STEPS if target == "."])
 def test_a_trigger_that_comes_too_late_leaves_the_connection_alone(state: str, trigger: str) -> None:
     connection = a_connection(last_sync_status="completed", last_sync_at=NOON)
-    operation = an_operation(connection, state=state)
+    operation = an_operation(connection, state=state, started_at=NOON)
     case = a_case(connection, operation)
+    before = audited(connection)
 
     pull(trigger, case, operation)
 
-    assert case.changed_connection() is None
+    assert audited(connection) == before
     assert case.changes == []
 
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.integration.services.machine.questions import (
+    ANSWERED,
     COPIED_WITHIN,
     UNANSWERED,
     Question,
@@ -36,6 +37,14 @@ class Waits:
     attempts: dict[str, tuple[timedelta, ...]]
 
 
+class Change(NamedTuple):
+    """What is to be told of: audited, unless it is a step on the way, and as a rule pushed."""
+
+    action: str
+    question: Question | None = None
+    is_pushed: bool = True
+
+
 @dataclass
 class Source:
     """One connection: what its row must say, its operations in the order of asking, and the changes to be told of."""
@@ -59,7 +68,7 @@ class Source:
     # The newest sync message applied, by the service's own clock.
     clock: tuple[datetime, int] | None = None
     questions: list[Question] = field(default_factory=list)
-    changes: list[tuple[str, Question | None]] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
 
     def open(self, kind: str) -> Question | None:
         return next((q for q in self.questions if q.kind == kind and q.is_open), None)
@@ -97,18 +106,18 @@ class Source:
     def appear(self) -> None:
         """Be there: created, or restored as it was."""
         if not self.is_visible:
-            self.changes.append(("connection.restored" if self.exists else "connection.created", None))
+            self.changes.append(Change("connection.restored" if self.exists else "connection.created"))
             self.exists, self.deleted = True, False
 
     def configure(self, fields: dict[str, Any]) -> None:
         if any(getattr(self, name) != value for name, value in fields.items()):
             vars(self).update(fields)
-            self.changes.append(("connection.configured", None))
+            self.changes.append(Change("connection.configured"))
 
     def delete(self, *, now: datetime) -> None:
         self.abandon(now=now)
         self.deleted, self.enabled = True, False
-        self.changes.append(("connection.deleted", None))
+        self.changes.append(Change("connection.deleted"))
 
     def press(self, kind: str, *, operation_id: str, now: datetime) -> None:
         self.abandon(now=now)
@@ -117,7 +126,7 @@ class Source:
         self.questions.append(asked)
         if kind == "sync":
             self.last_sync_at = now
-        self.changes.append((f"{kind}.requested", asked))
+        self.changes.append(Change(f"{kind}.requested", asked))
 
     def abandon(self, *, now: datetime) -> None:
         for question in self.questions:
@@ -134,12 +143,12 @@ class Source:
                 return
             question.state = "delivered"
             question.deadline = now + self.waits.sync_start if question.kind == "sync" else question.deadline
-            self.changes.append((f"{question.kind}.delivered", question))
+            self.changes.append(Change(f"{question.kind}.delivered", question))
         elif question.state != "pending":
             return
         elif verdict == "retry" and attempt <= len(waits):
             question.due, question.luck = now + waits[attempt - 1], waits[attempt - 1] / 10
-            self.changes.append((f"{question.kind}.delayed", question))
+            self.changes.append(Change(f"{question.kind}.delayed", question))
         else:
             tries = "1 attempt" if attempt == 1 else f"{attempt} attempts"
             self._leave_unanswered(question, "undelivered", f"{error}; given up after {tries}", now=now)
@@ -159,7 +168,7 @@ class Source:
             self.last_sync_status, self.last_sync_error, self.last_sync_at = "failed", error, now
         else:
             self.last_verification_error = error
-        self.changes.append((f"{question.kind}.{change or state}", question))
+        self.changes.append(Change(f"{question.kind}.{change or state}", question))
 
     def hear(self, said: Said, *, now: datetime) -> bool:
         """Take in a status message; False if it names an operation that there is not."""
@@ -172,9 +181,18 @@ class Source:
             question, is_news = self._match(said, now=now)
         if is_news:
             self._take(question, said, now=now)
-        elif known := question or self.newest(said.kind):
-            known.copies += 1
+        elif question is not None and said.operation_id is not None and said.moment is None:
+            self._tell_start(question, said, now=now)
         return True
+
+    def _tell_start(self, question: Question, said: Said, *, now: datetime) -> None:
+        """Take in that what has ended had begun."""
+        if said.word == "started" and question.started is None and question.state in UNANSWERED | ANSWERED:
+            question.started = now
+            if question.documents is None:
+                question.documents = said.documents
+            # On the page it has ended.
+            self.changes.append(Change(f"{said.kind}.started", question, is_pushed=False))
 
     def _match(self, said: Said, *, now: datetime) -> tuple[Question | None, bool]:
         """Find what a message without an id speaks of, if that is ours, and tell whether it says anything new."""
@@ -203,8 +221,9 @@ class Source:
 
     def _take(self, question: Question | None, said: Said, *, now: datetime) -> None:
         if question is None:
-            question = Question(said.kind, origin="service", state="delivered")
-            self.questions.append(question)
+            question, waiting = Question(said.kind, origin="service", state="delivered"), self.open(said.kind)
+            # Before what was asked for and not sent yet: that is the newest.
+            self.questions.insert(self.questions.index(waiting) if waiting else len(self.questions), question)
         change = "progress" if (question.state, said.word) == ("running", "started") else said.word
         counts = question.is_open or question is self.newest(said.kind)
         question.late = not question.is_open
@@ -221,7 +240,7 @@ class Source:
             question.end(said.word, said.error, now=now)
             if counts:
                 self._answer(said, now=now)
-        self.changes.append((f"{said.kind}.{change}", question))
+        self.changes.append(Change(f"{said.kind}.{change}", question))
 
     def _answer(self, said: Said, *, now: datetime) -> None:
         """The table of CONTRACT's section 5."""

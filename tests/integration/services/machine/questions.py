@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 OPEN = {"pending", "delivered", "running"}
 # We stopped waiting; the answer, if it still comes, is the truth.
 UNANSWERED = {"expired", "undelivered"}
+ANSWERED = {"succeeded", "failed"}
 # An undated message that repeats another one word for word within this time is a copy of it.
 COPIED_WITHIN = timedelta(minutes=10)
 
@@ -48,7 +49,6 @@ class Question:
     documents: int | None = None
     error: str | None = None
     late: bool = False
-    copies: int = 0
 
     @property
     def is_open(self) -> bool:

@@ -1,0 +1,49 @@
+"""The table of the state machine, the step that it allows, and what an answer says of its connection."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from app.domain.cases import OPEN, Connection, Operation
+from app.domain.messages import Report, VerificationReport
+
+ANSWERED = frozenset({"succeeded", "failed"})
+# These ended without a word from the external service; its answer, however late, is the truth.
+UNANSWERED = frozenset({"expired", "undelivered"})
+
+# (state, trigger) → state. What is not here does not happen: the trigger comes late and changes nothing.
+TRANSITIONS = {
+    ("pending", "delivered"): "delivered",
+    ("pending", "gave_up"): "undelivered",
+    **{(state, "started"): "running" for state in OPEN},
+    **{(state, "succeeded"): "succeeded" for state in OPEN | UNANSWERED},
+    **{(state, "failed"): "failed" for state in OPEN | UNANSWERED},
+    **{(state, "expired"): "expired" for state in OPEN},
+    **{(state, "replaced"): "replaced" for state in OPEN},
+}
+
+
+def move(operation: Operation, trigger: str, *, now: datetime) -> bool:
+    """Take the step that the table allows; tell whether there was one."""
+    state = TRANSITIONS.get((operation.state, trigger))
+    if state is None:
+        return False
+    operation.state = state
+    if state not in OPEN:
+        operation.finished_at = now
+        operation.deadline_at = operation.next_attempt_at = operation.queued_until = operation.claimed_until = None
+    return True
+
+
+def record_answer(connection: Connection, report: Report, *, now: datetime) -> None:
+    """Write an answer into the connection: the table of CONTRACT's section 5."""
+    if not isinstance(report, VerificationReport):
+        connection.last_sync_status = "failed" if report.trigger == "failed" else "completed"
+        connection.last_sync_error = report.error
+        connection.last_sync_at = now
+        return
+    connection.last_verification_error = report.error
+    connection.last_verification_at = now
+    if report.trigger == "succeeded":
+        connection.latest_options = report.options
+        connection.verified_at = now
