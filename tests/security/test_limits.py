@@ -91,13 +91,13 @@ def test_what_is_refused_changes_nothing(limited: Flask, redis: Redis) -> None:
     path = f"{PATH}/{ada.seeded()}/verify"
     for _ in range(3):
         ada.post(path, {})
-    before = set(redis.scan_iter("rita:sealed:*"))
+    before = set(redis.scan_iter("rita:credentials:*"))
 
     answer = ada.post(path, {"credentials": {"api_token": "x"}})
 
     assert answer.status_code == 429
     assert rows(limited, "SELECT id FROM operations") == []
-    assert set(redis.scan_iter("rita:sealed:*")) == before
+    assert set(redis.scan_iter("rita:credentials:*")) == before
 
 
 def test_each_limit_has_an_account_of_its_own(limited: Flask) -> None:
