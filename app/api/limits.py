@@ -13,7 +13,7 @@ from limits.storage import storage_from_string
 from limits.strategies import MovingWindowRateLimiter
 from redis.exceptions import RedisError
 
-from app import errors
+from app import errors, extensions
 from app.api import auth
 from app.setting_types import OFF
 
@@ -29,6 +29,11 @@ def init_app(app: Flask) -> None:
         "redis://", connection_pool=app.extensions["redis"].connection_pool, key_prefix=PREFIX
     )
     app.extensions["rate_limiter"] = MovingWindowRateLimiter(storage)
+
+
+def spend_change() -> None:
+    """Count a change that the caller asks for: each costs a row, an audit row and an event. Raises RateLimited."""
+    spend("change", limit=extensions.settings().change_rate_limit)
 
 
 def spend(name: str, *, limit: str) -> None:

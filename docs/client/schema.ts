@@ -404,6 +404,7 @@ export interface components {
             /** @example connection.configured */
             action: string;
             /**
+             * @description Of a value over 4 KiB: `abridged`, `bytes`, `sha256` (of its JSON, keys sorted) and how it `begins`.
              * @example {
              *       "enabled": [
              *         false,
@@ -1920,6 +1921,16 @@ export interface operations {
                     "application/json": components["schemas"]["InvalidError"] | components["schemas"]["SecretRefusedError"];
                 };
             };
+            /** @description Too Many Requests: `rate_limited` */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RateLimitedError"];
+                };
+            };
             /** @description Internal Server Error */
             500: {
                 headers: {
@@ -2132,6 +2143,16 @@ export interface operations {
                     "application/json": components["schemas"]["InvalidError"] | components["schemas"]["SecretRefusedError"];
                 };
             };
+            /** @description Too Many Requests: `rate_limited` */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RateLimitedError"];
+                };
+            };
             /** @description Internal Server Error */
             500: {
                 headers: {
@@ -2218,6 +2239,16 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["CannotDeleteError"];
+                };
+            };
+            /** @description Too Many Requests: `rate_limited` */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RateLimitedError"];
                 };
             };
             /** @description Internal Server Error */
@@ -2354,6 +2385,16 @@ export interface operations {
                     "application/json": components["schemas"]["InvalidError"] | components["schemas"]["SecretRefusedError"];
                 };
             };
+            /** @description Too Many Requests: `rate_limited` */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RateLimitedError"];
+                };
+            };
             /** @description Internal Server Error */
             500: {
                 headers: {
@@ -2381,7 +2422,7 @@ export interface operations {
             query?: {
                 /** @description The `next` of the page before this one. */
                 before?: string;
-                /** @description At most so many. */
+                /** @description At most so many; a page ends earlier after 2 MiB. */
                 limit?: number;
             };
             header?: {
@@ -2464,7 +2505,7 @@ export interface operations {
             query?: {
                 /** @description The `next` of the page before this one. */
                 before?: string;
-                /** @description At most so many. */
+                /** @description At most so many; a page ends earlier after 2 MiB. */
                 limit?: number;
             };
             header?: {
@@ -2841,6 +2882,16 @@ export interface operations {
                     "application/json": components["schemas"]["UnauthorizedError"] | components["schemas"]["InvalidTokenError"] | components["schemas"]["TokenExpiredError"];
                 };
             };
+            /** @description Too Many Requests: `rate_limited` */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RateLimitedError"];
+                };
+            };
             /** @description Internal Server Error */
             500: {
                 headers: {
@@ -3064,6 +3115,16 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["OperationEndedError"];
+                };
+            };
+            /** @description Too Many Requests: `rate_limited` */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RateLimitedError"];
                 };
             };
             /** @description Internal Server Error */
