@@ -900,6 +900,25 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * MalformedBodyError
+         * @description The body ends early, or the frames of its transfer are wrong.
+         */
+        MalformedBodyError: {
+            /** @constant */
+            error: "Malformed body";
+            /**
+             * @description What to do about it.
+             * @example The body ends early, or the frames of its transfer are wrong.
+             */
+            message: string;
+            /** @constant */
+            code: "malformed_body";
+            /** @example 0191e7f4-6c1e-7d2a-9f0b-3c5d7e9f1a2b */
+            request_id: string;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * MalformedJsonError
          * @description The body is not JSON at all.
          */
@@ -1850,14 +1869,14 @@ export interface operations {
                     "application/json": components["schemas"]["OneConnection"];
                 };
             };
-            /** @description Bad Request: `malformed_json`, `invalid_type` */
+            /** @description Bad Request: `malformed_body`, `malformed_json`, `invalid_type` */
             400: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["MalformedJsonError"] | components["schemas"]["InvalidTypeError"];
+                    "application/json": components["schemas"]["MalformedBodyError"] | components["schemas"]["MalformedJsonError"] | components["schemas"]["InvalidTypeError"];
                 };
             };
             /** @description Unauthorized: `unauthorized`, `invalid_token`, `token_expired` */
@@ -2062,14 +2081,14 @@ export interface operations {
                     "application/json": components["schemas"]["OneConnection"];
                 };
             };
-            /** @description Bad Request: `malformed_json`, `invalid_type` */
+            /** @description Bad Request: `malformed_body`, `malformed_json`, `invalid_type` */
             400: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["MalformedJsonError"] | components["schemas"]["InvalidTypeError"];
+                    "application/json": components["schemas"]["MalformedBodyError"] | components["schemas"]["MalformedJsonError"] | components["schemas"]["InvalidTypeError"];
                 };
             };
             /** @description Unauthorized: `unauthorized`, `invalid_token`, `token_expired` */
@@ -2304,14 +2323,14 @@ export interface operations {
                     "application/json": components["schemas"]["OneConnection"];
                 };
             };
-            /** @description Bad Request: `malformed_json` */
+            /** @description Bad Request: `malformed_body`, `malformed_json` */
             400: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["MalformedJsonError"];
+                    "application/json": components["schemas"]["MalformedBodyError"] | components["schemas"]["MalformedJsonError"];
                 };
             };
             /** @description Unauthorized: `unauthorized`, `invalid_token`, `token_expired` */
@@ -2614,14 +2633,14 @@ export interface operations {
                     "application/json": components["schemas"]["Syncing"];
                 };
             };
-            /** @description Bad Request: `malformed_json`, `invalid_idempotency_key` */
+            /** @description Bad Request: `malformed_body`, `malformed_json`, `invalid_idempotency_key` */
             400: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["MalformedJsonError"] | components["schemas"]["InvalidIdempotencyKeyError"];
+                    "application/json": components["schemas"]["MalformedBodyError"] | components["schemas"]["MalformedJsonError"] | components["schemas"]["InvalidIdempotencyKeyError"];
                 };
             };
             /** @description Unauthorized: `unauthorized`, `invalid_token`, `token_expired` */
@@ -2746,14 +2765,14 @@ export interface operations {
                     "application/json": components["schemas"]["Verifying"];
                 };
             };
-            /** @description Bad Request: `malformed_json` */
+            /** @description Bad Request: `malformed_body`, `malformed_json` */
             400: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["MalformedJsonError"];
+                    "application/json": components["schemas"]["MalformedBodyError"] | components["schemas"]["MalformedJsonError"];
                 };
             };
             /** @description Unauthorized: `unauthorized`, `invalid_token`, `token_expired` */
