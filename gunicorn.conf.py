@@ -12,13 +12,15 @@ from gevent import monkey
 
 monkey.patch_all()
 
+import re
+import sys
 from itertools import count
 from typing import Any
 
 from gunicorn.glogging import Logger
 from psycogreen.gevent import patch_psycopg
 
-from app import create_app, extensions, figures, logs, tracing
+from app import create_app, extensions, figures, logs, tracebacks, tracing
 from app.config import Settings
 
 settings = Settings.from_environment("web")
@@ -37,10 +39,47 @@ control_socket_disable = True
 
 
 class logger_class(Logger):  # noqa: N801 - the setting's name
-    """Leaves the line of each request to the application, which knows whose it is."""
+    """Leaves the line of each request to the application, which knows whose it is, and repeats no request.
+
+    What gunicorn says while it handles an exception holds that exception's text, and so what could not be read: a
+    request line with its ticket, a header with its token, a chunk of a body.
+    """
 
     def access(self, *_: Any, **__: Any) -> None:
         """Say nothing, without putting it together first."""
+
+    def critical(self, msg: Any, *args: Any, **options: Any) -> None:
+        """Say it, of an exception its kind alone; so do the others."""
+        super().critical(*_told(msg, args), **options)
+
+    def error(self, msg: Any, *args: Any, **options: Any) -> None:
+        """See `critical`."""
+        super().error(*_told(msg, args), **options)
+
+    def warning(self, msg: Any, *args: Any, **options: Any) -> None:
+        """See `critical`."""
+        super().warning(*_told(msg, args), **options)
+
+    def info(self, msg: Any, *args: Any, **options: Any) -> None:
+        """See `critical`."""
+        super().info(*_told(msg, args), **options)
+
+    def debug(self, msg: Any, *args: Any, **options: Any) -> None:
+        """See `critical`."""
+        super().debug(*_told(msg, args), **options)
+
+    def exception(self, msg: Any, *args: Any, **options: Any) -> None:
+        """See `critical`."""
+        super().exception(*_told(msg, args), **options)
+
+
+def _told(msg: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return what is logged: the words as they are, or, of an exception under way, their beginning and its kind."""
+    problem = sys.exc_info()[1]
+    if problem is None:
+        return msg, *args
+    words = re.split("[:=%]", msg, maxsplit=1)[0].strip() if isinstance(msg, str) else "Exception"
+    return "%s: %s", words, tracebacks.said(problem)
 
 
 logconfig_dict = logs.logging_config(settings.log_level)

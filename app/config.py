@@ -121,6 +121,8 @@ class Settings(BaseSettings):
     # What an organization may ask for: each verification costs the external service a sign-in at the source.
     verify_rate_limit: types.RateLimit = "30/minute"
     sync_rate_limit: types.RateLimit = "60/minute"
+    # Of settings, and ends of operations: far more than people do, and little enough to keep for AUDIT_RETENTION_DAYS.
+    change_rate_limit: types.RateLimit = "120/minute"
     # After a deployment every open page of an organization asks at once.
     ticket_rate_limit: types.RateLimit = "600/minute"
     # The pages of other origins that may call the API.

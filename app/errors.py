@@ -39,6 +39,12 @@ class MalformedJson(AppError):
     status, code, title = 400, "malformed_json", "Malformed JSON"
 
 
+class MalformedBody(AppError):
+    """The body ends early, or the frames of its transfer are wrong."""
+
+    status, code, title = 400, "malformed_body", "Malformed body"
+
+
 class InvalidParameter(AppError):
     """A query parameter has a value that it cannot have; `allowed` in the answer lists those it can."""
 

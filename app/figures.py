@@ -94,6 +94,12 @@ class Figures:
             buckets=BATCH_SECONDS,
             registry=self.registry,
         )
+        self.values_refused = self._counter(
+            "rita_redis_values_refused_total",
+            "What Redis held for us and is not what we put there: moved, or not ours.",
+            ("value", "reason"),
+            [(value, reason) for value in ("credentials", "ticket") for reason in ("misplaced", "unreadable")],
+        )
         self.sse_clients = self._gauge("rita_sse_clients", "Browsers whose event stream is open.")
         self.sse_streams = self._counter(
             "rita_sse_streams_total",
@@ -254,6 +260,11 @@ def messages_buried(reasons: Iterable[str]) -> None:
     for reason, count in Tally(reasons).items():
         of_process().status_messages.labels("refused").inc(count)
         of_process().dead_letters.labels(reason).inc(count)
+
+
+def value_refused(value: str, reason: str) -> None:
+    """Count `credentials` or a `ticket` that Redis held and that is not ours as it lies there."""
+    of_process().values_refused.labels(value, reason).inc()
 
 
 def stream_opened(start: str) -> None:

@@ -1,16 +1,21 @@
 """Structured logs: one JSON object a line on standard output, with the ids of what it is about bound once.
 
 Celery's and gunicorn's own lines take the same form. Never logged: a credential, a signature, a body, a query string.
+So a traceback tells lines of code and the kind of each exception, and its text only where none of these can be in it: a
+library that was given a body, a header or a URL likes to repeat it (`app/tracebacks.py`).
 """
 
 from __future__ import annotations
 
 import logging.config
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
+
+from app import tracebacks
 
 _PASSWORD_IN_URL = re.compile(r"(\w+://[^:/@\s]*:)[^@\s]+@")
 
@@ -23,6 +28,17 @@ def _hide_passwords(_logger: WrappedLogger, _method: str, event: EventDict) -> E
     return event
 
 
+class _KindAlone(logging.Filter):
+    """Leaves of the exception in Celery's line about a failed task its kind, as its traceback does."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let every record pass."""
+        if isinstance(record.args, Mapping) and "exc" in record.args:
+            kind = str(record.args["exc"]).partition("(")[0]
+            record.args = dict(record.args) | {"exc": kind}
+        return True
+
+
 _SHARED: list[Any] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
@@ -31,7 +47,7 @@ _SHARED: list[Any] = [
 ]
 _FINISH: list[Any] = [
     structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-    structlog.processors.format_exc_info,
+    structlog.processors.ExceptionRenderer(tracebacks.formatted),
     _hide_passwords,
     structlog.processors.JSONRenderer(),
 ]
@@ -49,6 +65,7 @@ def logging_config(level: str) -> dict[str, Any]:
                 "foreign_pre_chain": [*_SHARED, structlog.stdlib.PositionalArgumentsFormatter()],
             }
         },
+        "filters": {"kind_alone": {"()": _KindAlone}},
         "handlers": {"stdout": {"class": "logging.StreamHandler", "stream": "ext://sys.stdout", "formatter": "json"}},
         "root": {"handlers": ["stdout"], "level": level},
         "loggers": {
@@ -56,7 +73,7 @@ def logging_config(level: str) -> dict[str, Any]:
             # A line for each task and each beat says nothing that our own events do not.
             "celery.beat": {"level": "WARNING"},
             "celery.worker.strategy": {"level": "WARNING"},
-            "celery.app.trace": {"level": "WARNING"},
+            "celery.app.trace": {"level": "WARNING", "filters": ["kind_alone"]},
             # At DEBUG it would repeat the arguments of every task, which are whole status messages.
             "celery.pool": {"level": "INFO"},
             "kombu": {"level": "WARNING"},

@@ -204,4 +204,5 @@ def _environment(started: Servers) -> dict[str, str]:
         "SEAL_KEYS": Fernet.generate_key().decode(),
         # Counted like any, and never reached.
         "SYNC_RATE_LIMIT": "10000/second",
+        "CHANGE_RATE_LIMIT": "10000/second",
     }

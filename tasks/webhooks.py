@@ -24,6 +24,7 @@ from app.domain.cases import Operation
 from app.jobs import DELIVER_WEBHOOK
 from app.outbound import events, webhook
 from app.outbound.breaker import breaker
+from app.outbound.encryption import Refused
 from app.outbound.sealing import seals
 from app.services import deliveries
 from app.unit_of_work import unit_of_work
@@ -118,9 +119,13 @@ def _attempt(claim: deliveries.Claim) -> retry.Outcome:
     sealed: dict[str, Any] | None = None
     if operation.kind == "verify":
         try:
-            sealed = seals().open(operation.id)
+            sealed = seals().open(
+                operation.id, organization_id=operation.organization_id, connection_id=operation.connection_id
+            )
         except RedisError:
             return retry.from_failure(retry.Failure.CREDENTIALS_UNREACHABLE)
+        except Refused:
+            return retry.from_failure(retry.Failure.CREDENTIALS_REFUSED)
         if sealed is None:
             return retry.from_failure(retry.Failure.CREDENTIALS_GONE)
     body = webhook.body_of(operation, connection_type=claim.connection_type, sealed=sealed)

@@ -135,6 +135,7 @@ def settings(private_servers: Servers, database: tuple[str, str], receiver: Rece
         verify_rate_limit="10000/second",
         sync_rate_limit="10000/second",
         ticket_rate_limit="10000/second",
+        change_rate_limit="10000/second",
     )
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from flask import Blueprint, Response, request
 
 from app import errors, extensions
-from app.api import answers, auth, parameters, schemas, views
+from app.api import answers, auth, limits, parameters, schemas, views
 from app.api.description import Described
 from app.api.requests import answer, body
 from app.domain import sources
@@ -22,7 +22,7 @@ TAG = "Connections"
 # The path of one connection.
 ONE = "/<connection_id>"
 # What any change of a connection can be refused for, beside the shape of its body.
-CONFIGURING = (errors.SecretRefused, errors.AdminRequired)
+CONFIGURING = (errors.SecretRefused, errors.AdminRequired, errors.RateLimited)
 
 # What proxies that compress put behind an answer's ETag: Apache and Caddy a hyphen, Jetty two. Others make it a weak
 # one (`W/`); a version is of the connection, whatever the form of the answer that named it.
@@ -33,9 +33,10 @@ blueprint.before_request(auth.authenticate)
 
 
 @blueprint.post("/seed")
-@Described(tag=TAG, gives=answers.Seeded)
+@Described(tag=TAG, gives=answers.Seeded, refuses=(errors.RateLimited,))
 def seed() -> Response:
     """Create the seeded connections that are missing."""
+    limits.spend_change()
     who = auth.current()
     with unit_of_work(tenants=[who.organization_id]) as work:
         changes = connections.seed(work.session, who.organization_id, actor=who.actor, now=work.now)
@@ -79,6 +80,7 @@ def index() -> Response:
 )
 def create() -> Response:
     """Create a connection of a type that is turned on, or restore the deleted one."""
+    limits.spend_change()
     who = auth.current()
     types = extensions.settings().source_types
     if not types.creatable:
@@ -118,6 +120,7 @@ def show(connection_id: str) -> Response:
 )
 def configure(connection_id: str) -> Response:
     """Configure a connection by id, or a type's connection by the type's name, creating it if there is none."""
+    limits.spend_change()
     wanted = as_uuid(connection_id)
     entry = None if wanted else extensions.settings().source_types.get(connection_id)
     sent = body(schemas.ConfigureBody)
@@ -159,6 +162,7 @@ def configure(connection_id: str) -> Response:
 )
 def change(connection_id: str) -> Response:
     """Set any subset of the fields."""
+    limits.spend_change()
     wanted = connection_uuid(connection_id)
     fields = body(schemas.ConfigureBody).sent()
     who = auth.current()
@@ -180,10 +184,17 @@ def change(connection_id: str) -> Response:
 @Described(
     tag=TAG,
     gives=answers.OneDeleted,
-    refuses=(errors.NotFound, errors.AdminRequired, errors.SeededConnection, errors.CannotDelete),
+    refuses=(
+        errors.NotFound,
+        errors.AdminRequired,
+        errors.SeededConnection,
+        errors.CannotDelete,
+        errors.RateLimited,
+    ),
 )
 def delete(connection_id: str) -> Response:
     """Delete a connection of a type that is not seeded; the row stays, invisible, and can be restored."""
+    limits.spend_change()
     wanted = connection_uuid(connection_id)
     who = auth.current()
     with unit_of_work(tenants=[who.organization_id]) as work:

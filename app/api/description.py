@@ -15,7 +15,9 @@ from app.api.parameters import Parameter
 View = Callable[..., Response]
 
 # What any body can be refused for, and any request that must say who makes it.
-OF_A_BODY = (errors.UnsupportedMediaType, errors.MalformedJson, errors.PayloadTooLarge, errors.Invalid)
+OF_A_BODY = (
+    errors.UnsupportedMediaType, errors.MalformedBody, errors.MalformedJson, errors.PayloadTooLarge, errors.Invalid,
+)  # fmt: skip
 OF_A_TOKEN = (errors.Unauthorized, errors.InvalidToken, errors.TokenExpired, errors.ServiceUnavailable)
 
 _descriptions: dict[View, Described] = {}

@@ -7,7 +7,7 @@ from uuid import UUID
 from flask import Blueprint, Response, request
 
 from app import errors
-from app.api import answers, auth, parameters, views
+from app.api import answers, auth, limits, parameters, views
 from app.api.data_sources import ONE, as_uuid, connection_uuid
 from app.api.description import Described
 from app.api.requests import answer
@@ -36,8 +36,8 @@ def list_operations(connection_id: str) -> Response:
     wanted, (before, limit) = connection_uuid(connection_id), _page()
     with unit_of_work(tenants=[auth.current().organization_id]) as work:
         found = history.operations(work.session, wanted, before=before, limit=limit)
-    data = [views.OperationDetail.model_validate(operation) for operation in found]
-    return answer(answers.ManyOperations(data=data, next=_next(data, limit=limit)))
+    data = [views.OperationDetail.model_validate(operation) for operation in found.rows]
+    return answer(answers.ManyOperations(data=data, next=found.next))
 
 
 @blueprint.get(f"/data-sources{ONE}/audit")
@@ -53,8 +53,8 @@ def list_audit(connection_id: str) -> Response:
     organization_id = auth.current().organization_id
     with unit_of_work(tenants=[organization_id]) as work:
         found = history.audit(work.session, organization_id, wanted, before=before, limit=limit)
-    data = [views.AuditEntry.model_validate(entry) for entry in found]
-    return answer(answers.ManyAuditEntries(data=data, next=_next(data, limit=limit)))
+    data = [views.AuditEntry.model_validate(entry) for entry in found.rows]
+    return answer(answers.ManyAuditEntries(data=data, next=found.next))
 
 
 @blueprint.get(ONE_OPERATION)
@@ -71,10 +71,11 @@ def show_operation(operation_id: str) -> Response:
 @Described(
     tag=TAG,
     gives=answers.OneOperation,
-    refuses=(errors.NotFound, errors.AdminRequired, errors.OperationEnded),
+    refuses=(errors.NotFound, errors.AdminRequired, errors.OperationEnded, errors.RateLimited),
 )
 def end_operation(operation_id: str) -> Response:
     """End an operation that nobody expects an answer to any more; an answer that still comes is taken all the same."""
+    limits.spend_change()
     wanted = _operation_uuid(operation_id)
     who = auth.current()
     with unit_of_work(tenants=[who.organization_id]) as work:
@@ -97,13 +98,11 @@ def _operation_uuid(text: str) -> UUID:
 
 def _page() -> tuple[UUID | None, int]:
     """Return where the page begins and how long it may be. Raises InvalidPage."""
-    before, limit = request.args.get("before"), request.args.get("limit", str(parameters.PAGE))
-    if before is not None and as_uuid(before) is None:
+    given = request.args.get("before")
+    before = None if given is None else as_uuid(given)
+    if given is not None and before is None:
         raise errors.InvalidPage("before must be the next of another page")
-    if not (limit.isascii() and limit.isdecimal() and 1 <= int(limit[:9]) <= parameters.LARGEST_PAGE):
+    limit = parameters.number(request.args.get("limit", str(parameters.PAGE)))
+    if limit is None or not 1 <= limit <= parameters.LARGEST_PAGE:
         raise errors.InvalidPage(f"limit must be a number from 1 to {parameters.LARGEST_PAGE}")
-    return (as_uuid(before) if before else None), int(limit)
-
-
-def _next(data: list[views.OperationDetail] | list[views.AuditEntry], *, limit: int) -> UUID | None:
-    return data[-1].id if len(data) == limit else None
+    return before, limit

@@ -35,6 +35,11 @@ redis.call('EXPIRE', KEYS[1], window)
 """
 
 
+def spend_change() -> None:
+    """Count a change that the caller asks for: each costs a row, an audit row and an event. Raises RateLimited."""
+    spend("change", limit=extensions.settings().change_rate_limit)
+
+
 def spend(name: str, *, limit: str) -> None:
     """Count one request of the caller's organization against a limit. Raises RateLimited.
 

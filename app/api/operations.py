@@ -47,7 +47,7 @@ def verify(connection_id: str) -> Response:
     sent = body(schemas.VerifyBody)
     who, patience = auth.current(), extensions.settings().patience
     _bind(connection_id=wanted, operation_id=operation_id)
-    _park(operation_id, sent, patience=patience)
+    _park(operation_id, wanted, sent, patience=patience)
     opened = None
     try:
         with unit_of_work(tenants=[who.organization_id]) as work:
@@ -138,10 +138,15 @@ def _promise(work: UnitOfWork, opened: operations.Opened) -> None:
     work.after_commit(lambda: jobs.deliver_webhook(opened.operation.delivery))
 
 
-def _park(operation_id: UUID, sent: schemas.VerifyBody, *, patience: lifecycle.Patience) -> None:
+def _park(operation_id: UUID, connection_id: UUID, sent: schemas.VerifyBody, *, patience: lifecycle.Patience) -> None:
     try:
-        content = {"credentials": sent.credentials, "settings": sent.settings}
-        seals().park(operation_id, content, ttl=patience.verify)
+        seals().park(
+            operation_id,
+            {"credentials": sent.credentials, "settings": sent.settings},
+            organization_id=auth.current().organization_id,
+            connection_id=connection_id,
+            ttl=patience.verify,
+        )
     except RedisError as problem:
         log.warning("credentials_not_parked", error=type(problem).__name__)
         raise errors.ServiceUnavailable(

@@ -6,7 +6,7 @@ import re
 from typing import Any, Literal
 
 from app import extensions
-from app.services import connections
+from app.services import connections, history
 
 # A parameter as OpenAPI 3.1 writes it (section 4.8.12).
 Parameter = dict[str, Any]
@@ -16,10 +16,19 @@ ALLOWED = {"status": list(connections.STATUS_FILTERS), "enabled": ["true", "fals
 
 # What a person looks at, and what a program may ask for at once.
 PAGE, LARGEST_PAGE = 20, 100
+PAGE_MIB = history.LARGEST_PAGE // 2**20
 
 IDEMPOTENCY_KEY = re.compile("[!-~]{1,255}")
 
+# As anybody writes a small one: longer digits are no number that this API has a use for.
+_NUMBER = re.compile("0|[1-9][0-9]{0,8}")
+
 _UUID: dict[str, Any] = {"type": "string", "format": "uuid"}
+
+
+def number(text: str) -> int | None:
+    """Return a parameter's number, which is read here alone: what is checked is what is used. None if it is none."""
+    return int(text) if _NUMBER.fullmatch(text) else None
 
 
 def connection_id() -> Parameter:
@@ -87,7 +96,7 @@ def paging() -> list[Parameter]:
     limit = {"type": "integer", "minimum": 1, "maximum": LARGEST_PAGE, "default": PAGE}
     return [
         _parameter("before", "query", _UUID, "The `next` of the page before this one."),
-        _parameter("limit", "query", limit, "At most so many."),
+        _parameter("limit", "query", limit, f"At most so many; a page ends earlier after {PAGE_MIB} MiB."),
     ]
 
 

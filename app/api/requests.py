@@ -11,7 +11,9 @@ from uuid import uuid4
 import pydantic_core
 import structlog
 from flask import Flask, Response, g, request
+from gunicorn.http.errors import ParseException
 from pydantic import BaseModel, ValidationError
+from werkzeug.exceptions import ClientDisconnected
 
 from app import errors
 
@@ -21,6 +23,7 @@ log = structlog.get_logger()
 LARGEST_BODY = 320 * 1024
 # Of what is wrong with a body: nobody mends more at once, and an answer must not outgrow what it answers.
 MOST_PROBLEMS, LONGEST_FIELD = 20, 100
+BROKEN_OFF = "The body ends early, or its chunks are framed wrongly"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -56,10 +59,16 @@ def request_id() -> str:
 def body(model: type[Model], *, optional: bool = False) -> Model:
     """Return the request's body as `model`; `optional` takes an empty one as `{}`.
 
-    Raises UnsupportedMediaType, MalformedJson, PayloadTooLarge, or Invalid with each field that is wrong. No answer
-    repeats what was sent.
+    Raises UnsupportedMediaType, MalformedBody, MalformedJson, PayloadTooLarge, or Invalid with each field that is
+    wrong. No answer repeats what was sent.
     """
-    content = request.get_data(cache=False)
+    try:
+        content = request.get_data(cache=False)
+    except (ParseException, ClientDisconnected, OSError) as problem:
+        log.info("body_malformed", error=type(problem).__name__)
+        raise errors.MalformedBody(BROKEN_OFF) from None
+    if request.content_length is not None and len(content) < min(request.content_length, LARGEST_BODY):
+        raise errors.MalformedBody(BROKEN_OFF)
     if len(content) >= LARGEST_BODY and request.content_length != len(content):
         # A body in chunks is cut at the limit; what is left of it must not pass for the whole.
         raise errors.PayloadTooLarge("The body is too large")

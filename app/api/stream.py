@@ -14,10 +14,11 @@ from app import errors, extensions, figures
 from app.api import answers, auth, limits, parameters, pushed, views
 from app.api.description import Described
 from app.api.requests import answer
-from app.outbound import events, lines, tickets
+from app.outbound import events, lines
 from app.outbound.events import Message
 from app.outbound.fanout import Client, Fanout
 from app.outbound.lines import Line
+from app.outbound.tickets import Tickets, tickets
 from app.services import connections
 from app.unit_of_work import unit_of_work
 
@@ -31,8 +32,9 @@ RETRY_MS = 3000
 
 def init_app(app: Flask) -> None:
     """Make this process's fan-out; it connects when the first browser comes."""
-    redis = app.extensions["redis"]
+    redis, settings = app.extensions["redis"], extensions.settings_of(app)
     app.extensions["fanout"] = Fanout(lambda: redis)
+    app.extensions["tickets"] = Tickets(redis, keys=settings.seal_keys, ttl=settings.sse_ticket_seconds)
 
 
 @blueprint.post("/tickets")
@@ -43,7 +45,7 @@ def create_ticket() -> Response:
     limits.spend("ticket", limit=extensions.settings().ticket_rate_limit)
     ttl = extensions.settings().sse_ticket_seconds
     try:
-        ticket = tickets.issue(extensions.redis(), auth.current().model_dump_json(by_alias=True).encode(), ttl=ttl)
+        ticket = tickets().issue(auth.current().model_dump(mode="json", by_alias=True))
     except RedisError:
         raise errors.ServiceUnavailable("Tickets cannot be issued right now; try again") from None
     return answer(answers.Ticket(ticket=ticket, expires_in=int(ttl.total_seconds())))
@@ -103,12 +105,12 @@ def _identify() -> None:
         auth.authenticate()
         return
     try:
-        content = tickets.redeem(extensions.redis(), ticket)
+        content = tickets().redeem(ticket)
     except RedisError:
         raise errors.ServiceUnavailable("Tickets cannot be checked right now; try again") from None
     if content is None:
         raise errors.InvalidTicket("The ticket is unknown, used or too old; ask for a new one")
-    auth.use(auth.Identity.model_validate_json(content))
+    auth.use(auth.Identity.model_validate(content))
 
 
 def _catch_up(channel: str, who: auth.Identity) -> tuple[list[Message], str]:

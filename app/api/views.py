@@ -10,6 +10,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from app.domain import display, sources
+from app.domain.abridging import LARGEST_KEPT
 from app.domain.cases import ENDED, OPEN, STATUSES, Case
 from app.domain.messages import OPTIONS_SCHEMA
 
@@ -140,7 +141,11 @@ class AuditEntry(View):
     actor_id: UUID | None
     actor_email: str | None
     action: str = Field(examples=["connection.configured"])
-    changes: dict[str, tuple[Any, Any]] = Field(examples=[{"enabled": [False, True]}])
+    changes: dict[str, tuple[Any, Any]] = Field(
+        description=f"Of a value over {LARGEST_KEPT // 1024} KiB: `abridged`, `bytes`, `sha256` (of its JSON, keys "
+        "sorted) and how it `begins`.",
+        examples=[{"enabled": [False, True]}],
+    )
     request_id: str | None
     created_at: datetime
 

@@ -141,7 +141,7 @@ def _unopened() -> Finding:
     """Look for credentials that were sealed with a key that is no longer among ours."""
     prefix = sealing.PREFIX
     waiting = [key.decode().removeprefix(prefix) for key in extensions.redis().scan_iter(f"{prefix}*", count=1_000)]
-    unopened = [name for name in waiting if sealing.seals().open(UUID(name)) is None]
+    unopened = [name for name in waiting if not sealing.seals().is_readable(UUID(name))]
     found = f"{len(waiting)} verifications under way, {len(unopened)} sealed with an unknown key"
     mend = "put the former key into SEAL_KEYS again, behind the new one, and restart webhook_worker"
     return Finding("seals", ok=not unopened, found=found, mend=mend)
@@ -247,8 +247,9 @@ def of_keys() -> Iterator[Finding]:
     """Look whether credentials can be sealed, and tokens verified."""
     settings, probe = extensions.settings(), uuid4()
     try:
-        sealing.seals().park(probe, {"probe": True}, ttl=timedelta(seconds=10))
-        opened = sealing.seals().open(probe)
+        of_nobody = {"organization_id": probe, "connection_id": probe}
+        sealing.seals().park(probe, {"probe": True}, **of_nobody, ttl=timedelta(seconds=10))
+        opened = sealing.seals().open(probe, **of_nobody)
         sealing.seals().discard(probe)
         mend = "look whether something between Rita and Redis changes values"
         found = f"{len(settings.seal_keys)} keys; what is sealed opens again"

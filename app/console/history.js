@@ -152,6 +152,7 @@ function shown(value) {
   if (typeof value === 'boolean') return value ? 'yes' : 'no';
   if (typeof value === 'string' && /^\d{4}-\d\d-\d\dT/.test(value)) return dated(value);
   if (typeof value !== 'object') return String(value);
+  if (value.abridged === true && value.sha256) return `${value.begins}… (${value.bytes} bytes)`;
   const pairs = Object.entries(value);
   return pairs.length ? pairs.map(([key, inner]) => `${key} ${typeof inner === 'string' ? inner : JSON.stringify(inner)}`).join('; ') : 'nothing';
 }

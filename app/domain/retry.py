@@ -43,6 +43,7 @@ class Failure(StrEnum):
     DISCONNECTED = "disconnected"
     RESPONSE_INVALID = "response_invalid"
     CREDENTIALS_GONE = "credentials_gone"
+    CREDENTIALS_REFUSED = "credentials_refused"
     CREDENTIALS_UNREACHABLE = "credentials_unreachable"
 
 
@@ -59,11 +60,18 @@ FAILURES: dict[Failure, tuple[Verdict, str]] = {
     Failure.RESPONSE_INVALID: (Verdict.RETRY, "The external service's answer is not HTTP"),
     # The seal has expired or Redis was emptied: only the person can give the credentials again.
     Failure.CREDENTIALS_GONE: (Verdict.FINAL, "The credentials are no longer held; enter them again"),
+    # Somebody has written into Redis, or a key that sealed them was taken away too soon.
+    Failure.CREDENTIALS_REFUSED: (
+        Verdict.FINAL,
+        "What was held is not what was entered for this connection, so it was not sent; tell whoever runs this service",
+    ),
     Failure.CREDENTIALS_UNREACHABLE: (Verdict.RETRY, "The sealed credentials could not be read"),
 }
 
 # The failures that any request would have met.
-SAY_DOWN = frozenset(Failure) - {Failure.TLS, Failure.CREDENTIALS_GONE, Failure.CREDENTIALS_UNREACHABLE}
+SAY_DOWN = frozenset(Failure) - {
+    Failure.TLS, Failure.CREDENTIALS_GONE, Failure.CREDENTIALS_REFUSED, Failure.CREDENTIALS_UNREACHABLE,
+}  # fmt: skip
 
 # The answers that deserve a row of their own; all others are judged by their hundred.
 STATUSES: dict[int, tuple[Verdict, str]] = {

@@ -34,6 +34,8 @@ log = structlog.get_logger()
 # The answer's body means nothing to us; a little is read so that the receiver can finish politely.
 LONGEST_ANSWER = 64 * 1024
 USER_AGENT = "rita-data-sources"
+# What a Retry-After counts for at most, and the most digits that are read of it.
+LONGEST_PAUSE, MOST_DIGITS = timedelta(days=1), 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,9 +215,9 @@ def _retry_after(value: str | None, *, now: datetime) -> timedelta | None:
     """Read a Retry-After header: seconds, or a date (RFC 9110, section 10.2.3)."""
     if value is None:
         return None
-    if value.strip().isdecimal():
-        # More than a day is capped by the schedule anyway, and might not fit a timedelta.
-        return timedelta(seconds=min(int(value.strip()[:9]), 86_400))
+    if (digits := value.strip()).isdecimal():
+        # More than a day is capped by the schedule anyway, and might not fit a timedelta, or even an int.
+        return LONGEST_PAUSE if len(digits) > MOST_DIGITS else min(timedelta(seconds=int(digits)), LONGEST_PAUSE)
     try:
         moment = parsedate_to_datetime(value)
     except (ValueError, OverflowError):

@@ -32,6 +32,7 @@ from sqlalchemy.types import DateTime, Text, Uuid
 
 from app import errors
 from app.domain import ids
+from app.domain.abridging import abridged
 from app.domain.actors import Actor
 from app.domain.cases import NAMES, OPEN, Case, Change, Connection, Operation, Values
 from app.extensions import Session
@@ -290,7 +291,7 @@ def _audit_row(change: Change, *, actor: Actor, now: datetime) -> Values:
         actor.id,
         actor.email,
         change.action,
-        change.fields,
+        {name: (abridged(old), abridged(new)) for name, (old, new) in change.fields.items()},
         actor.request_id or (operation and operation.request_id),
         now,
     )

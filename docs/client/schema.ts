@@ -421,6 +421,7 @@ export interface components {
             /** @example connection.configured */
             action: string;
             /**
+             * @description Of a value over 4 KiB: `abridged`, `bytes`, `sha256` (of its JSON, keys sorted) and how it `begins`.
              * @example {
              *       "enabled": [
              *         false,
@@ -912,6 +913,25 @@ export interface components {
              *     ]
              */
             allowed_types: string[];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * MalformedBodyError
+         * @description The body ends early, or the frames of its transfer are wrong.
+         */
+        MalformedBodyError: {
+            /** @constant */
+            error: "Malformed body";
+            /**
+             * @description What to do about it.
+             * @example The body ends early, or the frames of its transfer are wrong.
+             */
+            message: string;
+            /** @constant */
+            code: "malformed_body";
+            /** @example 0191e7f4-6c1e-7d2a-9f0b-3c5d7e9f1a2b */
+            request_id: string;
         } & {
             [key: string]: unknown;
         };
@@ -1897,14 +1917,14 @@ export interface operations {
                     "application/json": components["schemas"]["OneConnection"];
                 };
             };
-            /** @description Bad Request: `malformed_json`, `invalid_type` */
+            /** @description Bad Request: `malformed_body`, `malformed_json`, `invalid_type` */
             400: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["MalformedJsonError"] | components["schemas"]["InvalidTypeError"];
+                    "application/json": components["schemas"]["MalformedBodyError"] | components["schemas"]["MalformedJsonError"] | components["schemas"]["InvalidTypeError"];
                 };
             };
             /** @description Unauthorized: `unauthorized`, `invalid_token`, `token_expired` */
@@ -1966,6 +1986,16 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["InvalidError"] | components["schemas"]["SecretRefusedError"];
+                };
+            };
+            /** @description Too Many Requests: `rate_limited` */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RateLimitedError"];
                 };
             };
             /** @description Internal Server Error */
@@ -2099,14 +2129,14 @@ export interface operations {
                     "application/json": components["schemas"]["OneConnection"];
                 };
             };
-            /** @description Bad Request: `malformed_json`, `invalid_type` */
+            /** @description Bad Request: `malformed_body`, `malformed_json`, `invalid_type` */
             400: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["MalformedJsonError"] | components["schemas"]["InvalidTypeError"];
+                    "application/json": components["schemas"]["MalformedBodyError"] | components["schemas"]["MalformedJsonError"] | components["schemas"]["InvalidTypeError"];
                 };
             };
             /** @description Unauthorized: `unauthorized`, `invalid_token`, `token_expired` */
@@ -2178,6 +2208,16 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["InvalidError"] | components["schemas"]["SecretRefusedError"];
+                };
+            };
+            /** @description Too Many Requests: `rate_limited` */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RateLimitedError"];
                 };
             };
             /** @description Internal Server Error */
@@ -2268,6 +2308,16 @@ export interface operations {
                     "application/json": components["schemas"]["CannotDeleteError"];
                 };
             };
+            /** @description Too Many Requests: `rate_limited` */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RateLimitedError"];
+                };
+            };
             /** @description Internal Server Error */
             500: {
                 headers: {
@@ -2321,14 +2371,14 @@ export interface operations {
                     "application/json": components["schemas"]["OneConnection"];
                 };
             };
-            /** @description Bad Request: `malformed_json` */
+            /** @description Bad Request: `malformed_body`, `malformed_json` */
             400: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["MalformedJsonError"];
+                    "application/json": components["schemas"]["MalformedBodyError"] | components["schemas"]["MalformedJsonError"];
                 };
             };
             /** @description Unauthorized: `unauthorized`, `invalid_token`, `token_expired` */
@@ -2402,6 +2452,16 @@ export interface operations {
                     "application/json": components["schemas"]["InvalidError"] | components["schemas"]["SecretRefusedError"];
                 };
             };
+            /** @description Too Many Requests: `rate_limited` */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RateLimitedError"];
+                };
+            };
             /** @description Internal Server Error */
             500: {
                 headers: {
@@ -2429,7 +2489,7 @@ export interface operations {
             query?: {
                 /** @description The `next` of the page before this one. */
                 before?: string;
-                /** @description At most so many. */
+                /** @description At most so many; a page ends earlier after 2 MiB. */
                 limit?: number;
             };
             header?: {
@@ -2512,7 +2572,7 @@ export interface operations {
             query?: {
                 /** @description The `next` of the page before this one. */
                 before?: string;
-                /** @description At most so many. */
+                /** @description At most so many; a page ends earlier after 2 MiB. */
                 limit?: number;
             };
             header?: {
@@ -2621,14 +2681,14 @@ export interface operations {
                     "application/json": components["schemas"]["Syncing"];
                 };
             };
-            /** @description Bad Request: `malformed_json`, `invalid_idempotency_key` */
+            /** @description Bad Request: `malformed_body`, `malformed_json`, `invalid_idempotency_key` */
             400: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["MalformedJsonError"] | components["schemas"]["InvalidIdempotencyKeyError"];
+                    "application/json": components["schemas"]["MalformedBodyError"] | components["schemas"]["MalformedJsonError"] | components["schemas"]["InvalidIdempotencyKeyError"];
                 };
             };
             /** @description Unauthorized: `unauthorized`, `invalid_token`, `token_expired` */
@@ -2753,14 +2813,14 @@ export interface operations {
                     "application/json": components["schemas"]["Verifying"];
                 };
             };
-            /** @description Bad Request: `malformed_json` */
+            /** @description Bad Request: `malformed_body`, `malformed_json` */
             400: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["MalformedJsonError"];
+                    "application/json": components["schemas"]["MalformedBodyError"] | components["schemas"]["MalformedJsonError"];
                 };
             };
             /** @description Unauthorized: `unauthorized`, `invalid_token`, `token_expired` */
@@ -2887,6 +2947,16 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["UnauthorizedError"] | components["schemas"]["InvalidTokenError"] | components["schemas"]["TokenExpiredError"];
+                };
+            };
+            /** @description Too Many Requests: `rate_limited` */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RateLimitedError"];
                 };
             };
             /** @description Internal Server Error */
@@ -3167,6 +3237,16 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["OperationEndedError"];
+                };
+            };
+            /** @description Too Many Requests: `rate_limited` */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RateLimitedError"];
                 };
             };
             /** @description Internal Server Error */

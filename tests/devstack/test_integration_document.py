@@ -38,7 +38,7 @@ WORDS = {
     Failure.DISCONNECTED: "connection cut",
     Failure.RESPONSE_INVALID: "not HTTP",
 }
-OUR_OWN = {Failure.CREDENTIALS_GONE, Failure.CREDENTIALS_UNREACHABLE}
+OUR_OWN = {Failure.CREDENTIALS_GONE, Failure.CREDENTIALS_REFUSED, Failure.CREDENTIALS_UNREACHABLE}
 VERDICTS = {"waits": Verdict.DONE, "tries again": Verdict.RETRY, "gives up": Verdict.FINAL}
 
 

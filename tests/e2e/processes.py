@@ -70,6 +70,7 @@ def environment(
         "VERIFY_RATE_LIMIT": "10000/second",
         "SYNC_RATE_LIMIT": "10000/second",
         "TICKET_RATE_LIMIT": "10000/second",
+        "CHANGE_RATE_LIMIT": "10000/second",
     } | changes
 
 

@@ -123,11 +123,11 @@ def test_a_credential_is_found_nowhere_but_at_the_external_service(
         eventually(lambda: status_of(ada, "sharepoint") == "idle", within=25)
 
     assert all(webhook.json["credentials"] == CREDENTIALS for webhook in external.received)
-    sealed = {key: value for key, value in while_parked.items() if key.startswith("rita:sealed:")}
+    sealed = {key: value for key, value in while_parked.items() if key.startswith("rita:credentials:")}
     after = of_redis(own_redis)
     pages = of_flower(rita)
     assert len(sealed) == 1, "what is looked into is not where credentials are"
-    assert [key for key in after if key.startswith("rita:sealed:")] == []
+    assert [key for key in after if key.startswith("rita:credentials:")] == []
     assert any("webhooks.deliver" in text for text in tap.drain())
     assert any(path.startswith("/task/") for path in pages)
     places = {

@@ -172,7 +172,7 @@ def test_a_redis_that_writes_to_disk_is_found_in_production(doctor: Doctor, tmp_
 
 def test_credentials_sealed_with_a_key_that_was_dropped_are_found(web: Flask, doctor: Doctor) -> None:
     seals, parked = web.extensions["seals"], uuid7()
-    seals.park(parked, {}, ttl=timedelta(minutes=1))
+    seals.park(parked, {}, organization_id=uuid7(), connection_id=uuid7(), ttl=timedelta(minutes=1))
     try:
         row = found(doctor(seal_keys=(Fernet.generate_key().decode(),)), "seals")
     finally:

@@ -18,8 +18,10 @@ from tests.factories import Browser, in_parallel, rows
 from tests.waiting import eventually
 
 PATH = "/api/data-sources"
-LIMITS = {"verify_rate_limit": "3/minute", "sync_rate_limit": "3/minute", "ticket_rate_limit": "3/minute"}
-PRESSES = ["verify", "sync", "ticket"]
+LIMITS = {"verify_rate_limit": "3/minute", "sync_rate_limit": "3/minute", "ticket_rate_limit": "3/minute"} | {
+    "change_rate_limit": "3/minute"
+}
+PRESSES = ["verify", "sync", "ticket", "change"]
 
 
 @pytest.fixture
@@ -33,6 +35,8 @@ def press(browser: Browser, kind: str, **options: Any) -> Any:
     """Press, on a connection that is not there: what is counted is the asking."""
     if kind == "ticket":
         return browser.post("/api/sse/tickets", **options)
+    if kind == "change":
+        return browser.patch(f"{PATH}/{browser.user_id}", {}, **options)
     return browser.post(f"{PATH}/{browser.user_id}/{kind}", {}, **options)
 
 
@@ -92,13 +96,13 @@ def test_what_is_refused_changes_nothing(limited: Flask, redis: Redis) -> None:
     path = f"{PATH}/{ada.seeded()}/verify"
     for _ in range(3):
         ada.post(path, {})
-    before = set(redis.scan_iter("rita:sealed:*"))
+    before = set(redis.scan_iter("rita:credentials:*"))
 
     answer = ada.post(path, {"credentials": {"api_token": "x"}})
 
     assert answer.status_code == 429
     assert rows(limited, "SELECT id FROM operations") == []
-    assert set(redis.scan_iter("rita:sealed:*")) == before
+    assert set(redis.scan_iter("rita:credentials:*")) == before
 
 
 def test_each_limit_has_an_account_of_its_own(limited: Flask) -> None:
@@ -121,6 +125,39 @@ def test_who_is_not_signed_in_spends_nobodys_account(limited: Flask) -> None:
     nobody = limited.test_client()
 
     assert {nobody.post("/api/sse/tickets").status_code for _ in range(5)} == {401}
+
+
+CHANGES = ["POST seed", "POST", "PUT", "PATCH", "DELETE", "POST end"]
+
+
+def a_change(browser: Browser, call: str) -> Any:
+    method, _, rest = call.partition(" ")
+    paths = {"seed": f"{PATH}/seed", "end": f"/api/operations/{browser.user_id}/end"}
+    path = paths.get(rest) or (PATH if method == "POST" else f"{PATH}/{browser.user_id}")
+    return browser.call(method, path, {})
+
+
+@pytest.mark.parametrize("call", CHANGES)
+def test_every_kind_of_change_spends_the_same_account(limited: Flask, call: str) -> None:
+    ada = Browser(limited)
+
+    first = [press(ada, "change").status_code for _ in range(3)]
+    refused = a_change(ada, call)
+
+    assert first == [404] * 3
+    assert (refused.status_code, refused.json["code"]) == (429, "rate_limited")
+
+
+def test_every_call_that_changes_something_says_that_it_may_be_refused(limited: Flask) -> None:
+    document = limited.test_client().get("/api/openapi.json").json
+
+    unlimited = [
+        f"{method} {path}"
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+        if method in ("post", "put", "patch", "delete") and "429" not in operation["responses"]
+    ]
+    assert unlimited == []
 
 
 def test_the_window_moves(web: Flask, another_app: Callable[..., Flask]) -> None:
@@ -188,7 +225,7 @@ def test_without_redis_requests_pass_and_it_is_said(without_redis: Flask, caplog
     events = [record.msg for record in caplog.records if isinstance(record.msg, dict)]
     said = [event for event in events if event["event"] == "rate_limit_not_checked"]
     assert answers == [200] * 5
-    assert [(event["limit"], event["level"]) for event in said] == [("sync", "warning")] * 5
+    assert [(event["limit"], event["level"]) for event in said] == [("change", "warning")] + [("sync", "warning")] * 5
 
 
 def test_limits_hold_again_once_redis_is_back(web: Flask, another_app: Callable[..., Flask], tmp_path: Path) -> None:

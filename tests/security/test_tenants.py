@@ -173,5 +173,5 @@ def test_a_picture_of_what_is_adas_would_show_a_change(
         "audit_logs",
         "redis",
     }
-    assert any("rita:sealed:" in text for text in before["redis"])
+    assert any("rita:credentials:" in text for text in before["redis"])
     assert holding(ada.word, dict(of_database(superuser)))

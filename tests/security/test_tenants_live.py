@@ -60,7 +60,7 @@ def test_no_ticket_and_no_parameter_opens_another_organizations_stream(
     assert not ada.named_in(json.dumps([event.data for event in seen.events]))
 
 
-@pytest.mark.parametrize("ticket", ["rita:sse-ticket:x", "*", "a:b", "x" * 5_000, "\x00", "../" + "0" * 64])
+@pytest.mark.parametrize("ticket", ["rita:stream-ticket:x", "*", "a:b", "x" * 5_000, "\x00", "../" + "0" * 64])
 def test_no_made_up_ticket_opens_anything(web: Flask, ada: Victim, ticket: str) -> None:
     ada.post("/api/sse/tickets")
 

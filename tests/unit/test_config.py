@@ -418,6 +418,7 @@ def test_unless_told_otherwise_requests_are_limited_and_no_other_origin_may_call
     settings = Settings.from_environment()
 
     assert "off" not in (settings.verify_rate_limit, settings.sync_rate_limit, settings.ticket_rate_limit)
+    assert settings.change_rate_limit == "120/minute"
     assert settings.cors_origins == ()
 
 

@@ -15,6 +15,7 @@ import logging
 import sys
 import structlog
 from app import logs
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 logs.configure(sys.argv[1])
 log = structlog.get_logger()
@@ -24,8 +25,11 @@ log.info("webhook_attempted", attempt=2)
 logging.getLogger("some.library").warning("cannot reach %s", "amqp://rita:hunter2@broker:5672//")
 logging.getLogger("some.library").warning("cannot reach redis://:hunter2@redis/0 nor https://example.org/a:b@c")
 try:
-    raise ConnectionError("postgresql://app:hunter2@db/rita is away")
-except ConnectionError:
+    try:
+        raise ValueError("hunter2 is no number")
+    except ValueError:
+        raise RedisConnectionError("redis://app:hunter2@db/0 is away")
+except RedisConnectionError:
     log.exception("database_away")
 logging.getLogger("kombu.connection").info("quiet libraries stay quiet")
 logging.getLogger("some.library").info("two\\nlines and %s", "an argument")
@@ -80,7 +84,15 @@ def test_an_exception_brings_its_traceback_without_the_password(at_info: dict[st
     told = at_info["database_away"]["exception"]
 
     assert "Traceback" in told
-    assert "ConnectionError: postgresql://app:***@db/rita is away" in told
+    assert "redis.exceptions.ConnectionError: redis://app:***@db/0 is away" in told
+
+
+def test_of_an_exception_that_may_hold_what_was_sent_the_kind_is_told(at_info: dict[str, dict[str, Any]]) -> None:
+    first, _, second = at_info["database_away"]["exception"].partition("\n\nDuring handling of the above exception")
+
+    assert first.endswith("ValueError")
+    assert "line 17, in <module>" in first
+    assert second.endswith("is away")
 
 
 def test_what_is_below_the_level_is_not_written() -> None:

@@ -42,6 +42,8 @@ CALM: Series = {
     'rita_database_pool_size{job="rita-web", instance="a"}': "12x30",
     'rita_dead_letters_total{job="rita-worker", reason="not_json"}': "9x30",
     'rita_dead_letters_total{job="rita-worker", reason="tenant_mismatch"}': "1x30",
+    'rita_redis_values_refused_total{job="rita-web", value="ticket", reason="misplaced"}': "1x30",
+    'rita_redis_values_refused_total{job="rita-webhook-worker", value="credentials", reason="misplaced"}': "0x30",
     'rita_status_batches_held_total{job="rita-worker"}': "4x30",
     'rita_status_batch_seconds_bucket{job="rita-worker", le="5"}': "0+60x30",
     'rita_status_batch_seconds_bucket{job="rita-worker", le="10"}': "0+60x30",
@@ -65,6 +67,9 @@ FIRED_BY: dict[str, Series] = {
     "RitaWebhooksSlow": {'rita_webhook_attempt_seconds_bucket{job="rita-webhook-worker", le="5"}': "0+8x30"},
     "RitaDeadLetters": {'rita_dead_letters_total{job="rita-worker", reason="not_json"}': "9x20 10x10"},
     "RitaTenantMismatch": {'rita_dead_letters_total{job="rita-worker", reason="tenant_mismatch"}': "1x20 2x10"},
+    "RitaRedisValueRefused": {
+        'rita_redis_values_refused_total{job="rita-web", value="ticket", reason="misplaced"}': "1x20 2x10"
+    },
     "RitaStatusMessagesHeld": {'rita_status_batches_held_total{job="rita-worker"}': "4+1x30"},
     "RitaStatusBatchesSlow": {'rita_status_batch_seconds_bucket{job="rita-worker", le="5"}': "0+50x30"},
     "RitaEventsLost": {'rita_sse_events_lost_total{job="rita-worker"}': "7+1x30"},

@@ -165,7 +165,7 @@ def test_deleting_destroys_the_seal_of_a_running_verification(web: Flask, redis:
 
     assert ada.delete(path).status_code == 200
 
-    assert not redis.exists(f"rita:sealed:{verification}")
+    assert not redis.exists(f"rita:credentials:{verification}")
 
 
 @pytest.mark.parametrize(("method", "path", "status"), [("POST", PATH, 201), ("PUT", f"{PATH}/jira", 200)])

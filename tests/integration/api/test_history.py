@@ -10,7 +10,7 @@ from flask import Flask
 from redis import Redis
 
 from app.outbound.sealing import PREFIX
-from tests.factories import Browser, a_sync_message, apply_messages, in_parallel
+from tests.factories import Browser, a_sync_message, apply_messages, in_parallel, owner
 
 PATH = "/api/data-sources"
 PAGES = ["operations", "audit"]
@@ -94,6 +94,65 @@ def test_a_page_that_cannot_be_is_refused(ada: Browser, what: str, query: str) -
     answer = ada.get(f"{path_of(ada)}/{what}?{query}")
 
     assert (answer.status_code, answer.json["code"]) == (400, "invalid_page")
+
+
+NO_NUMBERS = {
+    "beyond-nine-digits": "0000000019999",
+    "zeros-before-it": "007",
+    "more-digits-than-an-int-is-read-from": "9" * 5_000,
+    "zeros-alone": "0" * 5_000,
+    "signed": "%2B5",
+    "in-blanks": "%205",
+    "a-power": "1e1",
+    "with-underscores": "1_0",
+}
+
+
+@pytest.mark.parametrize("what", PAGES)
+@pytest.mark.parametrize("written", NO_NUMBERS)
+def test_one_number_is_read_checked_and_used(ada: Browser, what: str, written: str) -> None:
+    for query in (f"limit={NO_NUMBERS[written]}", f"limit={NO_NUMBERS[written]}&limit=5"):
+        answer = ada.get(f"{path_of(ada)}/{what}?{query}")
+
+        assert (answer.status_code, answer.json["code"]) == (400, "invalid_page")
+
+
+def as_written_before(web: Flask, person: Browser, *, rows: int, length: int) -> None:
+    """Add audit rows of a release that kept every value whole; one row has two of this length."""
+    values = {"organization": str(person.organization_id), "connection": person.connection("websearch")["id"]}
+    with owner(web) as cursor:
+        cursor.execute(
+            "INSERT INTO audit_logs (id, organization_id, connection_id, actor_type, action, changes, created_at)"
+            " SELECT ('f0000000-0000-7000-8000-' || lpad(n::text, 12, '0'))::uuid, %(organization)s, %(connection)s,"
+            " 'system', 'as.before', jsonb_build_object('config', jsonb_build_array("
+            " repeat('x', %(length)s), repeat('y', %(length)s))), now() FROM generate_series(1, %(rows)s) AS n",
+            values | {"rows": rows, "length": length},
+        )
+
+
+def test_a_page_ends_early_rather_than_outgrow_its_bytes(web: Flask, ada: Browser) -> None:
+    as_written_before(web, ada, rows=12, length=300_000)
+
+    pages, before = [], ""
+    while before is not None:
+        answer = ada.get(f"{path_of(ada)}/audit?limit=100{before}")
+        assert len(answer.data) < 2.1 * 2**20
+        pages.append([row["id"] for row in answer.json["data"]])
+        before = answer.json["next"] and f"&before={answer.json['next']}"
+
+    assert [len(page) for page in pages] == [3, 3, 3, 5]
+    listed = [row for page in pages for row in page]
+    assert listed == sorted(set(listed), reverse=True)
+
+
+def test_a_row_that_is_larger_than_a_page_is_a_page(web: Flask, ada: Browser) -> None:
+    as_written_before(web, ada, rows=1, length=1_500_000)
+
+    first = ada.get(f"{path_of(ada)}/audit").json
+    second = ada.get(f"{path_of(ada)}/audit?before={first['next']}").json
+
+    assert [row["action"] for row in first["data"]] == ["as.before"]
+    assert [row["action"] for row in second["data"]] == ["connection.configured", "connection.created"]
 
 
 @pytest.mark.parametrize("what", PAGES)

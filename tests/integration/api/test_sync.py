@@ -166,7 +166,7 @@ def test_force_replaces_a_running_verification_and_destroys_its_seal(ada: Browse
     answer = ada.post(f"{path}/sync", {"force": True})
 
     assert (answer.status_code, ada.connection()["status"]) == (200, "syncing")
-    assert not redis.exists(f"rita:sealed:{verification}")
+    assert not redis.exists(f"rita:credentials:{verification}")
 
 
 def test_the_answer_to_a_replaced_sync_changes_nothing_visible(web: Flask, ada: Browser) -> None:

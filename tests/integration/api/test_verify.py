@@ -59,7 +59,7 @@ def test_every_known_shape_is_passed_on_with_its_settings(
     ((key, content),) = sealed(redis).items()
     assert key.decode() == PREFIX + answer.json["operation_id"]
     opened = Fernet(web.extensions["settings"].seal_keys[0]).decrypt(content)
-    assert json.loads(opened) == {"credentials": credentials, "settings": {"spaces": "ENG"}}
+    assert json.loads(opened)["content"] == {"credentials": credentials, "settings": {"spaces": "ENG"}}
 
 
 def test_the_connection_is_verifying_and_shows_the_operation(web: Flask) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
@@ -213,3 +215,30 @@ def test_without_the_change_no_trace_is_left(web: Flask, ada: Browser, path: str
 
     assert ada.connection()["name"] == "Confluence"
     assert trail(web) == []
+
+
+def large(letter: str) -> dict[str, str]:
+    return {"spaces": "ENG", "notes": letter * 64_000}
+
+
+def test_of_a_large_value_the_trail_keeps_beginning_length_and_hash(web: Flask, ada: Browser, path: str) -> None:
+    for letter in "abba":
+        assert ada.patch(path, {"config": large(letter)}).status_code == 200
+
+    changes = [row["changes"]["config"] for row in trail(web)]
+    written = json.dumps(large("a"), sort_keys=True)
+    assert changes[0][0] == {}
+    assert changes[0][1] == {
+        "abridged": True,
+        "bytes": len(written),
+        "sha256": sha256(written.encode()).hexdigest(),
+        "begins": written[:200],
+    }
+    assert len(changes) == 3, "the same value again is no change"
+    assert changes[1] == [changes[0][1], changes[2][0]]
+    assert changes[2][1] == changes[0][1]
+    assert ada.get(path).json["data"]["config"] == large("a"), "the row itself is whole"
+    kept = rows(
+        web, "SELECT sum(octet_length(changes::text)) AS bytes FROM audit_logs WHERE action = 'connection.configured'"
+    )
+    assert kept[0]["bytes"] < 10_000

@@ -12,7 +12,7 @@ from app.domain.retry import SYNC_WAITS, VERIFY_WAITS, Failure, Verdict, from_fa
 
 SECOND = timedelta(seconds=1)
 
-FINAL_FAILURES = {Failure.TLS, Failure.CREDENTIALS_GONE}
+FINAL_FAILURES = {Failure.TLS, Failure.CREDENTIALS_GONE, Failure.CREDENTIALS_REFUSED}
 FINAL_STATUSES = {400, 401, 403, 404, 410, 413, 422}
 RETRIED_STATUSES = {408, 425, 429}
 
@@ -29,7 +29,7 @@ def test_every_failure_has_a_verdict_and_words_of_its_own(failure: Failure) -> N
 
 @pytest.mark.parametrize("failure", Failure)
 def test_only_what_any_request_would_have_met_says_that_the_receiver_is_down(failure: Failure) -> None:
-    of_this_request = {Failure.TLS, Failure.CREDENTIALS_GONE, Failure.CREDENTIALS_UNREACHABLE}
+    of_this_request = FINAL_FAILURES | {Failure.CREDENTIALS_UNREACHABLE}
 
     assert from_failure(failure).receiver_down is (failure not in of_this_request)
 

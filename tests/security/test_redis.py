@@ -1,0 +1,129 @@
+"""Whoever can write Redis, without our keys: what lies there is believed for its own place only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from flask import Flask
+from redis import Redis
+
+from app import figures
+from app.outbound import sealing, tickets
+from tests.integration.tasks.conftest import Desk
+from tests.receiver import Receiver
+
+DELIVER = "webhooks.deliver"
+
+
+def refused(value: str, reason: str) -> float:
+    counter = figures.of_process().registry.get_sample_value
+    return counter("rita_redis_values_refused_total", {"value": value, "reason": reason}) or 0.0
+
+
+def of_credentials(operation_id: str) -> str:
+    return f"{sealing.PREFIX}{operation_id}"
+
+
+def test_exchanged_credentials_reach_nobody(
+    desk: Desk, run: Callable[..., None], receiver: Receiver, redis: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = desk.verify(), desk.another().verify()
+    lying = {name: redis.get(of_credentials(name)) for name in (first, second)}
+    before = refused("credentials", "misplaced")
+
+    redis.set(of_credentials(first), lying[second], px=60_000)
+    redis.set(of_credentials(second), lying[first], px=60_000)
+    run(DELIVER, first)
+    run(DELIVER, second)
+
+    assert receiver.received == []
+    for operation_id in (first, second):
+        assert desk.operation(operation_id)["state"] == "undelivered"
+        assert "not what was entered" in desk.connection(operation_id)["last_verification_error"]
+        assert not redis.exists(of_credentials(operation_id))
+    assert refused("credentials", "misplaced") == before + 2
+    assert [record.levelname for record in caplog.records if "seal_refused" in record.getMessage()] == ["ERROR"] * 2
+
+
+def test_credentials_of_an_earlier_verification_of_the_same_connection_are_not_sent_again(
+    desk: Desk, run: Callable[..., None], receiver: Receiver, redis: Redis
+) -> None:
+    earlier = desk.verify()
+    kept = redis.get(of_credentials(earlier))
+    desk.browser.post(f"/api/operations/{earlier}/end")
+    later = desk.verify()
+
+    redis.set(of_credentials(later), kept, px=60_000)
+    run(DELIVER, later)
+
+    assert desk.operation(later)["state"] == "undelivered"
+    assert receiver.received == []
+
+
+@pytest.mark.parametrize("written", [b"", b"words", b'{"credentials": {"api_token": "x"}}'], ids=["", "words", "json"])
+def test_credentials_that_were_written_by_hand_are_not_sent(
+    desk: Desk, run: Callable[..., None], receiver: Receiver, redis: Redis, written: bytes
+) -> None:
+    operation_id = desk.verify()
+    before = refused("credentials", "unreadable")
+
+    redis.set(of_credentials(operation_id), written, px=60_000)
+    run(DELIVER, operation_id)
+
+    assert desk.operation(operation_id)["state"] == "undelivered"
+    assert receiver.received == []
+    assert refused("credentials", "unreadable") == before + 1
+
+
+def opened(web: Flask, ticket: str) -> tuple[int, str]:
+    answer = web.test_client().get("/api/sse", query_string={"ticket": ticket})
+    return answer.status_code, answer.json["code"]
+
+
+def ticket_key(redis: Redis, desk: Desk) -> tuple[str, str]:
+    """Return a new ticket and where it lies."""
+    before = set(redis.scan_iter(f"{tickets.PREFIX}*"))
+    ticket = desk.browser.post("/api/sse/tickets").json["ticket"]
+    (key,) = set(redis.scan_iter(f"{tickets.PREFIX}*")) - before
+    return ticket, key.decode()
+
+
+def test_a_ticket_that_was_written_by_hand_opens_nothing(web: Flask, desk: Desk, redis: Redis) -> None:
+    victim, own = desk.another().browser, desk
+    ticket, key = ticket_key(redis, own)
+    identity = {
+        "sub": str(victim.user_id),
+        "email": "ada@example.org",
+        "organization_id": str(victim.organization_id),
+        "role": "owner",
+        "exp": (datetime.now(UTC) + timedelta(hours=1)).isoformat(),
+    }
+    before = refused("ticket", "unreadable")
+
+    redis.set(key, json.dumps(identity), px=60_000)
+
+    assert opened(web, ticket) == (401, "invalid_ticket")
+    assert refused("ticket", "unreadable") == before + 1
+
+
+def test_another_tickets_content_opens_nothing_under_ones_own(web: Flask, desk: Desk, redis: Redis) -> None:
+    _, of_victim = ticket_key(redis, desk.another())
+    ticket, key = ticket_key(redis, desk)
+    before = refused("ticket", "misplaced")
+
+    redis.rename(of_victim, key)
+
+    assert opened(web, ticket) == (401, "invalid_ticket")
+    assert refused("ticket", "misplaced") == before + 1
+
+
+def test_credentials_do_not_pass_for_a_ticket(web: Flask, desk: Desk, redis: Redis) -> None:
+    operation_id = desk.verify()
+    ticket, key = ticket_key(redis, desk)
+
+    redis.rename(of_credentials(operation_id), key)
+
+    assert opened(web, ticket) == (401, "invalid_ticket")
