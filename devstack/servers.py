@@ -19,8 +19,6 @@ from devstack.rabbitmq import RabbitMQ
 from devstack.valkey import Valkey
 
 DATABASE = "rita"
-# Apart from what the application itself keeps in number 0.
-BROKER_NUMBER = 1
 
 AnyServer = TypeVar("AnyServer", bound=Server)
 
@@ -108,7 +106,8 @@ def held(directory: Path) -> Iterator[None]:
 def remove(directory: Path) -> None:
     """Stop the private servers that an earlier run left there, and delete everything; for the holder."""
     PostgreSQL(directory / "postgres").remove()
-    Valkey(directory / "valkey").stop()
+    for name in ("valkey", "broker"):
+        Valkey(directory / name).stop()
     RabbitMQ(directory / "rabbitmq", environ={}).stop()
     shutil.rmtree(directory)
 
@@ -141,7 +140,7 @@ class _Start:
         return application_url, owner_url, server.url
 
     def redis(self) -> str:
-        """Return the address for events, tickets and sealed credentials."""
+        """Return the address for events, tickets and sealed credentials, none of which may reach a disk."""
         given = self.environ.get("REDIS_URL")
         if given:
             self.sentences.append("Redis: the one in REDIS_URL.")
@@ -160,14 +159,13 @@ class _Start:
             node = self._launch(RabbitMQ(self.directory / "rabbitmq", environ=self.environ))
             self.sentences.append(f"Broker: a private RabbitMQ, on port {node.port}.")
             return node.url
-        # Never in a Redis that somebody named for another purpose.
-        running = [server for server in self.private if isinstance(server, Valkey)]
-        valkey = running[0] if running else self._enter(Valkey(self.directory / "valkey"))
+        # One of its own: what waits in a broker is to outlive a restart, and what is in the other must not.
+        valkey = self._enter(Valkey(self.directory / "broker", keeps=self.keep))
         self.sentences.append(
-            f"Broker: Celery's Redis transport on the Valkey on port {valkey.port}, because there is no rabbitmq-server"
-            " on the PATH."
+            f"Broker: Celery's Redis transport on a Valkey of its own, on port {valkey.port}, because there is no"
+            " rabbitmq-server on the PATH."
         )
-        return valkey.database_url(BROKER_NUMBER)
+        return valkey.url
 
     def _enter(self, server: AnyServer) -> AnyServer:
         self.running.enter_context(server)

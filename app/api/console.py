@@ -1,10 +1,13 @@
-"""The built-in page: static files, no build step."""
+"""The built-in page: static files, no build step; and where a platform hands its person's token over to it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from flask import Blueprint, Response, send_from_directory
+
+from app import errors, extensions
+from app.api.requests import answer
 
 blueprint = Blueprint("console", __name__)
 
@@ -21,3 +24,25 @@ def page() -> Response:
 def asset(name: str) -> Response:
     """Serve one of the page's files."""
     return send_from_directory(FILES, name)
+
+
+@blueprint.get("/hand-over")
+def hand_over() -> Response:
+    """Serve the page that takes a token from the page that opened it, if that is of an origin in CORS_ORIGINS."""
+    _demand_origins()
+    response = send_from_directory(FILES, "hand-over.html")
+    # Else it would not know who opened it. It shows nothing, and keeps nothing that another page could reach.
+    response.headers["Cross-Origin-Opener-Policy"] = "unsafe-none"
+    return response
+
+
+@blueprint.get("/hand-over/origins")
+def origins() -> Response:
+    """List the origins that may."""
+    return answer(_demand_origins())
+
+
+def _demand_origins() -> list[str]:
+    if not (named := extensions.settings().cors_origins):
+        raise errors.NotFound("A token is handed over where CORS_ORIGINS is set")
+    return list(named)

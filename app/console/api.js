@@ -63,6 +63,16 @@ export function refusalOf(status, answer) {
 const pathOf = (id) => `/api/data-sources/${encodeURIComponent(id)}`;
 const page = (before, limit) => new URLSearchParams({ limit, ...(before && { before }) });
 
+// Whom another token names, without signing anybody in or out.
+export async function personOf(given) {
+  const options = { headers: { Authorization: `Bearer ${given}` }, cache: 'no-store', signal: AbortSignal.timeout(PATIENCE_MS) };
+  const response = await fetch('/api/me', options).catch(() => null);
+  if (!response) throw new Refused(0, { message: 'The server does not answer. Open the link again in a moment.' });
+  const answer = await response.json().catch(() => ({}));
+  if (!response.ok) throw refusalOf(response.status, answer);
+  return answer.data;
+}
+
 export const me = async () => (await call('GET', '/api/me')).data;
 export const types = async () => (await call('GET', '/api/data-source-types')).data;
 export const connections = async () => (await call('GET', '/api/data-sources')).data;

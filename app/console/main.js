@@ -5,7 +5,8 @@ import { drawAll, drawOffers, drawOne } from './cards.js';
 import { complain, part, setText, showText } from './dom.js';
 import { atClock, now } from './format.js';
 import * as live from './live.js';
-import { session, setWho, signIn, signOut, takeTokenFromLink, token, who } from './session.js';
+import { consider } from './offer.js';
+import { session, setWho, signIn, signOut, token, who } from './session.js';
 import * as store from './store.js';
 
 const role = (name) => part(document, name);
@@ -15,6 +16,7 @@ const UNSEEN_MS = 4_000;
 // An event that should have come by now was lost on its way.
 const OVERDUE_MS = 5_000;
 let loaded = false;
+let asked = false; // whether somebody else's link waits for an answer
 let wasLiveAt = null;
 let seconds = 0;
 const looked = new Map(); // id → when it was last looked at because something was overdue
@@ -22,7 +24,7 @@ const looked = new Map(); // id → when it was last looked at because something
 // --- What there is to see --------------------------------------------------------------------------------------------
 
 function showState(state) {
-  for (const each of ['sign-in', 'loading', 'failure', 'empty']) role(each).hidden = each !== state;
+  for (const each of ['sign-in', 'offer', 'loading', 'failure', 'empty']) role(each).hidden = each !== state;
   role('cards').hidden = state !== 'ready';
   role('cards-heading').hidden = state !== 'ready';
   if (state !== 'ready') role('more-sources').hidden = true;
@@ -38,8 +40,9 @@ function showWho() {
 function draw(id = null) {
   if (id === null) drawAll();
   else drawOne(id);
-  if (loaded) showState(store.all().length ? 'ready' : 'empty');
-  if (loaded) drawOffers(role('more-sources'));
+  if (!loaded || asked) return;
+  showState(store.all().length ? 'ready' : 'empty');
+  drawOffers(role('more-sources'));
 }
 
 function showLive(state) {
@@ -60,6 +63,7 @@ function showStale() {
 // --- Loading ---------------------------------------------------------------------------------------------------------
 
 async function start(reason = '') {
+  asked = false;
   live.stop();
   loaded = false;
   wasLiveAt = null;
@@ -90,6 +94,21 @@ async function start(reason = '') {
     setText(role('failure-detail'), problem.detail);
     showState('failure');
   }
+}
+
+// The page behind the question is another person's: nothing of it is seen or pressed meanwhile.
+function askWho() {
+  document.querySelectorAll('dialog').forEach((dialog) => dialog.close());
+  asked = true;
+  showState('offer');
+}
+
+async function takeOffer() {
+  const signedIn = await consider(askWho);
+  asked = false;
+  if (signedIn) return; // which has begun anew
+  if (loaded) draw();
+  else start();
 }
 
 async function seed() {
@@ -142,7 +161,7 @@ role('retry').addEventListener('click', () => start());
 role('reconnect').addEventListener('click', () => live.retryNow());
 role('seed').addEventListener('click', seed);
 session.addEventListener('changed', ({ detail }) => start(detail ?? ''));
-addEventListener('hashchange', () => { if (takeTokenFromLink()) start(); });
+addEventListener('hashchange', takeOffer);
 store.subscribe((id) => draw(id));
 live.listen({
   state: showLive,
@@ -151,5 +170,5 @@ live.listen({
   data_source_snapshot: ({ data }) => store.replaceAll(data),
 });
 setInterval(tick, 1000);
-takeTokenFromLink();
-start();
+showState('loading');
+takeOffer();

@@ -1,6 +1,7 @@
-// Who is signed in: a token from the link's fragment or pasted, kept for this tab only.
+// Who is signed in: a token from the link's fragment, handed over by a platform or pasted, kept for this tab only.
 
 const TOKEN = 'rita.token';
+const HANDED_OVER = 'rita.handed-over';
 
 export const session = new EventTarget();
 export const token = () => sessionStorage.getItem(TOKEN);
@@ -10,13 +11,31 @@ export const who = () => person;
 export const setWho = (found) => { person = found; };
 export const isAdmin = () => person.role !== 'member';
 
-// What stays in an address stays in histories, bookmarks and screenshots.
-export function takeTokenFromLink() {
-  const found = new URLSearchParams(location.hash.slice(1)).get('token');
-  if (!found) return false;
-  history.replaceState(null, '', location.pathname + location.search);
-  sessionStorage.setItem(TOKEN, found);
-  return true;
+// A token that came by a link or was handed over, taken out of where it lay; null if there is none. Any other site may lead
+// here with a token of its own: whether it signs anybody in without a question is for `offer.js` to say.
+export function takeOffered() {
+  const linked = new URLSearchParams(location.hash.slice(1)).get('token');
+  // What stays in an address stays in histories, bookmarks and screenshots.
+  if (linked) history.replaceState(null, '', location.pathname + location.search);
+  const handed = sessionStorage.getItem(HANDED_OVER);
+  sessionStorage.removeItem(HANDED_OVER);
+  if (linked) return { token: linked, trusted: isOfMakeRun(linked) };
+  return handed && { token: handed, trusted: true };
+}
+
+// For the page of the hand-over, which knows that it comes from an origin that the operator named.
+export function handOver(given) {
+  sessionStorage.setItem(HANDED_OVER, given);
+}
+
+// Whoever can write this claim has the secret of `make run`; the server looks at the signature.
+function isOfMakeRun(given) {
+  try {
+    const payload = given.split('.')[1].replaceAll('-', '+').replaceAll('_', '/');
+    return JSON.parse(atob(payload)).opened_by === 'make run';
+  } catch {
+    return false;
+  }
 }
 
 export function signIn(given) {

@@ -1,54 +1,176 @@
-"""Tell a credential by its looks, so that none is stored where only configuration belongs."""
+"""Tell a credential by its looks, so that none is stored where only configuration belongs.
+
+By the name of its field, by the name in a pair (`{"name": "api_token", "value": …}`), by what stands before it in a
+text (`token=…`, `Authorization: Basic …`, `--password …`), and by what its issuer begins it with (`secret_kinds`). It
+is a net against mistakes: who wants to hide a credential can.
+"""
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
+import unicodedata
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import unquote
+
+from app.domain.secret_kinds import LOOKS
 
 # Compared without case, underscores, dashes and spaces. Whole names: `tokenizer` or `secretary` are no secrets.
 _KEYS = frozenset(
     {
-        "accesskey", "accesstoken", "apikey", "apisecret", "apitoken", "auth", "authorization", "authtoken",
-        "bearer", "bearertoken", "clientsecret", "cookie", "credential", "idtoken", "oauthtoken", "passphrase",
-        "passwd", "password", "pat", "personalaccesstoken", "privatekey", "pwd", "refreshtoken", "secret",
-        "secretaccesskey", "secretkey", "sessiontoken", "sharedsecret", "signingkey", "signingsecret", "token",
-        "webhooksecret",
+        "auth", "authorization", "authtoken", "bearer", "cookie", "jwt", "pass", "pat", "pw", "pwd", "sas",
+        "setcookie", "signingkey", "ssws",
     }
 )  # fmt: skip
 # What any number of words may stand before. `tokens` is none of them: `max_tokens` counts.
 _ENDINGS = (
-    "password", "passwords", "passwd", "passphrase", "secret", "secrets", "token", "apikey", "apikeys", "accesskey",
-    "privatekey", "sshkey", "credential", "credentials",
+    "password", "passwords", "passwd", "passphrase", "passcode", "secret", "secrets", "token", "apikey", "apikeys",
+    "accesskey", "accountkey", "authkey", "encryptionkey", "decryptionkey", "functionskey", "functionkey", "hmackey",
+    "masterkey", "privatekey", "secretkey", "sharedkey", "signingkey", "sshkey", "storagekey", "subscriptionkey",
+    "credential", "credentials", "sastoken", "secretaccesskey", "clientassertion",
+    # In the other languages of those who write configurations.
+    "passwort", "kennwort", "motdepasse", "contraseña", "contrasena", "senha", "wachtwoord", "lösenord", "adgangskode",
+    "heslo", "hasło", "parola", "jelszó", "пароль", "密码", "密碼", "パスワード", "비밀번호",
 )  # fmt: skip
-# Every repetition is bounded: a text may be as long as a whole configuration.
-_TEXT = re.compile(
-    r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----"
-    r"|\bbearer\s{1,9}[A-Za-z0-9+/_.~-]{16}"
-    r"|\b(?:password|passwd|api[_ -]?(?:key|token|secret)|client[_ -]?secret)\s{0,9}[:=]\s{0,9}\S"
-    r"|\b(?:gh[pousr]_[A-Za-z0-9]{30}|xox[abprs]-[A-Za-z0-9-]{10}|AKIA[A-Z0-9]{16})"
-    r"|\beyJ[A-Za-z0-9_-]{8,999}\.[A-Za-z0-9_-]{8,9999}\."
-    r"|\b[a-z][a-z0-9+.-]{0,30}://[^/\s:@]{0,256}:[^/\s@]{1,256}@",
+# Short words are a credential's as a word of their own alone: `db_pwd` and `dbPwd`, not `bypass` or `spat`.
+_LAST_WORDS = frozenset({"cred", "creds", "jwt", "pass", "pat", "psw", "pw", "pwd"})
+# What may follow: `token_value`, `password_old`, `secret2`. Not `password_policy` or `token_url`.
+_TRAILING = frozenset(
+    {
+        "b64", "base64", "current", "dev", "encoded", "encrypted", "hash", "hex", "new", "old", "plain", "plaintext",
+        "prod", "raw", "str", "string", "val", "value",
+    }
+)  # fmt: skip
+# Of these a text speaks more often than it holds one: what follows has to look like one, too.
+_SPOKEN_OF = frozenset(
+    {"auth", "authorization", "bearer", "cookie", "credential", "credentials", "jwt", "pass", "pat", "pw", "sas",
+     "secret", "secrets", "token"}
+)  # fmt: skip
+# What is given and is no credential.
+_NOTHING = frozenset({"false", "n", "nil", "no", "none", "null", "optional", "required", "true", "undefined", "yes"})
+# Of an object that is a name and a value. Titles and texts are none: those speak of credentials.
+_NAMES = ("name", "key", "field", "id", "header", "param", "parameter", "property", "variable", "k")
+_VALUES = ("value", "val", "values", "default", "v")
+
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\dA-Z_]+|\d+|[^\W\d_]+")
+# A name, what makes it one, and what it is given: `name=value`, `"name": "value"`, `<name>value<`, `--name value`.
+# What it is given is not consumed, for it may hold the next: `https://…?token=…`.
+_GIVEN = re.compile(
+    r"""(?<![\w.-])([^\W\d][\w.-]{0,63})["'`*]{0,3}\s{0,9}(?:=>|:=|[:=])\s{0,9}["'`*]{0,3}(?=([^\s"'`<&;]{1,256}))"""
+    r"""|<([^\W\d][\w.-]{0,63})>\s{0,9}(?=([^\s<]{1,256}))"""
+    r"""|(?<!\S)--?([a-z][\w-]{1,63})\s{1,9}(?=([^\s-]\S{0,255}))"""
+)
+_SPACED = re.compile(
+    r"\b(?:api[ _-]?(?:key|token|secret)|client[ _-]?secret|access[ _-]?(?:key|token)|private[ _-]?key)"
+    r"\s{0,9}[:=]\s{0,9}\S",
     re.IGNORECASE,
 )
+_BASIC = re.compile(r"\bbasic\s{1,9}([A-Za-z0-9+/_-]{4,512}={0,2})", re.IGNORECASE)
+_FORMAT = dict.fromkeys((0x00AD, 0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF))
 
 
 def is_secret_key(key: str) -> bool:
     """Tell whether a field of this name would hold a credential."""
-    bare = re.sub(r"[^a-z0-9]", "", key.lower()).rstrip("0123456789")
-    return bare in _KEYS or bare.endswith(_ENDINGS)
+    return _credential_named(key) is not None
 
 
 def find(value: Any, *, path: str) -> Iterator[str]:
     """Yield the path of every key or text inside a JSON value that looks like a credential; never the value."""
     if isinstance(value, dict):
+        given = _given_by_pair(value)
         for key, inner in value.items():
-            if is_secret_key(key):
+            if _is_found_in(key):
+                # Not by its own name, which would repeat it.
+                yield path
+            elif is_secret_key(key) or (key == given and _holds(value[given])):
                 yield f"{path}.{key}"
             else:
                 yield from find(inner, path=f"{path}.{key}")
     elif isinstance(value, list):
+        if len(value) == 2 and all(isinstance(each, str) for each in value) and _is_given(*value, spoken=True):  # noqa: PLR2004
+            yield f"{path}[1]"
+            return
         for index, inner in enumerate(value):
             yield from find(inner, path=f"{path}[{index}]")
-    elif isinstance(value, str) and _TEXT.search(value):
+    elif isinstance(value, str) and _is_found_in(value):
         yield path
+
+
+def _credential_named(key: str) -> str | None:
+    """Return the name of a credential's field without case, joints and what trails it; None for any other field."""
+    words = [word.lower() for word in _WORDS.findall(_plain(key)[:256])]
+    while len(words) > 1 and (words[-1].isdigit() or words[-1] in _TRAILING or re.fullmatch(r"v\d*", words[-1])):
+        words.pop()
+    bare = "".join(words)
+    if bare in _KEYS or bare.endswith(_ENDINGS) or (words and words[-1] in _LAST_WORDS):
+        return bare
+    return None
+
+
+def _given_by_pair(value: dict[str, Any]) -> str | None:
+    """Return the key in an object of a name and a value whose name is a credential's, if it is such a pair."""
+    lowered = {key.lower(): key for key in value}
+    name = next((value[lowered[each]] for each in _NAMES if isinstance(value.get(lowered.get(each, "")), str)), None)
+    given = next((lowered[each] for each in _VALUES if each in lowered), None)
+    if name is None or given is None:
+        return None
+    bare = _credential_named(name)
+    if bare is None:
+        return None
+    return given if bare not in _SPOKEN_OF or _is_opaque(str(value[given])) else None
+
+
+def _holds(value: Any) -> bool:
+    return not (value is None or isinstance(value, bool) or value in ("", [], {}))
+
+
+def _is_found_in(text: str) -> bool:
+    text = _plain(text)
+    if "%" in text and _is_found_in_plain(unquote(text)):
+        return True
+    return _is_found_in_plain(text)
+
+
+def _is_found_in_plain(text: str) -> bool:
+    if LOOKS.search(text) or _SPACED.search(text):
+        return True
+    for match in _GIVEN.finditer(text):
+        name, given, tag, inside, option, argument = match.groups()
+        if option is None and _is_given(name or tag, given or inside, spoken=False):
+            return True
+        if option is not None and _is_given(option, argument, spoken=True):
+            return True
+    return any(_is_user_and_password(match[1]) for match in _BASIC.finditer(text))
+
+
+def _is_given(name: str, given: str, *, spoken: bool) -> bool:
+    """Tell whether a name is a credential's and is given one; `spoken` of, it has to look like one at any rate."""
+    bare = _credential_named(name)
+    if given.strip(".,;)").lower() in _NOTHING:
+        return False
+    return bare is not None and ((not spoken and bare not in _SPOKEN_OF) or _is_opaque(given))
+
+
+def _is_opaque(text: str) -> bool:
+    """Tell a text that nobody would write or read aloud: at least eight characters, letters and digits mixed."""
+    if len(text) < 8 or re.search(r"\s", text) or re.match(r"[a-z]{2,9}://", text):  # noqa: PLR2004
+        return False
+    has_digit, has_letter = re.search(r"\d", text), re.search(r"[A-Za-z]", text)
+    mixed = re.search(r"[a-z][A-Z]", text) and re.search(r"[A-Z][a-z]?[A-Z]", text)
+    return bool(has_letter and (has_digit or mixed))
+
+
+def _is_user_and_password(text: str) -> bool:
+    """Tell whether a text is Basic authentication's: `user:password` in base64."""
+    try:
+        opened = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_" if set("-_") & set(text) else None)
+        return ":" in opened.decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return False
+
+
+def _plain(text: str) -> str:
+    """Return a text as it reads: letters of other widths as the usual ones, without what nobody sees."""
+    return text if text.isascii() else unicodedata.normalize("NFKC", text).translate(_FORMAT)

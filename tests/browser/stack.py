@@ -18,6 +18,7 @@ from devstack import external_service, scenarios
 from devstack.child import LOOPBACK
 from devstack.external_service import ExternalService
 from devstack.ports import free_port
+from devstack.run import OF_MAKE_RUN
 from devstack.status_queue import StatusQueue
 from tests.e2e.browser import Person
 from tests.e2e.processes import JWT_SECRET, Processes, environment
@@ -57,6 +58,7 @@ class Stack:
         email: str = "ada@acme.example",
         role: str = "admin",
         lifetime: timedelta = timedelta(hours=1),
+        of_make_run: bool = True,
     ) -> str:
         claims = {
             "sub": str(uuid4()),
@@ -65,7 +67,7 @@ class Stack:
             "role": role,
             "exp": datetime.now(UTC) + lifetime,
         }
-        return jwt.encode(claims, JWT_SECRET)
+        return jwt.encode(claims | (OF_MAKE_RUN if of_make_run else {}), JWT_SECRET)
 
     @property
     def address(self) -> str:

@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, expect
 
 from app.domain.claims import stable_id
 from devstack.ports import free_port
+from devstack.run import OF_MAKE_RUN
 from tests.browser.screen import Screen
 from tests.browser.stack import Stack
 from tests.e2e.browser import Person
@@ -48,6 +49,7 @@ def a_token(organization: str, *, roles: list[str]) -> str:
         "https://acme.example/roles": roles,
         "org_id": organization,
         "exp": datetime.now(UTC) + timedelta(hours=1),
+        **OF_MAKE_RUN,
     }
     return jwt.encode(claims, JWT_SECRET)
 

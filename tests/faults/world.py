@@ -56,7 +56,7 @@ class World:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.postgres = PostgreSQL(directory / "postgres", durable=False)
-        self.valkey = Valkey(directory / "valkey")
+        self.valkey = Valkey(directory / "valkey", keeps=True)
         self.rabbitmq = RabbitMQ(directory / "rabbitmq", environ=os.environ)
         self.receiver = Receiver()
         self.brokers: dict[str, Proxy] = {}

@@ -47,8 +47,8 @@ def broker_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield url
         service.delete(DEAD_LETTERS)
         return
-    with Valkey(tmp_path / "valkey") as valkey:
-        yield valkey.database_url(1)
+    with Valkey(tmp_path / "valkey", keeps=True) as valkey:
+        yield valkey.url
 
 
 @pytest.fixture

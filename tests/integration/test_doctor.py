@@ -162,9 +162,10 @@ def test_what_nobody_delivers_is_found(web: Flask, doctor: Doctor) -> None:
     assert "beat" in row["mend"]
 
 
-def test_a_redis_that_writes_to_disk_is_found_in_production(doctor: Doctor, tmp_path: Path) -> None:
-    with Valkey(tmp_path / "valkey") as persistent:
-        row = found(doctor(redis_url=persistent.url), "persistence")
+@pytest.mark.parametrize("environment", ["production", "development"])
+def test_a_redis_that_writes_to_disk_is_found(doctor: Doctor, tmp_path: Path, environment: str) -> None:
+    with Valkey(tmp_path / "valkey", keeps=True) as persistent:
+        row = found(doctor(redis_url=persistent.url, environment=environment), "persistence")
 
     assert not row["ok"]
     assert "appendonly" in row["mend"]

@@ -25,8 +25,14 @@ EXPECTED = {
 WRITTEN = "/api/docs"
 
 
+# Opened by a platform's page, which it has to know; it shows nothing.
+OPENED = "/hand-over"
+
+
 def check(answer: Any) -> None:
-    assert {name: answer.headers.get(name) for name in EXPECTED} == EXPECTED
+    is_opened = answer.request.path == OPENED and answer.status_code == 200
+    expected = EXPECTED | ({"Cross-Origin-Opener-Policy": "unsafe-none"} if is_opened else {})
+    assert {name: answer.headers.get(name) for name in expected} == expected
     policy = dict(part.strip().partition(" ")[::2] for part in answer.headers["Content-Security-Policy"].split(";"))
     assert policy["default-src"] == "'self'"
     assert {policy[name] for name in ("frame-ancestors", "base-uri", "form-action")} == {"'none'"}
@@ -45,6 +51,16 @@ def test_every_rule_answers_with_them_signed_in_or_not(web: Flask) -> None:
         for answer in (web.test_client().open(path, method=call.method), ada.call(call.method, path)):
             with answer:
                 check(answer)
+
+
+def test_only_the_page_of_the_hand_over_may_know_who_opened_it(another_app: Callable[..., Flask]) -> None:
+    browser = another_app(cors_origins=("https://platform.example",)).test_client()
+
+    for path in (OPENED, "/hand-over/origins", "/"):
+        with browser.get(path) as answer:
+            assert answer.status_code == 200
+            check(answer)
+    assert browser.get("/hand-over/origins").json == ["https://platform.example"]
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,11 @@ HIDDEN = [
     ({"config": {"url": f"https://rita:{SECRET}@wiki.example.org/"}}, "config.url"),
     ({"config": {"header": f"Bearer {SECRET}"}}, "config.header"),
     ({"config": {"deep": [[[[{"x": f"api_key={SECRET}"}]]]]}}, "config.deep[0][0][0][0].x"),
+    ({"config": {"fields": [{"name": "api_token", "value": SECRET}]}}, "config.fields[0].value"),
+    ({"config": {"db_pwd": SECRET}}, "config.db_pwd"),
+    ({"config": {"spaces": "ATA" + "TT3x" + SECRET}}, "config.spaces"),
+    ({"config": {"baseUrl": "https://wiki.example.org/?token=1" + SECRET}}, "config.baseUrl"),
+    ({"config": {"a": {f"password: {SECRET}": 1}}}, "config.a"),
     ({"name": f"password={SECRET}"}, "name"),
     ({"description": f"Log in with client_secret: {SECRET}"}, "description"),
 ]

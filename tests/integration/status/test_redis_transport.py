@@ -15,7 +15,6 @@ from redis import Redis
 from app.config import Settings
 from app.outbound.broker import connected
 from app.outbound.dead_letters import DeadLetterQueue
-from devstack.servers import BROKER_NUMBER
 from devstack.valkey import Valkey
 from tests.e2e.processes import Processes, environment
 from tests.e2e.service import DEAD
@@ -69,13 +68,13 @@ class Broker:
 
 @pytest.fixture(scope="module")
 def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
-    with Valkey(tmp_path_factory.mktemp("redis") / "valkey") as started:
+    with Valkey(tmp_path_factory.mktemp("redis") / "valkey", keeps=True) as started:
         yield started
 
 
 @pytest.fixture(scope="module")
 def broker(valkey: Valkey) -> Broker:
-    return Broker(valkey.database_url(BROKER_NUMBER))
+    return Broker(valkey.url)
 
 
 @pytest.fixture(scope="module")

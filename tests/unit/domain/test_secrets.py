@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,14 @@ from app.domain import secrets
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0xxx.c2ln"
 # In pieces, so that no scanner takes this file for a leak.
 PRIVATE_KEY = "-----BEGIN RSA " + "PRIVATE KEY-----\nMIIE"
+# Of no account: letters and digits in rows, put behind what an issuer's tokens begin with.
+LETTERS = "Ab1Cd2Ef3Gh4Ij5Kl6Mn7Op8Qr9St0UvWxYz" * 3
+# Letters of another width, which read the same.
+WIDE = "".join(chr(ord(letter) + 0xFEE0) for letter in "password")
+HEX = "0a1b2c3d4e5f6789" * 4
+# What a configuration may hold, a JSON value a line: titles, addresses, queries, names of files, ids, texts, in many
+# languages. None of it is a credential.
+HONEST = (Path(__file__).parent / "honest_configurations.jsonl").read_text(encoding="utf-8").splitlines()
 
 
 @pytest.mark.parametrize(
@@ -23,7 +33,10 @@ PRIVATE_KEY = "-----BEGIN RSA " + "PRIVATE KEY-----\nMIIE"
         "bearer", "credentials", "credential", "secret", "secret_key", "private_key", "privateKey", "pat",
         "personal_access_token", "shared_secret", "signing_secret", "webhook_secret", "session_token",
         "user_password", "jira_api_token", "confluenceApiKey", "db.password", "x-api-key", "my_client_secret",
-        "service_account_credentials", "oauth_access_token",
+        "service_account_credentials", "oauth_access_token", "db_pwd", "dbPwd", "pg_pass", "smtp_pass", "ldap_bind_pw",
+        "admin_creds", "github_pat", "azureDevOpsPat", "session_jwt", "cookie", "account_key", "encryption_key",
+        "subscriptionKey", "token_value", "tokenValue", "password_old", "secret2", "api_token_v2", "API_KEY_PROD",
+        "Passwort", "db_passwort", "contraseña", "пароль", "パスワード", WIDE, "pass\u200bword",
     ],
 )  # fmt: skip
 def test_a_key_that_would_hold_a_credential_is_found(key: str) -> None:
@@ -36,7 +49,8 @@ def test_a_key_that_would_hold_a_credential_is_found(key: str) -> None:
         "spaces", "tables", "sites", "url", "baseUrl", "projectKeys", "folderId", "recursive", "channelIds",
         "includeThreads", "databaseIds", "subdomain", "categories", "tokenizer", "max_tokens", "secretary",
         "author", "authors", "authentication_method", "passenger", "password_policy_url", "key", "keys", "path",
-        "patch", "tenant_id", "client_id", "username", "email",
+        "patch", "tenant_id", "client_id", "username", "email", "bypass", "compass", "multipass", "project_key",
+        "space_key", "sort_key", "primaryKey", "token_url", "passwordPolicy", "cookie_policy", "value", "v2",
     ],
 )  # fmt: skip
 def test_a_key_that_only_sounds_like_one_is_not(key: str) -> None:
@@ -88,6 +102,109 @@ def test_a_text_that_only_speaks_of_credentials_is_not(text: str) -> None:
     assert list(secrets.find(text, path="description")) == []
 
 
+KINDS = {
+    "Atlassian": "ATA" + f"TT3x{LETTERS}",
+    "Atlassian, of an organization": "ATC" + f"TT3x{LETTERS}",
+    "Bitbucket": "ATB" + f"B{LETTERS}",
+    "Notion": "nt" + f"n_{LETTERS}",
+    "Notion, earlier": "secre" + f"t_{LETTERS}",
+    "Slack": "xap" + f"p-1-{LETTERS}",
+    "Slack, a bot's": "xox" + f"b-{LETTERS}",
+    "Slack, an address": "https://hooks.slack" + f".com/services/T0000/B0000/{LETTERS}",
+    "GitHub": "gh" + f"p_{LETTERS}",
+    "GitHub, fine-grained": "github" + f"_pat_{LETTERS}",
+    "GitLab": "glp" + f"at-{LETTERS[:20]}",
+    "OpenAI": "s" + f"k-{LETTERS}",
+    "OpenAI, a project's": "s" + f"k-proj-{LETTERS}",
+    "Anthropic": "s" + f"k-ant-api03-{LETTERS}",
+    "Tavily": "tvl" + f"y-{LETTERS}",
+    "Stripe": "sk_" + f"live_{LETTERS}",
+    "Standard Webhooks": "whse" + f"c_{LETTERS}",
+    "Amazon": "AKI" + "A" + "ABCD1234" * 2,
+    "Google": "AIz" + f"a{LETTERS[:35]}",
+    "Google, OAuth": "GOCS" + f"PX-{LETTERS}",
+    "Microsoft": "abc8" + f"Q~{LETTERS[:34]}",
+    "Microsoft, storage": f"AccountKey={LETTERS}",
+    "Okta": f"SSWS {LETTERS}",
+    "Vault": "hv" + f"s.{LETTERS}",
+    "Grafana": "gls" + f"a_{LETTERS}",
+    "npm": "np" + f"m_{LETTERS[:36]}",
+    "PyPI": "pyp" + f"i-AgEIcHlwaS5vcmc{LETTERS}",
+    "SendGrid": "S" + f"G.{LETTERS[:22]}.{LETTERS[:43]}",
+    "Mailchimp": f"{HEX[:32]}-us" + "12",
+    "Twilio": "S" + f"K{HEX[:32]}",
+    "Telegram": "123456789" + f":AA{LETTERS[:33]}",
+    "HubSpot": "pa" + f"t-eu1-{HEX[:36]}",
+    "Databricks": "dap" + f"i{HEX[:32]}",
+    "a JSON Web Token": TOKEN,
+    "a private key": PRIVATE_KEY,
+    "PuTTY's private key": "PuTTY-User-" + "Key-File-3: ssh-ed25519",
+    "PGP's private key": "-----BEGIN PGP " + "PRIVATE KEY BLOCK-----",
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("around", ["{}", "the one to use: {}.", '["{}"]', "https://wiki.example.org/{}", "«{}»"])
+def test_what_an_issuer_names_for_what_it_is_is_found_in_any_text(kind: str, around: str) -> None:
+    assert list(secrets.find({"spaces": around.format(KINDS[kind])}, path="config")) == ["config.spaces"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Authorization: Basic YWRhOmh1bnRlcjI=",
+        "basic YWRhOmh1bnRlcjI",
+        "Authorization: token abcdefgh1",
+        "-H 'X-Api-Key: abc'",
+        "https://wiki.example.org/?token=a1b2c3d4e5",
+        "https://wiki.example.org/rest?os_password=hunter2&os_username=ada",
+        "https://wiki.example.org/?x=1#access_token=a1b2c3d4",
+        "https://wiki.example.org/?api%5Ftoken=hunter2",
+        "https://files.example.org/a.pdf?sv=2026&sig=abcdefgh12345678%3D",
+        "CONFLUENCE_API_TOKEN=hunter2",
+        "db_pwd=hunter2",
+        '{"api_token": "hunter2"}',
+        "{'db': {'pwd': 'hunter2'}}",
+        "<password>hunter2</password>",
+        "rsync --password hunter2x",
+        "curl -u ada:hunter2 https://wiki.example.org",
+        "Passwort: hunter2",
+        "пароль: hunter2",
+        f"{WIDE}: hunter2",
+        "pass\u200bword: hunter2",
+        "postgresql://ada:hunter2@db/x",
+        "https://0a1b2c3d4e5f67890a1b2c3d@wiki.example.org/",
+    ],
+)
+def test_what_is_given_to_a_credentials_name_in_a_text_is_found(text: str) -> None:
+    assert list(secrets.find({"a": [{"b": text}]}, path="config")) == ["config.a[0].b"]
+
+
+@pytest.mark.parametrize(
+    ("config", "place"),
+    [
+        ([{"name": "api_token", "value": "hunter2"}], "config[0].value"),
+        ({"env": [{"name": "A", "value": "b"}, {"Name": "DB_PWD", "Value": "hunter2"}]}, "config.env[1].Value"),
+        ({"headers": [{"key": "Authorization", "value": "a1b2c3d4"}]}, "config.headers[0].value"),
+        ({"headers": {"X-Api-Key": "hunter2"}}, "config.headers.X-Api-Key"),
+        ({"a": [[["token", "a1b2c3d4"]]]}, "config.a[0][0][1]"),
+        ({"a": {"field": "password", "default": 4711}}, "config.a.default"),
+        ({"password: hunter2": True}, "config"),
+        ({"a": {f"{LETTERS[0]}b {TOKEN}": {}}}, "config.a"),
+    ],
+    ids=["name", "upper case", "header", "object of headers", "pair", "number", "key with a text", "key with a token"],
+)
+def test_a_name_and_its_value_are_found_at_any_depth(config: Any, place: str) -> None:
+    assert list(secrets.find(config, path="config")) == [place]
+
+
+def test_a_few_hundred_honest_configurations_are_all_taken() -> None:
+    wrong = [line for line in HONEST if any(secrets.find(json.loads(line), path="config"))]
+
+    assert len(HONEST) > 350
+    assert wrong == []
+
+
 def test_credentials_are_found_wherever_they_hide_and_told_by_their_path() -> None:
     config = {
         "spaces": ["ENG", "password: hunter2"],
@@ -110,7 +227,10 @@ def test_what_holds_no_text_holds_no_credential(value: Any) -> None:
     assert list(secrets.find(value, path="config")) == []
 
 
-@pytest.mark.parametrize("piece", ["a", "eyJaaaaaaaa-", "password ", "a://b", "bearer a", "-----BEGIN A"])
+@pytest.mark.parametrize(
+    "piece",
+    ["a", "eyJaaaaaaaa-", "password ", "a://b", "bearer a", "-----BEGIN A", "a=", "token=a", "curl -u a ", "<a", " -a"],
+)
 def test_the_largest_configuration_is_searched_in_a_moment(piece: str) -> None:
     text = piece * (2_000 // len(piece))
     larger = piece * (8_000 // len(piece))
