@@ -100,7 +100,7 @@ def find(value: Any, *, path: str) -> Iterator[str]:
 
 def _credential_named(key: str) -> str | None:
     """Return the name of a credential's field without case, joints and what trails it; None for any other field."""
-    words = [word.lower() for word in _WORDS.findall(_plain(key)[:256])]
+    words = [word.lower() for word in _WORDS.findall(_plain(key)[-256:])]
     while len(words) > 1 and (words[-1].isdigit() or words[-1] in _TRAILING or re.fullmatch(r"v\d*", words[-1])):
         words.pop()
     bare = "".join(words)
@@ -112,7 +112,8 @@ def _credential_named(key: str) -> str | None:
 def _given_by_pair(value: dict[str, Any]) -> str | None:
     """Return the key in an object of a name and a value whose name is a credential's, if it is such a pair."""
     lowered = {key.lower(): key for key in value}
-    name = next((value[lowered[each]] for each in _NAMES if isinstance(value.get(lowered.get(each, "")), str)), None)
+    names = (value[lowered[each]] for each in _NAMES if each in lowered)
+    name = next((each for each in names if isinstance(each, str)), None)
     given = next((lowered[each] for each in _VALUES if each in lowered), None)
     if name is None or given is None:
         return None

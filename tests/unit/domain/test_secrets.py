@@ -198,6 +198,15 @@ def test_a_name_and_its_value_are_found_at_any_depth(config: Any, place: str) ->
     assert list(secrets.find(config, path="config")) == [place]
 
 
+def test_a_key_is_looked_at_to_its_end() -> None:
+    assert secrets.is_secret_key("k" * 60_000 + "_password")
+
+
+@pytest.mark.parametrize("value", [{"": "a", "value": "b"}, {"": "", "v": 1}, {"name": 1, "value": "b"}], ids=repr)
+def test_an_odd_pair_is_no_fault(value: dict[str, Any]) -> None:
+    assert list(secrets.find(value, path="config")) == []
+
+
 def test_a_few_hundred_honest_configurations_are_all_taken() -> None:
     wrong = [line for line in HONEST if any(secrets.find(json.loads(line), path="config"))]
 
