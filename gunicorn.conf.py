@@ -34,6 +34,10 @@ timeout = 60
 # A stop waits this long for requests, and not for streams: their browsers reconnect.
 graceful_timeout = 5
 keepalive = 65
+# No header says here where a request came from, or which path it is for: see `app/api/proxies.py`. What a proxy leaves
+# of a client's headers would lead past the proxy's own rules.
+forwarded_allow_ips = ""
+forwarder_headers = ""
 # It would listen in the home directory, which a container may not write.
 control_socket_disable = True
 

@@ -125,6 +125,8 @@ class Settings(BaseSettings):
     change_rate_limit: types.RateLimit = "120/minute"
     # After a deployment every open page of an organization asks at once.
     ticket_rate_limit: types.RateLimit = "600/minute"
+    # Whose word counts about a request's client, scheme and path.
+    trusted_proxies: types.Networks = ()
     # The pages of other origins that may call the API.
     cors_origins: types.Origins = ()
 

@@ -7,6 +7,7 @@ import binascii
 import re
 import ssl
 from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -92,6 +93,13 @@ def _origin(value: str) -> str:
     if parts.netloc.endswith({"https": ":443", "http": ":80"}[parts.scheme]):
         raise ValueError("must leave out the port that is the scheme's own, as browsers do")
     return origin
+
+
+def _network(value: str) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(value)
+    except ValueError as problem:
+        raise ValueError(f"must be addresses or networks, such as 10.0.0.0/8: {problem}") from None
 
 
 def _rate_limit(value: str) -> str:
@@ -218,6 +226,9 @@ RedisUrl = Annotated[str, _scheme("redis", "rediss", "unix")]
 AnyHttpUrl = Annotated[str, _scheme("http", "https")]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_split)]
+Networks = Annotated[
+    tuple[Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)], ...], NoDecode, BeforeValidator(_split)
+]
 RateLimit = Annotated[str, AfterValidator(_rate_limit)]
 HeaderValue = Annotated[str, AfterValidator(_header_value)]
 CaFile = Annotated[str, AfterValidator(_ca_file)]

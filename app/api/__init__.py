@@ -7,7 +7,7 @@ from importlib import import_module
 from flask import Flask
 
 # In this order; the last of them to be added sees a request first.
-AROUND = ("requests", "errors", "auth", "cors")
+AROUND = ("proxies", "requests", "errors", "auth", "cors")
 ENDPOINTS = (
     "data_sources",
     "operations",

@@ -114,6 +114,7 @@ def _end(response: Response) -> Response:
     # The path alone: a query string may hold a ticket.
     log.info(
         "http_request",
+        client=request.remote_addr,
         method=request.method,
         path=request.path,
         status=response.status_code,

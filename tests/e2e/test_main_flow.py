@@ -7,6 +7,7 @@ from datetime import datetime
 from uuid import uuid4
 
 import pytest
+import requests
 
 from tests.e2e.browser import CREDENTIALS, Person
 from tests.e2e.processes import Processes
@@ -129,3 +130,10 @@ def test_no_exchange_but_the_default_one_leads_to_the_status_queue(rita: Process
     eventually(lambda: service.waiting(DEAD))
     assert [body_of(letter) for letter in service.look()] == [b"the only one that arrives"]
     assert rita.children["worker"].is_running
+
+
+@pytest.mark.parametrize("header", ["PATH_INFO", "SCRIPT_NAME", "X-Forwarded-Prefix"])
+def test_no_header_chooses_the_path_that_is_served(rita: Processes, header: str) -> None:
+    answer = requests.get(f"{rita.base_url}/nowhere", headers={header: "/healthz"}, timeout=10)
+
+    assert answer.status_code == 404
