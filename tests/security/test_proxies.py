@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from flask import Flask, jsonify, request
+from structlog.testing import CapturingLogger
+
+from app.api import requests
 
 PROXY, OTHER = "10.1.2.3", "203.0.113.9"
 TOLD = {
@@ -48,11 +50,11 @@ def test_without_the_setting_nobody_is_believed(another_app: Callable[..., Flask
     assert seen(app, "127.0.0.1") == ["127.0.0.1", "http", ""]
 
 
-def test_the_log_names_the_client(behind: Flask, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
+def test_the_log_names_the_client(behind: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = CapturingLogger()
+    monkeypatch.setattr(requests, "log", log)
     for peer in (PROXY, OTHER):
         behind.test_client().get("/api/data-sources", headers=TOLD, environ_base={"REMOTE_ADDR": peer})
 
-    events = [record.msg for record in caplog.records if isinstance(record.msg, dict)]
-    said = [event for event in events if event["event"] == "http_request"]
-    assert [(event["client"], event["status"]) for event in said] == [("192.0.2.44", 401), (OTHER, 401)]
+    said = [(call.kwargs["client"], call.kwargs["status"]) for call in log.calls]
+    assert said == [("192.0.2.44", 401), (OTHER, 401)]
