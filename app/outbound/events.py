@@ -198,11 +198,19 @@ class EventStream(ServerSentEventsBlueprint):  # type: ignore[misc]
         missed = cast("list[Any] | None", script(keys=[f"{channel}:events"], args=[after, LARGEST_REPLAY]))
         if missed is None:
             return None
-        return [Message(data.decode(), type=type_.decode(), id=id_.decode()) for id_, type_, data in missed]
+        # Ours are ASCII; what else lies there shall not cost an answer.
+        return [
+            Message(data.decode(errors="replace"), type=_kind(type_), id=id_.decode()) for id_, type_, data in missed
+        ]
 
     def stream(self) -> Any:
         """Refuse flask-sse's own view: it would let a query parameter choose the channel."""
         raise NotImplementedError("the stream is served by app/api/stream.py")
+
+
+def _kind(written: bytes) -> str:
+    """Return the type of a kept event: ours, whoever wrote it, so that it cannot begin another line."""
+    return SNAPSHOT if written == SNAPSHOT.encode() else EVENT
 
 
 stream = EventStream("sse", __name__)
@@ -246,7 +254,7 @@ def parse(published: bytes) -> Message:
     fields = pydantic_core.from_json(published)
     match fields:
         case {"data": str(data), "type": str(type_), "id": str(id_)} if is_id(id_):
-            return Message(data, type=type_, id=id_)
+            return Message(data, type=_kind(type_.encode()), id=id_)
     raise ValueError("not an event of ours")
 
 
