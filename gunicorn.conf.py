@@ -12,12 +12,14 @@ from gevent import monkey
 
 monkey.patch_all()
 
+import errno
 import re
 import sys
 from itertools import count
 from typing import Any
 
 from gunicorn.glogging import Logger
+from gunicorn.workers.ggevent import GeventWorker
 from psycogreen.gevent import patch_psycopg
 
 from app import create_app, extensions, figures, logs, tracebacks, tracing
@@ -26,7 +28,27 @@ from app.config import Settings
 settings = Settings.from_environment("web")
 
 bind = f"{settings.address}:{settings.port}"
-worker_class = "gevent"
+
+# How long a client may take to read one piece of an answer, or to send one of its request, in seconds: what it has not
+# read is in our memory until then. 5 MB in this time are a slow telephone's.
+PATIENCE = 30
+
+
+class worker_class(GeventWorker):  # noqa: N801 - the setting's name
+    """Waits for greenlets' sockets, but for no client without end."""
+
+    def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> Any:
+        """Answer, within each wait's PATIENCE; an event stream sets a shorter one for itself."""
+        sock.settimeout(PATIENCE)
+        try:
+            return super().handle_request(listener_name, req, sock, addr)
+        except TimeoutError:
+            # What gunicorn takes for a client that has left.
+            raise BrokenPipeError(errno.EPIPE, "the client does not read") from None
+        finally:
+            sock.settimeout(None)
+
+
 workers = settings.web_processes
 worker_connections = 10_000
 # A greenlet that waits is no worker that hangs; gevent's own heartbeat tells a stuck process within this.

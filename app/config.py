@@ -117,6 +117,8 @@ class Settings(BaseSettings):
 
     sse_heartbeat_seconds: types.Seconds = timedelta(seconds=15)
     sse_ticket_seconds: types.Seconds = timedelta(seconds=30)
+    # That one organization may have open in one web process: one for each page that somebody looks at.
+    sse_streams_per_organization: int = Field(default=300, ge=1)
 
     # What an organization may ask for: each verification costs the external service a sign-in at the source.
     verify_rate_limit: types.RateLimit = "30/minute"

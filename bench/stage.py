@@ -205,4 +205,5 @@ def _environment(started: Servers) -> dict[str, str]:
         # Counted like any, and never reached.
         "SYNC_RATE_LIMIT": "10000/second",
         "CHANGE_RATE_LIMIT": "10000/second",
+        "SSE_STREAMS_PER_ORGANIZATION": "1000000",
     }

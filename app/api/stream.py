@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import cast
@@ -16,7 +17,8 @@ from app.api.description import Described
 from app.api.requests import answer
 from app.outbound import events, lines
 from app.outbound.events import Message
-from app.outbound.fanout import Client, Fanout
+from app.outbound.fanout import Client, Fanout, TooManyStreams
+from app.outbound.gates import Crowded, Gates
 from app.outbound.lines import Line
 from app.outbound.tickets import Tickets, tickets
 from app.services import connections
@@ -28,12 +30,18 @@ blueprint = Blueprint("stream", __name__, url_prefix="/api/sse")
 
 # What a browser waits before it reconnects, in milliseconds.
 RETRY_MS = 3000
+# The beginnings of an organization's streams that are put together and written at once: each is held as a whole until
+# its browser has read it. Who comes after them waits as long as a page shows nothing amiss.
+OPENINGS, OPENED_WITHIN = 8, 10.0
+# What a refused browser waits before it tries again, in seconds.
+CROWDED = 10
 
 
 def init_app(app: Flask) -> None:
     """Make this process's fan-out; it connects when the first browser comes."""
     redis, settings = app.extensions["redis"], extensions.settings_of(app)
-    app.extensions["fanout"] = Fanout(lambda: redis)
+    app.extensions["fanout"] = Fanout(lambda: redis, most=settings.sse_streams_per_organization)
+    app.extensions["openings"] = Gates(OPENINGS)
     app.extensions["tickets"] = Tickets(redis, keys=settings.seal_keys, ttl=settings.sse_ticket_seconds)
 
 
@@ -57,7 +65,7 @@ def create_ticket() -> Response:
     gives=pushed.STREAM,
     media_type="text/event-stream",
     parameters=parameters.last_event_id,
-    refuses=(errors.InvalidTicket,),
+    refuses=(errors.InvalidTicket, errors.RateLimited),
     security=("bearer", "ticket"),
 )
 def stream() -> Response:
@@ -66,17 +74,26 @@ def stream() -> Response:
     who = auth.current()
     channel = events.channel_of(who.organization_id)
     fanout = cast(Fanout, current_app.extensions["fanout"])
-    # Joined first: what is published from here on waits in the client's queue while we catch up.
-    client = fanout.join(channel)
-    try:
-        fanout.wait_until_subscribed()
-        missed, seen = _catch_up(channel, who)
-    except (RedisError, TimeoutError):
-        fanout.leave(client)
-        raise errors.ServiceUnavailable("Events cannot be streamed right now; try again") from None
-    opening = [f"retry: {RETRY_MS}\n: connected\n\n", *map(str, missed)]
+    with ExitStack() as until_open:
+        # Joined first: what is published from here on waits in the client's queue while we catch up.
+        client = _join(fanout, channel)
+        until_open.callback(fanout.leave, client)
+        try:
+            fanout.wait_until_subscribed()
+            gates = cast(Gates, current_app.extensions["openings"])
+            opened = until_open.enter_context(ExitStack())
+            opened.enter_context(gates.through(channel, within=OPENED_WITHIN))
+            missed, seen = _catch_up(channel, who)
+        except (RedisError, TimeoutError):
+            raise errors.ServiceUnavailable("Events cannot be streamed right now; try again") from None
+        except Crowded:
+            raise _crowded("Many event streams of your organization are being opened") from None
+        left = until_open.pop_all()
+    opening = _Opening(f"retry: {RETRY_MS}\n: connected\n\n" + "".join(map(str, missed)), opened.close)
     heartbeat = extensions.settings().sse_heartbeat_seconds
     of_server = lines.connection_of(request.environ)
+    if of_server is not None:
+        lines.end_with(of_server, who.expires_at)
     if of_server is None:
         told = _serve(client, opening, seen=seen, ends_at=who.expires_at, heartbeat=heartbeat)
     else:
@@ -94,8 +111,19 @@ def stream() -> Response:
     response.headers["Cache-Control"] = "no-cache, no-transform"
     # Proxies of nginx's family buffer otherwise.
     response.headers["X-Accel-Buffering"] = "no"
-    response.call_on_close(lambda: fanout.leave(client))
+    response.call_on_close(left.close)
     return response
+
+
+def _join(fanout: Fanout, channel: str) -> Client:
+    try:
+        return fanout.join(channel)
+    except TooManyStreams:
+        raise _crowded("Your organization has too many event streams open") from None
+
+
+def _crowded(what: str) -> errors.RateLimited:
+    return errors.RateLimited(f"{what}; try again in {CROWDED} seconds", retry_after=CROWDED)
 
 
 def _identify() -> None:
@@ -135,14 +163,28 @@ def _catch_up(channel: str, who: auth.Identity) -> tuple[list[Message], str]:
     return [events.snapshot(shown, event_id=seen)], seen
 
 
-def _hand_over(fanout: Fanout, client: Client, opening: list[str], line: Callable[[], Line]) -> Iterator[str]:
+class _Opening:
+    """A stream's beginning: held until it is written, and then let go of, with its place among those being written."""
+
+    def __init__(self, text: str, written: Callable[[], None]) -> None:
+        self._text = text
+        self._written = written
+
+    def __iter__(self) -> Iterator[str]:
+        text, self._text = self._text, ""
+        yield text
+        del text
+        self._written()
+
+
+def _hand_over(fanout: Fanout, client: Client, opening: _Opening, line: Callable[[], Line]) -> Iterator[str]:
     """Yield the stream's beginning; the rest is told by the fan-out, without a thread of the server's."""
     yield from opening
     fanout.hand_over(client, line())
     raise lines.LetGo
 
 
-def _serve(client: Client, opening: list[str], *, seen: str, ends_at: datetime, heartbeat: timedelta) -> Iterator[str]:
+def _serve(client: Client, opening: _Opening, *, seen: str, ends_at: datetime, heartbeat: timedelta) -> Iterator[str]:
     """Yield the stream's text until the token expires or the client is dropped for reading too slowly."""
     yield from opening
     while (left := ends_at - datetime.now(UTC)) > timedelta(0):

@@ -21,6 +21,9 @@ PREFIX = "rita:receiver:"
 # With no attempt for this long, what was known of the receiver is worth nothing any more.
 FORGOTTEN_AFTER = timedelta(hours=1)
 
+# Of a count: far more than a day of attempts.
+MOST_DIGITS = 9
+
 # KEYS: failures in a row, the probe. ARGV: how many failures open the circuit, the milliseconds between two probes.
 # Returns the milliseconds to wait, 0 for whoever may go.
 _ASK = """
@@ -73,7 +76,8 @@ class Breaker:
         except RedisError as problem:
             log.warning("breaker_unknown", error=type(problem).__name__)
             return
-        if int(count or 0) >= self._failures:
+        # What is no number was not counted by us.
+        if count and count.isdigit() and len(count) <= MOST_DIGITS and int(count) >= self._failures:
             log.info("receiver_back")
 
 

@@ -34,6 +34,11 @@ PREFIX = "rita:sse:"
 # What a browser may miss and still replay; older than this it gets a snapshot, which says the same in one piece.
 KEPT_EVENTS = 1_000
 KEPT_SECONDS = 24 * 3600
+# Of a larger event, in bytes, only that there was one is kept: whoever missed it gets a snapshot. An organization's
+# stream is thus 16 MiB at most, whatever its members write.
+LARGEST_KEPT = 16 * 1024
+# Whoever missed more than this, in bytes, gets a snapshot, which is shorter.
+LARGEST_REPLAY = 1024 * 1024
 
 _ID = re.compile(r"(\d{1,20})-(\d{1,20})", re.ASCII)
 LARGEST_HALF = 2**64 - 1
@@ -47,7 +52,9 @@ for i, channel in ipairs(KEYS) do
   local stream, steps = channel .. ':events', channel .. ':steps'
   local told = place ~= '' and redis.call('HGET', steps, place)
   if not told or step >= told or string.sub(step, -1) == '9' then
-    local id = redis.call('XADD', stream, 'MAXLEN', '~', ARGV[1], '*', 'type', ARGV[3], 'data', data)
+    local fields = {'type', ARGV[3]}
+    if #data <= LARGEST_KEPT then fields = {'type', ARGV[3], 'data', data} end
+    local id = redis.call('XADD', stream, 'MAXLEN', '~', ARGV[1], '*', unpack(fields))
     redis.call('EXPIRE', stream, ARGV[2])
     redis.call('PUBLISH', channel, cjson.encode({data = data, type = ARGV[3], id = id}))
     if place ~= '' and (not told or step > told) then
@@ -58,6 +65,26 @@ for i, channel in ipairs(KEYS) do
   end
 end
 return published
+""".replace("LARGEST_KEPT", str(LARGEST_KEPT))
+
+# KEYS: a stream. ARGV: an id, the bytes that the data of the events after it may have. Returns id, type and data of
+# each, or nothing if the id or the data of one are not kept, or if they are more. A few are read at a time, so that no
+# more of them is ever copied.
+_REPLAY = """
+if #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) == 0 then return false end
+local missed, bytes, last = {}, 0, ARGV[1]
+while true do
+  local some = redis.call('XRANGE', KEYS[1], '(' .. last, '+', 'COUNT', 50)
+  if #some == 0 then return missed end
+  for _, entry in ipairs(some) do
+    local id, fields = entry[1], entry[2]
+    if #fields ~= 4 then return false end
+    bytes = bytes + #fields[4]
+    if bytes > tonumber(ARGV[2]) then return false end
+    missed[#missed + 1] = {id, fields[2], fields[4]}
+    last = id
+  end
+end
 """
 
 # The order of an operation's steps; any other is its end.
@@ -163,18 +190,27 @@ class EventStream(ServerSentEventsBlueprint):  # type: ignore[misc]
         return entries[0][0].decode() if entries else "0-0"
 
     def replay(self, channel: str, *, after: str) -> list[Message] | None:
-        """Return the events after an id, or None if some of them are no longer kept. Raises redis.RedisError."""
-        entries = cast("list[Any]", self.redis.xrange(f"{channel}:events", min=after))
-        if not entries or entries[0][0].decode() != after:
+        """Return the events after an id, or None if some are not kept, or more than LARGEST_REPLAY bytes were missed.
+
+        Raises redis.RedisError.
+        """
+        script = self.redis.register_script(_REPLAY)
+        missed = cast("list[Any] | None", script(keys=[f"{channel}:events"], args=[after, LARGEST_REPLAY]))
+        if missed is None:
             return None
+        # Ours are ASCII; what else lies there shall not cost an answer.
         return [
-            Message(fields[b"data"].decode(), type=fields[b"type"].decode(), id=entry_id.decode())
-            for entry_id, fields in entries[1:]
+            Message(data.decode(errors="replace"), type=_kind(type_), id=id_.decode()) for id_, type_, data in missed
         ]
 
     def stream(self) -> Any:
         """Refuse flask-sse's own view: it would let a query parameter choose the channel."""
         raise NotImplementedError("the stream is served by app/api/stream.py")
+
+
+def _kind(written: bytes) -> str:
+    """Return the type of a kept event: ours, whoever wrote it, so that it cannot begin another line."""
+    return SNAPSHOT if written == SNAPSHOT.encode() else EVENT
 
 
 stream = EventStream("sse", __name__)
@@ -218,7 +254,7 @@ def parse(published: bytes) -> Message:
     fields = pydantic_core.from_json(published)
     match fields:
         case {"data": str(data), "type": str(type_), "id": str(id_)} if is_id(id_):
-            return Message(data, type=type_, id=id_)
+            return Message(data, type=_kind(type_.encode()), id=id_)
     raise ValueError("not an event of ours")
 
 

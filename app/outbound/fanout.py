@@ -25,13 +25,17 @@ from app.outbound.lines import Line, Told
 
 log = structlog.get_logger()
 
-# A page applies an event in milliseconds; who is this far behind is asleep.
-LONGEST_QUEUE = 100
+# A page applies an event in milliseconds; who is this far behind, in events or in bytes, is asleep.
+LONGEST_QUEUE, LARGEST_QUEUE = 100, 1024 * 1024
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
 # How often each line is looked after, in seconds.
 TENDED_EVERY = 1.0
 # How long the reader waits for Redis before it looks whether the connection still lives.
 READ_TIMEOUT = 10.0
+
+
+class TooManyStreams(Exception):
+    """The organization has as many streams open in this process as it may have."""
 
 
 class Client:
@@ -40,21 +44,29 @@ class Client:
     def __init__(self, channel: str) -> None:
         self.channel = channel
         self._queue: queue.Queue[Told | None] = queue.Queue(LONGEST_QUEUE)
+        # Written by the reader alone, and by whoever takes from the queue: what was put in, and what was taken out.
+        self._offered = self._taken = 0
         self.dropped = False
 
     def next(self, timeout: float) -> Told | None:
         """Return the next event, or None after `timeout` seconds without one or once dropped."""
         try:
-            return self._queue.get(timeout=timeout)
+            told = self._queue.get(timeout=timeout)
         except queue.Empty:
             return None
+        self._taken += len(told.text) if told else 0
+        return told
 
     def offer(self, told: Told) -> bool:
-        """Queue an event; False if the client is too far behind."""
+        """Queue an event; False if the client is too far behind. One that is too large by itself is let in alone."""
+        waiting = self._offered - self._taken
+        if waiting and waiting + len(told.text) > LARGEST_QUEUE:
+            return False
         try:
             self._queue.put_nowait(told)
         except queue.Full:
             return False
+        self._offered += len(told.text)
         return True
 
     def drop(self) -> None:
@@ -78,8 +90,10 @@ class Client:
 class Fanout:
     """The subscription and its clients; its threads start with the first client, so never before a fork."""
 
-    def __init__(self, connect: Callable[[], Redis]) -> None:
+    def __init__(self, connect: Callable[[], Redis], *, most: int) -> None:
+        """Take what gives a connection to Redis, and how many streams one organization may have open here."""
         self._connect = connect
+        self._most = most
         self._clients: dict[str, set[Client | Line]] = defaultdict(set)
         self._lock = threading.Lock()
         self._subscribed = threading.Event()
@@ -89,9 +103,11 @@ class Fanout:
         self._threads: dict[str, threading.Thread] = {}
 
     def join(self, channel: str) -> Client:
-        """Add a client: once subscribed, no event of its channel escapes it."""
+        """Add a client: once subscribed, no event of its channel escapes it. Raises TooManyStreams."""
         client = Client(channel)
         with self._lock:
+            if len(self._clients.get(channel, ())) >= self._most:
+                raise TooManyStreams
             self._clients[channel].add(client)
             figures.clients_changed(1)
             self._start_threads()

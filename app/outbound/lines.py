@@ -21,9 +21,12 @@ from app.outbound import events
 from app.outbound.events import Message
 
 # What the kernel may keep of a line whose browser reads slowly, in bytes: the line's queue, which costs nothing empty.
-KEPT = 4 * 1024 * 1024
+# Such a browser costs this alone, which the kernel doubles for its own account, as far as `net.core.wmem_max` allows.
+KEPT = 1024 * 1024
 
 HEARTBEAT, EXPIRED = ": heartbeat\n\n", ": the token has expired\n\n"
+# What a token that has just expired leaves for an answer, in seconds; 0 would not wait at all.
+SHORTEST = 0.1
 _LAST_CHUNK = b"0\r\n\r\n"
 
 
@@ -61,6 +64,12 @@ def connection_of(environ: Mapping[str, Any]) -> socket.socket | None:
     opened = environ.get("gunicorn.socket")
     takes = environ["REQUEST_METHOD"] == "GET" and environ["SERVER_PROTOCOL"] in {"HTTP/1.0", "HTTP/1.1"}
     return opened if takes and not isinstance(opened, ssl.SSLSocket) else None
+
+
+def end_with(opened: socket.socket, ends_at: datetime) -> None:
+    """Let no write of a stream's beginning outlast its token, whose end is `ends_at`."""
+    left = max(SHORTEST, (ends_at - datetime.now(UTC)).total_seconds())
+    opened.settimeout(min(left, opened.gettimeout() or left))
 
 
 @dataclass(eq=False, slots=True)

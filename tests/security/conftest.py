@@ -21,6 +21,7 @@ from tests.integration.tasks.conftest import (  # noqa: F401 - fixtures
     tasks_app,
 )
 from tests.security.canary import canary, logged  # noqa: F401 - fixtures
+from tests.security.served import served  # noqa: F401 - a fixture
 from tests.security.victims import ada, eve, snapshot  # noqa: F401 - fixtures
 
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
 
-from devstack.servers import Servers
 from tests.e2e.browser import Person
-from tests.e2e.processes import Processes, environment
-from tests.receiver import Receiver
+from tests.e2e.processes import Processes
 
 WORD = f"canary{uuid4().hex}"
 TICKET = f"GET /api/sse?ticket={WORD}"
@@ -53,36 +50,15 @@ HEADS = {
 
 
 @pytest.fixture(scope="module")
-def rita(
-    database: tuple[str, str],
-    private_servers: Servers,
-    receiver: Receiver,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Processes]:
-    """The web process as it is served, at its most talkative."""
-    environ = environment(
-        database_urls=database,
-        redis_url=private_servers.redis_url,
-        rabbitmq_url=private_servers.rabbitmq_url,
-        webhook_url=receiver.url,
-        LOG_LEVEL="DEBUG",
-    )
-    with Processes(environ, directory=tmp_path_factory.mktemp("web")) as processes:
-        processes.start("web")
-        yield processes
-        processes.stop_all()
-
-
-@pytest.fixture(scope="module")
-def ada(rita: Processes) -> Person:
-    person = Person(rita.base_url)
+def ada(served: Processes) -> Person:
+    person = Person(served.base_url)
     person.seeded()
     return person
 
 
-def exchanged(rita: Processes, request: bytes) -> bytes:
+def exchanged(served: Processes, request: bytes) -> bytes:
     """Send bytes to the server and return its answer, up to the end of the connection: nothing is read after it."""
-    with socket.create_connection(("127.0.0.1", int(rita.environ["PORT"])), timeout=20) as opened:
+    with socket.create_connection(("127.0.0.1", int(served.environ["PORT"])), timeout=20) as opened:
         opened.sendall(request)
         opened.shutdown(socket.SHUT_WR)
         received = b""
@@ -91,48 +67,48 @@ def exchanged(rita: Processes, request: bytes) -> bytes:
     return received
 
 
-def repeated(rita: Processes) -> list[str]:
-    return [line for line in rita.all_logs().splitlines() if WORD in line]
+def repeated(served: Processes) -> list[str]:
+    return [line for line in served.all_logs().splitlines() if WORD in line]
 
 
 @pytest.mark.parametrize("frame", CHUNKED)
-def test_a_body_in_wrong_frames_is_answered_400_and_logged_nowhere(rita: Processes, ada: Person, frame: str) -> None:
+def test_a_body_in_wrong_frames_is_answered_400_and_logged_nowhere(served: Processes, ada: Person, frame: str) -> None:
     path = f"/api/data-sources/{ada.connection('confluence')['id']}/verify"
     head = (
         f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: {ada.headers['Authorization']}\r\n"
         "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
     )
 
-    answer = exchanged(rita, head.encode() + CHUNKED[frame])
+    answer = exchanged(served, head.encode() + CHUNKED[frame])
 
     assert answer.startswith(b"HTTP/1.1 400 "), answer[:200]
     assert b'"code":"malformed_body"' in answer
     assert answer.count(b"HTTP/1.1 ") == 1, "nothing of a body may be taken for another request"
     assert ada.connection("confluence")["status"] == "idle"
-    assert repeated(rita) == []
+    assert repeated(served) == []
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_a_request_that_is_none_is_refused_and_logged_nowhere(rita: Processes, head: str) -> None:
-    before = rita.all_logs()
+def test_a_request_that_is_none_is_refused_and_logged_nowhere(served: Processes, head: str) -> None:
+    before = served.all_logs()
 
-    answer = exchanged(rita, HEADS[head].encode())
+    answer = exchanged(served, HEADS[head].encode())
 
     assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 414 ", b"HTTP/1.1 417 ", b"HTTP/1.1 431 ", b"HTTP/1.1 501 "))
-    assert "Invalid request from ip: gunicorn.http.errors." in rita.all_logs().removeprefix(before), (
+    assert "Invalid request from ip: gunicorn.http.errors." in served.all_logs().removeprefix(before), (
         "it is said that there was one"
     )
-    assert repeated(rita) == []
+    assert repeated(served) == []
 
 
-def test_a_body_that_ends_early_is_answered_400(rita: Processes, ada: Person) -> None:
+def test_a_body_that_ends_early_is_answered_400(served: Processes, ada: Person) -> None:
     path = f"/api/data-sources/{ada.connection('confluence')['id']}/verify"
     head = (
         f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: {ada.headers['Authorization']}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(BODY) + 10}\r\n\r\n"
     )
 
-    answer = exchanged(rita, head.encode() + BODY)
+    answer = exchanged(served, head.encode() + BODY)
 
     assert answer.startswith(b"HTTP/1.1 400 ")
-    assert repeated(rita) == []
+    assert repeated(served) == []

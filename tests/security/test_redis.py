@@ -11,7 +11,7 @@ from flask import Flask
 from redis import Redis
 
 from app import figures
-from app.outbound import sealing, tickets
+from app.outbound import breaker, events, sealing, tickets
 from tests.integration.tasks.conftest import Desk
 from tests.receiver import Receiver
 
@@ -127,3 +127,30 @@ def test_credentials_do_not_pass_for_a_ticket(web: Flask, desk: Desk, redis: Red
     redis.rename(of_credentials(operation_id), key)
 
     assert opened(web, ticket) == (401, "invalid_ticket")
+
+
+@pytest.mark.parametrize("written", ["words", "-1", "9" * 5_000, ""], ids=["words", "minus", "digits", "nothing"])
+def test_what_is_no_count_in_the_breakers_place_stops_no_webhook(
+    desk: Desk, run: Callable[..., None], receiver: Receiver, redis: Redis, written: str
+) -> None:
+    redis.set(f"{breaker.PREFIX}failures", written)
+    operation_id = desk.sync()
+
+    run(DELIVER, operation_id)
+
+    assert desk.operation(operation_id)["state"] == "delivered"
+    assert len(receiver.received) == 1
+
+
+def test_a_forged_event_is_one_event_of_the_channel_that_it_lies_in(web: Flask, desk: Desk, redis: Redis) -> None:
+    """What is pushed is shown and nothing else: it cannot begin an event of another kind, or pass for an answer."""
+    channel = events.channel_of(desk.browser.organization_id)
+    first = redis.xadd(f"{channel}:events", {"type": events.EVENT, "data": "{}"}).decode()
+    redis.xadd(f"{channel}:events", {"type": "x\n\nevent: y", "data": b"\xff{}\n\nevent: z"})
+
+    with web.app_context():
+        (told,) = events.stream.replay(channel, after=first)
+    written = str(told)
+
+    assert [line.partition(":")[0] for line in written.split("\n") if line] == ["event", "data", "data", "data", "id"]
+    assert written.startswith(f"event:{events.EVENT}\n")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from app.outbound import events
@@ -115,3 +117,54 @@ def test_no_event_is_lost_or_repeated_between_catching_up_and_following(web: Web
         stream.close()
 
     assert [numbers(stream) for stream in streams] == [list(range(1, 25))] * len(streams)
+
+
+def kept_bytes(web: Web, person: Any) -> int:
+    return int(web.app.extensions["redis"].memory_usage(f"{events.channel_of(person.organization_id)}:events"))
+
+
+def test_who_missed_more_than_a_snapshot_says_gets_the_snapshot(web: Web) -> None:
+    """The beginning of a stream is bounded in bytes."""
+    ada = web.person()
+    filler = "x" * (events.LARGEST_KEPT - 100)
+    first, *_ = web.publish(ada.organization_id, *range(events.LARGEST_REPLAY // len(filler) + 2), filler=filler)
+
+    with ada.stream(after=first) as again:
+        started = eventually(lambda: again.events)[0]
+        web.publish(ada.organization_id, 1_000)
+        again.wait_for(lambda data: data.get("number") == 1_000)
+
+    assert started.type == "data_source_snapshot"
+    assert numbers(again) == [1_000]
+
+
+def test_who_missed_a_little_less_than_that_gets_it_all(web: Web) -> None:
+    ada = web.person()
+    filler = "x" * (events.LARGEST_KEPT - 100)
+    count = events.LARGEST_REPLAY // events.LARGEST_KEPT
+    first, *_ = web.publish(ada.organization_id, *range(count), filler=filler)
+
+    with ada.stream(after=first) as again:
+        again.wait_for(lambda data: data.get("number") == count - 1)
+
+    assert numbers(again) == list(range(1, count))
+
+
+def test_a_large_event_reaches_who_is_there_and_is_not_kept_for_who_is_not(web: Web) -> None:
+    """However large the configurations that members write: what waits in Redis for those who come back is bounded."""
+    ada = web.person()
+    with ada.stream() as seen:
+        eventually(lambda: seen.events)
+        first, *_ = web.publish(ada.organization_id, 1)
+        web.publish(ada.organization_id, *range(2, 22), filler="x" * 200_000)
+        told = seen.wait_for(lambda data: data.get("number") == 21)
+
+    with ada.stream(after=first) as again:
+        started = eventually(lambda: again.events)[0]
+    with ada.stream(after=told.id) as later:
+        eventually(lambda: "heartbeat" in later.comments)
+
+    assert len(told.data["filler"]) == 200_000
+    assert started.type == "data_source_snapshot"
+    assert later.events == []
+    assert kept_bytes(web, ada) < 50_000
