@@ -148,7 +148,7 @@ def test_a_sync_is_started_over_in_place_of_one_that_does_not_move(
     ada.on("confluence", "history").click()
     panel = ada.part("history-panel")
     expect(panel.locator('[data-outcome="replaced"]')).to_contain_text("Replaced by a newer request")
-    expect(panel.locator('[data-outcome="succeeded"]').first).to_contain_text("late or repeated report")
+    expect(panel.locator('[data-outcome="succeeded"]').first).to_contain_text("asked for by")
 
 
 def test_who_is_not_signed_in_is_told_how_and_a_bad_token_why(screen: SignIn, stack: Stack, organization: UUID) -> None:
