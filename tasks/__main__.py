@@ -36,6 +36,8 @@ class Processes(click.Group):
         if cmd_name not in PROCESSES:
             return None
         name, module, app = PROCESSES[cmd_name]
+        if cmd_name == "flower":
+            import_module("tasks.flower").demand_password()
         ctx.obj = CLIContext(app=app, no_color=True, workdir=None, quiet=True)
         return cast(click.Command, getattr(import_module(module), name))
 

@@ -19,6 +19,7 @@ COMMANDS = {
     "dead-letters": ("dead_letters", "group"),
     "doctor": ("doctor", "doctor"),
     "operations": ("operations", "group"),
+    "owner-environment": ("owner", "owner_environment"),
     "organizations": ("organizations", "organizations"),
     "seal-keys": ("keys", "seal_keys"),
     "token": ("keys", "token"),
