@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import timedelta
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
@@ -89,6 +90,9 @@ class Settings(BaseSettings):
     # Where the workers serve their own page; two of a kind on one machine need a port each.
     worker_metrics_port: types.Port | None = None
     webhook_worker_metrics_port: types.Port | None = None
+
+    # What a worker touches every few seconds while it consumes: for whoever has to end one that does not.
+    heartbeat_file: Path | None = None
 
     # Where traces go, by OTLP over HTTP. The exporter reads this and the other OTEL_ settings by itself.
     otel_exporter_otlp_endpoint: types.AnyHttpUrl | None = None
