@@ -3,10 +3,14 @@ FROM python:3.11-slim AS build
 # [otel] for traces.
 ARG EXTRAS=
 WORKDIR /src
-COPY pyproject.toml constraints.txt README.md ./
+COPY pyproject.toml README.md ./
+COPY locks ./locks
 COPY app ./app
 COPY tasks ./tasks
-RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir -c constraints.txt ".${EXTRAS}"
+# What is not the file that was locked is not installed; the project's own files, which have no hash, come after it.
+RUN python -m venv /venv \
+    && /venv/bin/pip install --no-cache-dir --require-hashes -r "locks/$([ -z "$EXTRAS" ] && echo production || echo otel).txt" \
+    && /venv/bin/pip install --no-cache-dir --no-deps --no-build-isolation .
 
 FROM python:3.11-slim
 # The server that runs this container must not need root to do it.

@@ -9,19 +9,21 @@ INSTALLED = .venv/.installed
 # Whatever the shell says: each of the many processes that a target starts would compile all modules anew.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help setup run test faults brokers check bench audit format clean distclean
+.PHONY: help setup run test faults brokers check bench audit lock format clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 setup: $(INSTALLED) ## make .venv and install everything into it; done only when something changed
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml locks/dev.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else "Python 3.11 or later is needed; $(PYTHON) is %d.%d. Name another one: make PYTHON=python3.12 ..." % v[:2])'
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make a virtual environment. On Debian and Ubuntu: apt install python3-venv (of its version)."; exit 1; }
 	@test -x $(BIN)/python || echo "Making .venv; the first time this takes a minute or two."
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/dev.txt
+	@# Its own files have no hash, and what builds it is installed already.
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $(INSTALLED)
 
 run: $(INSTALLED) ## start everything on this machine and print a sign-in link; Ctrl-C stops it
@@ -44,11 +46,22 @@ check: $(INSTALLED) ## format, lint, types, import contracts, migration drift: w
 	$(BIN)/python -m devstack.drift
 
 bench: $(INSTALLED) ## measure this product beside its peers, into docs/performance.md; ARGS='--only ingest --quick'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/bench.txt
 	@$(BIN)/python -m bench $(or $(ARGS),--write)
 
 audit: $(INSTALLED) ## look for known vulnerabilities in the pinned packages; asks a service on the network
 	@$(BIN)/python -m devstack.audit
+
+# Of constraints.txt, which a person writes, and for every platform and Python at once, which pip itself cannot.
+LOCK = .local/lock/bin/uv pip compile pyproject.toml locks/build.in --universal --python-version 3.11 \
+	--generate-hashes --no-annotate --no-header --quiet -c constraints.txt
+
+lock: ## write locks/ anew, after a change of pyproject.toml or constraints.txt: versions and hashes of all that is installed
+	@$(PYTHON) -m venv .local/lock && .local/lock/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
+	@$(LOCK) -o locks/production.txt
+	@$(LOCK) --extra otel -o locks/otel.txt
+	@$(LOCK) --extra dev -o locks/dev.txt
+	@$(LOCK) --extra dev --extra bench -o locks/bench.txt
 
 format: $(INSTALLED) ## format the code, and mend what the linter can mend
 	@$(BIN)/ruff format

@@ -101,6 +101,9 @@ class Settings(BaseSettings):
     worker_metrics_port: types.Port | None = None
     webhook_worker_metrics_port: types.Port | None = None
 
+    # What a worker touches every few seconds while it consumes: for whoever has to end one that does not.
+    heartbeat_file: Path | None = None
+
     # Where traces go, by OTLP over HTTP. The exporter reads this and the other OTEL_ settings by itself.
     otel_exporter_otlp_endpoint: types.AnyHttpUrl | None = None
 

@@ -81,6 +81,9 @@ class Figures:
         self.given_back = self._counter(
             "rita_status_messages_given_back_total", "Messages given back to their queue, after the longest hold."
         )
+        self.consumers_lost = self._counter(
+            "rita_consumers_lost_total", "Times that a worker found itself without a consumer, and got it back."
+        )
         self.moved = self._counter(
             "rita_status_messages_moved_total",
             "Messages published anew to their own queue, which had had them back too often.",
@@ -242,6 +245,11 @@ def batch_held() -> None:
 def messages_given_back(count: int) -> None:
     """Count messages that went back to their queue."""
     of_process().given_back.inc(count)
+
+
+def consumer_lost() -> None:
+    """Count a worker that had stopped consuming unasked."""
+    of_process().consumers_lost.inc()
 
 
 def message_moved() -> None:

@@ -10,7 +10,7 @@ from celery import Celery
 
 from app.config import Settings
 from app.domain.delivery import Delivery
-from app.outbound.broker import BrokerError, Queue, connected, task_queue
+from app.outbound.broker import TASKS, BrokerError, Queue, connected, task_queue
 from app.outbound.inspection import look_at
 
 log = structlog.get_logger()
@@ -34,6 +34,14 @@ def task_queues() -> list[Queue]:
 def queue_of(delivery: Delivery) -> str:
     """Return where a delivery's job goes."""
     return VERIFICATIONS if delivery.kind == "verify" else WEBHOOKS
+
+
+def through(queue: str) -> dict[str, str]:
+    """Return the options with which a task goes through our own exchange to a queue.
+
+    Celery would publish to the broker's default exchange, where a right to write is one to every queue that there is.
+    """
+    return {"exchange": TASKS, "routing_key": queue}
 
 
 class Jobs:
@@ -98,5 +106,6 @@ class Jobs:
             args=[str(delivery.operation_id)],
             kwargs={"kind": delivery.kind, "organization_id": str(delivery.organization_id)},
             queue=queue_of(delivery),
+            **through(queue_of(delivery)),
             **options,
         )

@@ -38,6 +38,8 @@ class Processes(click.Group):
         name, module, app = PROCESSES[cmd_name]
         # All that is missing in one message; the applications by themselves use less.
         Settings.from_environment(cmd_name)
+        if cmd_name == "flower":
+            import_module("tasks.flower").demand_password()
         ctx.obj = CLIContext(app=getattr(import_module("tasks.celery"), app), no_color=True, workdir=None, quiet=True)
         return cast(click.Command, getattr(import_module(module), name))
 

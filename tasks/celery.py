@@ -57,9 +57,9 @@ def _common(settings: Settings) -> dict[str, Any]:
         # A channel that the broker closes costs the channel, not the process.
         "broker_channel_error_retry": True,
         "broker_transport_options": broker.bounded_options(settings.rabbitmq_url),
-        # A reconnecting worker would otherwise be locked out of its own control queue, and exit.
-        "control_queue_exclusive": False,
-        "control_queue_durable": True,
+        # Whoever may publish to the broker's default exchange, as the external service must, could command a worker
+        # through its control queue: docs/decisions/0033.
+        "worker_enable_remote_control": False,
         "accept_content": ["json"],
         "task_serializer": "json",
         "task_create_missing_queues": False,
@@ -72,6 +72,7 @@ def _common(settings: Settings) -> dict[str, Any]:
         "worker_prefetch_multiplier": 2,
         "worker_soft_shutdown_timeout": 20,
         "worker_enable_soft_shutdown_on_idle": True,
+        "rita_heartbeat_file": settings.heartbeat_file,
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,
         "timezone": "UTC",

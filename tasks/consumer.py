@@ -87,6 +87,7 @@ class StatusConsumer(MonitoredConsumer):
             self._leaving.close()
         # Everything is to go back, as soon as nothing is under way.
         self._gives_back = False
+        self._has_given_back = False
         # The loop forgot what it was to call when the connection broke.
         self._hand_over_soon = False
 
@@ -101,6 +102,11 @@ class StatusConsumer(MonitoredConsumer):
         receive_raw(connection.default_channel)
         limit_each_consumer(connection)
         read_ahead(connection, soon=self._soon)
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether everything was given back, and nothing is taken until the database answers."""
+        return self._has_given_back
 
     def _see_to_dead_letters(self, connection: Connection) -> None:
         see_to(connection, DEAD_LETTERS, arguments=CLASSIC)
@@ -244,6 +250,7 @@ class StatusConsumer(MonitoredConsumer):
     def _applied(self, submission: Submission, refusals: Refusals) -> None:
         if submission.is_probe:
             log.info("status_worker_resumes")
+            self._has_given_back = False
             self.task_consumer.consume()
             return
         self._inbox.over(submission.batch)
@@ -276,7 +283,7 @@ class StatusConsumer(MonitoredConsumer):
 
     def _give_back(self) -> None:
         """Give everything back, once, in the order of its delivery, and take nothing until the database answers."""
-        self._gives_back = False
+        self._gives_back, self._has_given_back = False, True
         # First stop, then give back, or the same messages are delivered again at once.
         self.task_consumer.cancel()
         settled, rest = self._unsettled.give_back()

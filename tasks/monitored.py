@@ -8,6 +8,9 @@ Celery's own events, which Flower shows, are sent together, for one message a st
 by the thread of the worker's loop alone. Celery lets a thread of the pool send what has gathered, over the connection
 whose heartbeats the loop reads: both read at once, one of them waits for bytes that the other has, in a loop that keeps
 the processor, and nothing is delivered until the broker gives the connection up. See decision 0006.
+
+A worker that does not consume any more looks like one that has nothing to do. Each looks at itself, says so and
+connects anew; while all is well it touches a file, if there is to be one, for whoever has to end a process that hangs.
 """
 
 from __future__ import annotations
@@ -17,10 +20,13 @@ import time
 from typing import Any
 
 import structlog
+from amqp.exceptions import ConsumerCancelled
 from celery.worker.consumer import Consumer
 from celery.worker.state import maybe_shutdown
 
-from app.outbound.broker import Refusal
+from app import figures
+from app.domain import texts
+from app.outbound.broker import Message, Queue, Refusal
 
 log = structlog.get_logger()
 
@@ -28,8 +34,16 @@ log = structlog.get_logger()
 EVENTS_EVERY = 0.2
 # Between attempts at a broker that refuses, in seconds, the last again and again: somebody has to change something.
 REFUSED_WAITS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+# Between a worker's looks at itself, in seconds.
+LOOKS_EVERY = 5.0
+# Of what a stranger's job calls itself.
+LONGEST_NAME = 100
 # A worker that is told to end does so within this.
 _STEP = 0.2
+
+
+class ConsumerLost(ConnectionError):
+    """A queue of the worker's is not consumed any more: it costs the connection, and the next one consumes again."""
 
 
 class MonitoredConsumer(Consumer):
@@ -39,6 +53,8 @@ class MonitoredConsumer(Consumer):
         super().__init__(*args, **kwargs)
         self._refusals = 0
         self._reason: str | None = None
+        # The queues that it was started with.
+        self._wanted: dict[str, Queue] = {}
 
     def connect(self) -> Any:
         """Connect, and prepare what is consumed; what was opened in vain is closed."""
@@ -62,6 +78,8 @@ class MonitoredConsumer(Consumer):
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         """Clean up, and wait if the broker refused."""
+        if isinstance(exc, ConsumerCancelled):
+            self._say_lost(by="the broker", queues=sorted(self._wanted))
         super().on_connection_error_after_connected(exc)
         self._wait_if_refused(exc)
 
@@ -93,6 +111,50 @@ class MonitoredConsumer(Consumer):
     def register_with_event_loop(self, hub: Any) -> None:
         """Send what is in the buffer; the entry ends with the connection that it was made for."""
         super().register_with_event_loop(hub)
+        self._wanted = self._wanted or dict(self.app.amqp.queues.consume_from)
         # A full buffer is what would make another thread send it. There is one dispatcher for each connection.
         self.event_dispatcher.buffer_limit = sys.maxsize
         hub.call_repeatedly(EVENTS_EVERY, self._flush_events)
+        hub.call_repeatedly(LOOKS_EVERY, self._look_at_itself)
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether it has stopped consuming on purpose."""
+        return False
+
+    def _look_at_itself(self) -> None:
+        """Touch the file, if every queue is consumed. Raises ConsumerLost, having asked for the queues again."""
+        consumed = {queue.name for queue in self.task_consumer.queues if self.task_consumer.consuming_from(queue)}
+        lost = sorted(self._wanted.keys() - consumed)
+        if lost and not self.is_paused:
+            self._say_lost(by="somebody", queues=lost)
+            for name in lost:
+                self.app.amqp.queues.select_add(self._wanted[name])
+            raise ConsumerLost(", ".join(lost))
+        if (file := self.app.conf.rita_heartbeat_file) is not None:
+            file.touch()
+
+    def _say_lost(self, *, by: str, queues: list[str]) -> None:
+        figures.consumer_lost()
+        log.error("consumer_lost", cancelled_by=by, queues=queues)
+
+    def on_unknown_message(self, body: Any, message: Message) -> None:  # noqa: ARG002 - Celery's signature
+        """Refuse what is no job; Celery would log all of it, and whoever may publish wrote it."""
+        self._refuse_job(message, reason="no job")
+
+    def on_unknown_task(self, body: Any, message: Message, exc: Exception) -> None:  # noqa: ARG002 - Celery's signature
+        """Refuse a job that nobody here can do."""
+        name = str((message.headers or {}).get("task"))
+        self._refuse_job(message, reason="unknown task", name=texts.cut(name, longest=LONGEST_NAME))
+
+    def on_invalid_task(self, body: Any, message: Message, exc: Exception) -> None:  # noqa: ARG002 - Celery's signature
+        """Refuse a job of a wrong shape."""
+        self._refuse_job(message, reason="invalid job", error=type(exc).__name__)
+
+    def on_decode_error(self, message: Message, exc: Exception) -> None:
+        """Refuse what cannot be unpacked."""
+        self._refuse_job(message, reason="undecodable", error=type(exc).__name__)
+
+    def _refuse_job(self, message: Message, **fields: Any) -> None:
+        log.error("job_refused", bytes=len(message.body or ""), **fields)
+        message.reject_log_error(log, self.connection_errors)

@@ -13,9 +13,10 @@ from celery import beat
 from celery.schedules import BaseSchedule, crontab, schedstate
 
 from app.config import Settings
-from app.jobs import HOUSEKEEPING
+from app.jobs import HOUSEKEEPING, through
 
 DISPATCH, EXPIRE, PURGE = "housekeeping.dispatch", "housekeeping.expire", "housekeeping.purge"
+SENT = {"queue": HOUSEKEEPING, **through(HOUSEKEEPING)}
 # How long a sweep waits for a worker at least, in seconds.
 SHORTEST_KEPT = 2.0
 
@@ -52,13 +53,13 @@ def schedule(settings: Settings) -> dict[str, Any]:
 
     def every(interval: timedelta, task: str) -> dict[str, Any]:
         kept = max(interval.total_seconds(), SHORTEST_KEPT)
-        return {"task": task, "schedule": Every(interval), "options": {"queue": HOUSEKEEPING, "expiration": kept}}
+        return {"task": task, "schedule": Every(interval), "options": {**SENT, "expiration": kept}}
 
     return {
         "dispatch": every(settings.dispatch_interval_seconds, DISPATCH),
         "expire": every(settings.expiry_interval_seconds, EXPIRE),
         # At night, in batches of its own.
-        "purge": {"task": PURGE, "schedule": crontab(hour="3", minute="17"), "options": {"queue": HOUSEKEEPING}},
+        "purge": {"task": PURGE, "schedule": crontab(hour="3", minute="17"), "options": dict(SENT)},
     }
 
 

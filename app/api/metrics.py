@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from flask import Blueprint, Flask, Response, request
 from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import choose_encoder
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 from redis.exceptions import RedisError
 
@@ -63,8 +64,16 @@ def _page(*collectors: Collector) -> Response:
     registry = CollectorRegistry()
     for collector in collectors:
         registry.register(collector)
-    encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+    encode, content_type = _encoder(request.headers.get("Accept", ""))
     return Response(encode(registry), content_type=content_type)
+
+
+def _encoder(accepted: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:
+    """Return the format that is asked for, in the one version that we write: the library fails at versions like `x`."""
+    kinds = {each.partition(";")[0].strip().lower() for each in accepted.split(",")}
+    if "application/openmetrics-text" in kinds:
+        return openmetrics.generate_latest, openmetrics.CONTENT_TYPE_LATEST
+    return generate_latest, CONTENT_TYPE_PLAIN_0_0_4
 
 
 class _Sweeps(Collector):

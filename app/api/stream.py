@@ -108,7 +108,7 @@ def stream() -> Response:
         )
         told = _hand_over(fanout, client, opening, line)
     response = Response(told, mimetype="text/event-stream")
-    response.headers["Cache-Control"] = "no-cache, no-transform"
+    response.headers["Cache-Control"] = "no-store, no-transform"
     # Proxies of nginx's family buffer otherwise.
     response.headers["X-Accel-Buffering"] = "no"
     response.call_on_close(left.close)

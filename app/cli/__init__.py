@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "dead-letters": ("dead_letters", "group", ("rabbitmq_url",)),
     "doctor": ("doctor", "doctor", ()),
     "operations": ("operations", "group", ("rabbitmq_url", "redis_url")),
+    "owner-environment": ("owner", "owner_environment", ()),
     "organizations": ("organizations", "organizations", ()),
     "seal-keys": ("keys", "seal_keys", ("seal_keys",)),
     "token": ("keys", "token", ()),

@@ -102,6 +102,18 @@ def end(case: Case, operation: Operation, *, by: str, now: datetime) -> bool:
     return True
 
 
+def stop_undelivered(case: Case, *, by: str, now: datetime) -> None:
+    """End a sync that the external service has not been told of, for its connection was disabled.
+
+    One that it was told of is its own to end. One that is being told right now may still be started there: what it says
+    of it is taken.
+    """
+    for operation in list(case.operations.values()):
+        if operation.kind == "sync" and operation.state == "pending" and move(operation, "expired", now=now):
+            error = f"Ended when {by} disabled the data source"
+            _end_unanswered(case, operation, error=error, action="ended", now=now)
+
+
 def end_unread(case: Case, operation_id: UUID, *, now: datetime) -> None:
     """End an open operation whose answer cannot be read: nobody shall wait for it. One that can be repairs it."""
     operation = case.operations.get(operation_id)

@@ -32,6 +32,9 @@ LONGEST_BODY = 256 * 1024
 # Error texts are shown to people; what is longer is a stack trace.
 LONGEST_TEXT = 4_000
 
+# Of what is wrong with a message: it is logged, and goes into a header of the dead letter.
+LONGEST_DETAIL = 500
+
 # A clock that says less was never set; one that is further ahead would make what is true look late until then.
 EARLIEST, AHEAD = datetime(2000, 1, 1, tzinfo=UTC), timedelta(days=1)
 
@@ -43,12 +46,15 @@ REASONS = (
 
 
 class Unacceptable(Exception):
-    """The message cannot be applied; `reason` is a stable slug, the text says more. Neither repeats the body."""
+    """The message cannot be applied; `reason` is a stable slug, the text says more. Neither repeats the body.
+
+    Names of its keys the text may hold, which are its author's to choose: it is cut where a log is no place for more.
+    """
 
     def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
         self.reason = reason
-        self.detail = detail
+        self.detail = texts.cut(detail, longest=LONGEST_DETAIL)
+        super().__init__(self.detail)
 
 
 Options = dict[str, str | list[str]]

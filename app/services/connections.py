@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -18,6 +19,9 @@ from app.extensions import Session
 from app.services import ledger, organizations
 
 COLUMNS = ledger.CONNECTIONS.c
+
+# How often a connection of a type is looked for while others create and delete it.
+LOOKS = 5
 
 # Tells whether a change may be made to a connection of this version; None where the caller does not mind.
 Expected = Callable[[str], bool] | None
@@ -93,17 +97,9 @@ def configure_type(
 ) -> tuple[Case, list[Change]]:
     """Configure the organization's connection of a type, which is created (or restored) if there is none.
 
-    Raises ChangedMeanwhile.
+    Raises ChangedMeanwhile, ServiceUnavailable.
     """
-    created: list[Change] = []
-    try:
-        case = ledger.one_of_type(session, organization_id, entry.name)
-    except errors.NotFound:
-        try:
-            case, created = create(session, organization_id, entry, fields={}, actor=actor, now=now)
-        except errors.AlreadyExists:
-            # Another request made it between the look and the insert.
-            case = ledger.one_of_type(session, organization_id, entry.name)
+    case, created = _one_of_type(session, organization_id, entry, actor=actor, now=now)
     return case, created + _configure(session, case, fields=fields, expected=expected, actor=actor, now=now)
 
 
@@ -151,6 +147,19 @@ def delete(
     return case, abandoned, ledger.write(session, [case], actor=actor, now=now)
 
 
+def _one_of_type(
+    session: Session, organization_id: UUID, entry: sources.SourceType, *, actor: Actor, now: datetime
+) -> tuple[Case, list[Change]]:
+    """Return the connection of a type, locked, made or restored if need be, with the changes of that."""
+    for _ in range(LOOKS):
+        # Each may come between the look and what follows: another request that makes it, and one that deletes it.
+        with suppress(errors.NotFound):
+            return ledger.one_of_type(session, organization_id, entry.name), []
+        with suppress(errors.AlreadyExists):
+            return create(session, organization_id, entry, fields={}, actor=actor, now=now)
+    raise errors.ServiceUnavailable("Others create and delete this data source right now; try again")
+
+
 def _configure(
     session: Session, case: Case, *, fields: Mapping[str, Any], expected: Expected, actor: Actor, now: datetime
 ) -> list[Change]:
@@ -175,6 +184,8 @@ def _set(case: Case, *, fields: Mapping[str, Any], actor: Actor, now: datetime) 
     if connection.enabled:
         connection.first_enabled_at = connection.first_enabled_at or now
     case.note("connection.configured")
+    if not connection.enabled:
+        lifecycle.stop_undelivered(case, by=actor.email or "an operator", now=now)
 
 
 def _new(entry: sources.SourceType, organization_id: UUID, *, actor: Actor, now: datetime) -> Case:

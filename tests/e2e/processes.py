@@ -169,16 +169,16 @@ class Processes:
         if line == "web":
             return lambda: run.answers(int(environ["PORT"]), "/readyz", instance=environ["INSTANCE_ID"])
         if line == "flower":
-            return lambda: answers(f"http://{LOOPBACK}:{environ['FLOWER_PORT']}/healthcheck")
+            return lambda: answers(f"http://{LOOPBACK}:{environ['FLOWER_PORT']}/healthcheck", auth=FLOWER_AUTH)
         if line.endswith("worker"):
             # Celery's own word, said once it consumes.
             return lambda: self.log(name).count(" ready.") > before
         return lambda: True
 
 
-def answers(url: str) -> bool:
+def answers(url: str, *, auth: tuple[str, str] | None = None) -> bool:
     try:
-        return requests.get(url, timeout=5).status_code == requests.codes.ok
+        return requests.get(url, auth=auth, timeout=5).status_code == requests.codes.ok
     except requests.ConnectionError:
         return False
 

@@ -15,8 +15,19 @@ from tasks.requests import APPLY_MESSAGES
 from tests.e2e.processes import FLOWER_AUTH, Processes
 from tests.waiting import eventually
 
-PAGES = ["/", "/workers", "/tasks", "/broker", "/api/workers", "/api/tasks", "/api/task/types", "/api/queues/length"]
 
+def pages() -> Iterator[str]:
+    """Yield the path of everything that Flower answers a GET with, but its style sheets and its door."""
+    for entry in handlers:
+        pattern, handler = (
+            (entry[0], entry[1]) if isinstance(entry, tuple) else (entry.regex.pattern, entry.handler_class)
+        )
+        path = pattern.removesuffix("$").replace("(.+)", "x").replace("(.*)", "x")
+        if handler.get is not RequestHandler.get and not path.startswith(("/static", "/log", ".")):
+            yield path
+
+
+PAGES = sorted(pages())
 
 NAMES = {DELIVER_WEBHOOK, APPLY_MESSAGES, schedule.DISPATCH, schedule.EXPIRE, schedule.PURGE}
 
@@ -48,6 +59,12 @@ def test_an_action_of_flower_without_the_password_is_refused(rita: Processes, pa
     assert answer.status_code in (requests.codes.unauthorized, requests.codes.forbidden)
 
 
+def test_flower_has_the_pages_that_are_tried_here() -> None:
+    assert {"/", "/workers", "/tasks", "/broker", "/api/workers", "/api/tasks", "/metrics", "/healthcheck"} <= set(
+        PAGES
+    )
+
+
 def test_flower_has_the_actions_that_are_tried_here() -> None:
     assert len(CHANGES) >= 14
     assert {"/api/worker/shutdown/webhooks@host", "/api/task/revoke/housekeeping.purge"} <= set(CHANGES)
@@ -68,7 +85,7 @@ def test_flower_names_tasks_by_what_they_do(rita: Processes) -> None:
     assert {task["name"] for task in tasks.values() if task["received"]} <= NAMES
 
 
-@pytest.mark.parametrize("path", ["/", "/tasks", "/api/tasks"])
+@pytest.mark.parametrize("path", ["/", "/tasks", "/api/tasks", "/metrics", "/healthcheck"])
 def test_a_page_of_flower_opens_with_the_password(rita: Processes, path: str) -> None:
     answer = requests.get(rita.flower_url + path, auth=FLOWER_AUTH, timeout=30)
 

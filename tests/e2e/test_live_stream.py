@@ -44,7 +44,7 @@ def test_the_stream_answers_at_once_though_nothing_happens(ada: Person) -> None:
     assert seen.status == requests.codes.ok
     assert waited < 1
     assert seen.response.headers["Content-Type"].startswith("text/event-stream")
-    assert seen.response.headers["Cache-Control"] == "no-cache, no-transform"
+    assert seen.response.headers["Cache-Control"] == "no-store, no-transform"
     assert seen.response.headers["X-Accel-Buffering"] == "no"
 
 

@@ -137,8 +137,28 @@ def test_flower_sees_what_every_process_does(rita_of_rights: Processes, service_
         return {task["name"] for task in answer.json().values()}
 
     eventually(lambda: names() >= {APPLY_MESSAGES, schedule.DISPATCH, DELIVER_WEBHOOK})
-    workers = requests.get(f"{rita_of_rights.flower_url}/api/workers?refresh=1", auth=FLOWER_AUTH, timeout=30).json()
-    assert sorted(name.partition("-")[0] for name in workers) == ["status", "webhooks"]
+    workers = requests.get(f"{rita_of_rights.flower_url}/workers?json=1", auth=FLOWER_AUTH, timeout=30).json()["data"]
+    assert sorted(worker["hostname"].partition("-")[0] for worker in workers) == ["status", "webhooks"]
+
+
+def test_whoever_may_publish_commands_no_worker(
+    broker: RabbitMQ, rita_of_rights: Processes, service_of_rights: Service
+) -> None:
+    service_of_rights.declare()
+    queues = broker.control("list_queues", "name").split()
+    assert [name for name in queues if name.endswith("celery.pidbox") and ".reply." not in name] == []
+    # Whatever a queue of commands would be called, by the exchange that the service may write to.
+    command = {"method": "shutdown", "arguments": {}, "destination": None, "pattern": None, "matcher": None}
+    names = re.findall(r"(?:status|webhooks)-\d+@[\w.-]+", rita_of_rights.all_logs())
+    with channel(url_of(broker, "external_service")) as opened:
+        for name in {*names, "status@host"}:
+            opened.basic_publish(
+                amqp.Message(json.dumps(command), content_type="application/json"), routing_key=f"{name}.celery.pidbox"
+            )
+    service_of_rights.send_raw("not JSON")
+
+    eventually(lambda: Service(broker.url).waiting(STATUS) == 0)
+    assert [line for line in LINES if not rita_of_rights.children[line].is_running] == []
 
 
 def test_nobody_was_refused_anything(broker: RabbitMQ, rita_of_rights: Processes) -> None:
@@ -152,6 +172,24 @@ REFUSED = {
     "the service reads dead letters": ("external_service", lambda opened: opened.basic_get(DEAD)),
     "the service makes another queue": ("external_service", lambda opened: opened.queue_declare("another")),
     "the service takes jobs": ("external_service", lambda opened: opened.basic_get("webhooks")),
+    "the service commands workers": (
+        "external_service",
+        lambda opened: opened.basic_publish(amqp.Message("{}"), "celery.pidbox"),
+    ),
+    "the service answers for workers": (
+        "external_service",
+        lambda opened: opened.basic_publish(amqp.Message("{}"), "reply.celery.pidbox"),
+    ),
+    "the service sends jobs through their exchange": (
+        "external_service",
+        lambda opened: opened.basic_publish(amqp.Message("{}"), "rita"),
+    ),
+    "the web writes to any queue": ("web", lambda opened: opened.basic_publish(amqp.Message("{}"), routing_key=STATUS)),
+    "beat writes to any queue": ("beat", lambda opened: opened.basic_publish(amqp.Message("{}"), routing_key=STATUS)),
+    "the webhook worker writes to any queue": (
+        "webhook_worker",
+        lambda opened: opened.basic_publish(amqp.Message("{}"), routing_key=STATUS),
+    ),
     "the web reads messages": ("web", lambda opened: opened.basic_get(STATUS)),
     "the web takes jobs": ("web", lambda opened: opened.basic_get("webhooks")),
     "the web sends workers commands": ("web", lambda opened: opened.basic_publish(amqp.Message("{}"), "celery.pidbox")),

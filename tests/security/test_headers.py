@@ -94,7 +94,7 @@ def test_answers_of_the_api_are_kept_by_nobody(web: Flask) -> None:
     kept = {call: ada.call(call.method, call.path()) for call in calls(web) if needs_sign_in(call)}
     for call, answer in kept.items():
         with answer:
-            assert answer.headers["Cache-Control"] in ("no-store", "no-cache, no-transform"), call
+            assert answer.headers["Cache-Control"] in ("no-store", "no-store, no-transform"), call
 
 
 def test_no_answer_sets_a_cookie(web: Flask) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 from typing import Any
 
 import pytest
@@ -32,7 +33,7 @@ def test_every_line_of_the_procfile_is_a_service_that_does_the_same(name: str) -
     assert words(shell) == words(LINES[name])
 
 
-@pytest.mark.parametrize("name", sorted(set(SERVICES) - {"release"}))
+@pytest.mark.parametrize("name", sorted(set(SERVICES) - {"release", "rights"}))
 def test_every_service_that_stays_is_checked_and_started_again(name: str) -> None:
     assert SERVICES[name]["healthcheck"]["test"]
     assert SERVICES[name]["restart"] == "unless-stopped"
@@ -59,3 +60,12 @@ def test_the_readme_explains_every_setting() -> None:
     readme = (PROJECT / "README.md").read_text()
 
     assert [name for name in Settings.model_fields if f"`{name.upper()}`" not in readme] == []
+
+
+def test_the_external_services_user_has_the_rights_of_the_runbook_and_no_more() -> None:
+    runbook = (PROJECT / "docs" / "operations.md").read_text()
+    (granted,) = re.findall(r"set_permissions external_service +'(.*?)' +'(.*?)' +'(.*?)'$", runbook, re.MULTILINE)
+
+    rights = runpy.run_path(str(PROJECT / "docker" / "rabbitmq" / "rights.py"))["RIGHTS"]
+    assert (rights["configure"], rights["write"], rights["read"]) == granted
+    assert "rights.py" in SERVICES["rights"]["command"][1]

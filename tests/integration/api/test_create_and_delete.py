@@ -193,3 +193,20 @@ def test_another_organizations_deleted_connection_is_not_restored(web: Flask) ->
 
     assert second != first
     assert ada.get(f"{PATH}?type=jira").json["data"] == []
+
+
+def test_a_put_by_type_during_deletes_and_creations_never_finds_nothing(web: Flask) -> None:
+    ada = Browser(web)
+    colleagues = [Browser(web, organization_id=ada.organization_id) for _ in range(6)]
+
+    def work(number: int) -> list[int]:
+        mine, seen = colleagues[number], []
+        for _ in range(20):
+            if number % 2:
+                seen.append(mine.put(f"{PATH}/jira", {"name": f"Name {number}"}).status_code)
+                continue
+            for shown in mine.get(f"{PATH}?type=jira").json["data"]:
+                mine.delete(f"{PATH}/{shown['id']}")
+        return seen
+
+    assert {status for seen in in_parallel(6, work) for status in seen} == {200}

@@ -143,3 +143,24 @@ def test_the_age_of_the_sweeps_is_told_and_of_one_that_was_never_made_nothing(
 
     assert 180 <= figures["rita_sweep_age_seconds['dispatch']"] < 190
     assert "rita_sweep_age_seconds['expire']" not in figures
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "text/plain; version=x",
+        "text/plain; version=",
+        "application/openmetrics-text; version=99.0.0; escaping=none",
+        "application/openmetrics-text; version=1.0.0; escaping=unheard-of",
+        "application/openmetrics-text; version=1.0.0.dev1+x",
+        "text/plain;;;=, ,;q",
+        "*/*",
+        "é",
+    ],
+)
+def test_whatever_is_accepted_there_are_figures(web: Flask, another_app: Callable[..., Flask], accept: str) -> None:
+    assert web
+    answer = another_app(metrics_token=TOKEN).test_client().get("/metrics", headers=AUTHORIZED | {"Accept": accept})
+
+    assert answer.status_code == 200
+    assert "rita_operations_never_attempted" in answer.text

@@ -243,3 +243,29 @@ def test_without_redis_a_sync_still_starts(ada: Browser, another_app: Callable[.
     silent = another_app(redis_url=f"redis://127.0.0.1:{free_port()}/0")
 
     assert press(Browser(silent, organization_id=ada.organization_id)).status_code == 200
+
+
+@pytest.mark.parametrize("how", ["PUT", "PATCH"])
+def test_disabling_ends_a_sync_that_waits_for_another_attempt(web: Flask, ada: Browser, how: str) -> None:
+    press(ada)
+
+    answer = ada.call(how, f"{PATH}/{ada.connection()['id']}", {"enabled": False})
+
+    assert answer.status_code == 200
+    assert (answer.json["data"]["status"], answer.json["data"]["last_sync_status"]) == ("idle", "failed")
+    assert answer.json["data"]["last_sync_error"] == "Ended when ada@example.org disabled the data source"
+    (operation,) = operations(web)
+    assert (operation["state"], operation["next_attempt_at"]) == ("expired", None)
+
+
+def test_disabling_leaves_what_the_service_has_and_a_verification_alone(web: Flask, ada: Browser) -> None:
+    press(ada)
+    (operation,) = operations(web)
+    apply_messages(web, a_sync_message(ada.connection(), "sync_started", operation_id=str(operation["id"])))
+    ada.patch(f"{PATH}/{ada.connection()['id']}", {"enabled": False})
+    assert [operation["state"] for operation in operations(web)] == ["running"]
+
+    ada.put(f"{PATH}/websearch", {})
+    ada.post(f"{PATH}/{ada.connection('websearch')['id']}/verify", {"credentials": {}})
+    ada.patch(f"{PATH}/{ada.connection('websearch')['id']}", {"enabled": False})
+    assert ada.connection("websearch")["status"] == "verifying"

@@ -23,7 +23,7 @@ def test_a_bearer_token_opens_the_stream_and_the_first_bytes_come_before_any_eve
     assert waited < 1
     assert seen.retry == 3000
     assert seen.response.headers["Content-Type"].startswith("text/event-stream")
-    assert seen.response.headers["Cache-Control"] == "no-cache, no-transform"
+    assert seen.response.headers["Cache-Control"] == "no-store, no-transform"
     assert seen.response.headers["X-Accel-Buffering"] == "no"
 
 

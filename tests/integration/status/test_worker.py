@@ -89,24 +89,32 @@ def test_a_batch_that_no_child_takes_up_goes_to_another(
     assert database_rows("SELECT count(*) AS n FROM operations")[0]["n"] == len(connections)
 
 
-def test_batches_that_are_revoked_in_the_middle_lose_nothing(
+def test_it_takes_no_commands_and_a_job_is_refused_in_one_short_line(
     worker: Processes, worker_queue: Service, database_rows: Database, rabbitmq_url: str
 ) -> None:
-    assert worker.children
-    connections = database_rows.connections(10)
-    with Celery(broker=rabbitmq_url, set_as_current=False) as operator:
-        with held(database_rows, connections[0]["id"]):
-            worker_queue.send(*completions(connections))
-            eventually(lambda: batches_that_wait(database_rows))
-            active = operator.control.inspect().active()
-            tasks = [task["id"] for tasks in active.values() for task in tasks]
-            assert tasks
-            operator.control.revoke(tasks, terminate=True)
-            eventually(lambda: "Terminating" in worker.log("worker"))
+    (connection,) = database_rows.connections(1)
+    with Celery(broker=rabbitmq_url, set_as_current=False) as anybody:
+        anybody.control.cancel_consumer(worker_queue.queue)
+        anybody.control.shutdown()
+        assert anybody.control.ping(timeout=1) == []
 
-        eventually(lambda: database_rows.completed() == len(connections), within=30)
-    eventually(lambda: worker_queue.waiting() == 0)
-    assert worker_queue.waiting(DEAD) == 0
+    worker_queue.send(*completions([connection]))
+
+    eventually(lambda: database_rows.completed() == 1, within=30)
+    assert worker.children["worker"].is_running
+
+
+def test_a_worker_whose_consumer_the_broker_cancels_says_so_and_consumes_again(
+    worker: Processes, worker_queue: Service, database_rows: Database
+) -> None:
+    (connection,) = database_rows.connections(1)
+
+    worker_queue.delete(worker_queue.queue)
+
+    eventually(lambda: "consumer_lost" in worker.log("worker"), within=30)
+    worker_queue.declare()
+    worker_queue.send(*completions([connection]))
+    eventually(lambda: database_rows.completed() == 1, within=30)
 
 
 @pytest.mark.brokers

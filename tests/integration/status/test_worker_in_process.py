@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from threading import Event
 from types import ModuleType
 from typing import Any
@@ -140,6 +141,34 @@ def test_a_queue_that_is_deleted_under_the_worker_is_declared_and_consumed_again
     service.send(*completions(connections))
 
     eventually(lambda: database_rows.completed() == 4)
+
+
+@pytest.mark.usefixtures("app")
+def test_a_worker_that_consumes_touches_a_file_and_one_that_has_stopped_says_so_and_goes_on(
+    celery_module: ModuleType,
+    rabbitmq_url: str,
+    database_rows: Database,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    service, lost, heartbeat = Service(rabbitmq_url, queue=STATUS), Event(), tmp_path / "consumes"
+    service.delete(STATUS)
+    service.declare()
+    monkeypatch.setattr("tasks.monitored.LOOKS_EVERY", 0.2)
+    monkeypatch.setattr("app.figures.consumer_lost", lost.set)
+    monkeypatch.setitem(celery_module.status_app.conf, "rita_heartbeat_file", heartbeat)
+    (connection,) = database_rows.connections(1)
+
+    with start_worker(celery_module.status_app, pool="threads", concurrency=2, perform_ping_check=False) as worker:
+        eventually(heartbeat.exists)
+        # What a command of Celery's did.
+        worker.consumer.call_soon(worker.consumer.cancel_task_queue, STATUS)
+        eventually(lost.is_set)
+        service.send(*completions([connection]))
+        eventually(lambda: database_rows.completed() == 1)
+        heartbeat.unlink()
+        eventually(heartbeat.exists)
+    service.delete(STATUS)
 
 
 def test_messages_are_applied_and_bad_ones_buried_by_a_worker_of_this_process(

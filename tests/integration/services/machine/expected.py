@@ -109,10 +109,16 @@ class Source:
             self.changes.append(Change("connection.restored" if self.exists else "connection.created"))
             self.exists, self.deleted = True, False
 
-    def configure(self, fields: dict[str, Any]) -> None:
-        if any(getattr(self, name) != value for name, value in fields.items()):
-            vars(self).update(fields)
-            self.changes.append(Change("connection.configured"))
+    def configure(self, fields: dict[str, Any], *, by: str, now: datetime) -> None:
+        """Set fields; whoever disables ends a sync that the service has not been told of."""
+        if all(getattr(self, name) == value for name, value in fields.items()):
+            return
+        vars(self).update(fields)
+        self.changes.append(Change("connection.configured"))
+        for question in [] if self.enabled else self.questions:
+            if question.kind == "sync" and question.state == "pending":
+                error = f"Ended when {by} disabled the data source"
+                self._leave_unanswered(question, "expired", error, now=now, change="ended")
 
     def delete(self, *, now: datetime) -> None:
         self.abandon(now=now)

@@ -72,7 +72,7 @@ class Machine(Deliveries):
         source, jira = self.sources[of], self.sources["jira"]
         if act == "configure":
             if self.pressed(source.refusals(act), lambda: self.house.configure(id_of(source), fields)):
-                source.configure(fields)
+                self.set(source, fields)
         elif act == "by type":
             self.configure_by_type(of, fields)
         elif act == "seed":
@@ -80,7 +80,7 @@ class Machine(Deliveries):
         elif act == "create":
             if self.pressed(jira.refusals(act), lambda: self.house.create(jira.type, fields)):
                 jira.appear()
-                jira.configure(fields)
+                self.set(jira, fields)
         else:
             doomed = jira if act == "delete" else self.sources["confluence"]
             if self.pressed(doomed.refusals("delete"), lambda: self.house.delete(id_of(doomed))):
@@ -89,7 +89,10 @@ class Machine(Deliveries):
     def configure_by_type(self, of: str, fields: dict[str, Any]) -> None:
         self.pressed(set(), lambda: self.house.configure_type(of, fields))
         self.sources[of].appear()
-        self.sources[of].configure(fields)
+        self.set(self.sources[of], fields)
+
+    def set(self, source: Any, fields: dict[str, Any]) -> None:
+        source.configure(fields, by=str(self.house.actor.email), now=self.house.now)
 
     @rule(of=types, with_credentials=st.sampled_from([True, True, False]), first=firsts)
     def verify(self, of: str, *, with_credentials: bool, first: Verdict | None) -> None:
