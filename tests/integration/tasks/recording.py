@@ -52,13 +52,15 @@ def jobs_sent(celery_module: ModuleType, settings: Settings) -> list[dict[str, A
             bound = queue.bind(connection.default_channel)
             while (message := bound.get(accept=["json"])) is not None:
                 message.ack()
+                # A quorum queue adds its own, such as `x-delivery-count`.
+                sent = {name: value for name, value in message.headers.items() if not name.startswith("x-")}
                 found.append(
                     {
                         "routing_key": queue.name,
                         "content_type": message.content_type,
                         "content_encoding": message.content_encoding,
                         "properties": {"correlation_id": message.properties["correlation_id"]},
-                        "headers": message.headers | {"origin": ORIGIN},
+                        "headers": sent | {"origin": ORIGIN},
                         "body": message.body if isinstance(message.body, str) else bytes(message.body).decode(),
                     }
                 )
