@@ -219,7 +219,8 @@ class Settings(BaseSettings):
 
         Raises SettingsError, which ends the process with one message that names everything missing or unsafe.
         """
-        given, problems = _from_files(cls.model_fields)
+        unused = needs.unused_by(process) if process else frozenset()
+        given, problems = _from_files(cls.model_fields.keys() - unused)
         # What is wrong with a setting's file is said of the file.
         said = {line.split("_FILE:")[0].strip() for line in problems}
         try:
@@ -244,7 +245,7 @@ def _from_files(names: Collection[str]) -> tuple[dict[str, Any], list[str]]:
     for name in names:
         path = environment.get(f"{name}_file")
         # One setting is itself the name of a file.
-        if not path or f"{name}_file" in names:
+        if not path or f"{name}_file" in Settings.model_fields:
             continue
         if environment.get(name):
             problems.append(f"  {name.upper()}_FILE: {name.upper()} is set, too; set one of them")

@@ -32,7 +32,12 @@ USES: Mapping[str, frozenset[str]] = {
 }
 
 
+def unused_by(process: str) -> frozenset[str]:
+    """Return the guarded settings that a process drops; a command may use any that is set."""
+    return frozenset() if process == COMMANDS else GUARDED - USES.get(process, GUARDED)
+
+
 def environment_of(process: str, environ: Mapping[str, str]) -> dict[str, str]:
     """Return an environment without what the process does not use, under either name."""
-    unused = {name.upper() for name in GUARDED - USES.get(process, GUARDED)}
+    unused = {name.upper() for name in unused_by(process)}
     return {name: value for name, value in environ.items() if name.removesuffix("_FILE") not in unused}

@@ -111,6 +111,15 @@ def test_what_is_wrong_with_files_is_said_with_all_the_rest(environment: pytest.
     assert "  REDIS_URL: is missing" not in said
 
 
+def test_a_process_reads_no_file_of_a_setting_that_it_does_not_use(environment: pytest.MonkeyPatch) -> None:
+    environment.delenv("SEAL_KEYS")
+    environment.setenv("SEAL_KEYS_FILE", "/nowhere")
+
+    assert Settings.from_environment("beat").rabbitmq_url == EVERYTHING["RABBITMQ_URL"]
+    with pytest.raises(SettingsError, match="SEAL_KEYS_FILE: cannot be read"):
+        Settings.from_environment("web")
+
+
 def test_security_md_has_the_same_table() -> None:
     rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", (PROJECT / "SECURITY.md").read_text(), re.MULTILINE)
 
