@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import os
+import signal
 import threading
 from functools import cache
 from importlib import import_module
@@ -24,14 +26,20 @@ from tasks.celery import flask_app_of, status_app
 log = structlog.get_logger()
 
 
-# A batch or a webhook ends well within this. What is cut off is not acknowledged, so it comes again, and harms nothing.
+# Seconds. A batch or a webhook ends well within the first; what is cut off is not acknowledged, so it comes again, and
+# harms nothing. A pool whose children are gone ends within the second, unless it waits to write to one of them.
 STOP_WITHIN = 8.0
+STOP_WITHOUT_CHILDREN_WITHIN = 2.0
 # Objects that come to be before the garbage collector looks at them: more than a large batch of messages has at a time.
 COLLECT_AFTER = 50_000
 
 
 def bound_the_stop(**_: Any) -> None:
-    """See that a warm shutdown ends: a pool that is stopped in a flood may leave a child waiting for work for ever."""
+    """See that a warm shutdown ends.
+
+    A pool that is stopped in a flood may leave a child waiting for work for ever, and one that had given a batch to a
+    child that hangs waits for ever to write to it, even when that child is gone.
+    """
 
     def end_children() -> None:
         left = active_children()
@@ -39,9 +47,17 @@ def bound_the_stop(**_: Any) -> None:
         for child in left:
             child.terminate()
 
-    timer = threading.Timer(STOP_WITHIN, end_children)
-    timer.daemon = True
-    timer.start()
+    def end() -> None:
+        left = active_children()
+        log.error("pool_did_not_end", count=len(left))
+        for child in left:
+            os.kill(child.pid, signal.SIGKILL)
+        os._exit(1)
+
+    for seconds, act in ((STOP_WITHIN, end_children), (STOP_WITHIN + STOP_WITHOUT_CHILDREN_WITHIN, end)):
+        timer = threading.Timer(seconds, act)
+        timer.daemon = True
+        timer.start()
 
 
 def spare_what_was_imported(**_: Any) -> None:
