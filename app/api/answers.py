@@ -147,7 +147,7 @@ Check = Literal["ok", "failing"]
 
 
 class Checks(Answer):
-    """What this process cannot work without."""
+    """Whether each server answered when it was last looked at, at most a second ago."""
 
     database: Check
     redis: Check
@@ -155,9 +155,10 @@ class Checks(Answer):
 
 
 class Ready(Answer):
-    """All that is needed answers."""
+    """What no request can do without answers; `failing` names what else does not."""
 
     status: Literal["ok"] = "ok"
+    failing: list[str] = Field(examples=[[]])
     checks: Checks
 
 
@@ -165,7 +166,7 @@ class Unavailable(Answer):
     """Something that is needed does not answer."""
 
     status: Literal["unavailable"] = "unavailable"
-    failing: list[str] = Field(examples=[["broker"]])
+    failing: list[str] = Field(examples=[["database"]])
     checks: Checks
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 
-from flask import Blueprint, Response
+from flask import Blueprint, Flask, Response, current_app
+from redis import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
@@ -12,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app import extensions
 from app.api import answers
 from app.api.description import Described
+from app.api.readiness import NEEDED, Readiness
 from app.api.requests import answer
 from app.outbound import broker
 
@@ -39,30 +42,38 @@ def alive() -> Response:
 @blueprint.get("/readyz")
 @Described(tag=TAG, gives=answers.Ready, unavailable=answers.Unavailable, security=())
 def ready() -> Response:
-    """Answer 200 only while database, Redis and broker answer; 503 names what does not."""
-    working = {"database": _database(), "redis": _redis(), "broker": _broker()}
+    """Answer 200 only while the database answers, which no request can do without; name whatever does not answer."""
+    known: Readiness = current_app.extensions["readiness"]
+    working = known.known()
     failing = [name for name, works in working.items() if not works]
     checks = answers.Checks.model_validate({name: "ok" if works else "failing" for name, works in working.items()})
-    if failing:
+    if NEEDED in failing:
         return answer(answers.Unavailable(failing=failing, checks=checks), status=503)
-    return answer(answers.Ready(checks=checks))
+    return answer(answers.Ready(failing=failing, checks=checks))
 
 
-def _database() -> bool:
+def init_app(app: Flask) -> None:
+    """Make what looks at the servers; nothing is looked at before somebody asks."""
+    redis, rabbitmq_url = extensions.redis_of(app), extensions.settings_of(app).rabbitmq_url
+    looks = {
+        NEEDED: partial(_database, app),
+        "redis": partial(_redis, redis),
+        "broker": partial(broker.answers, rabbitmq_url, timeout=timedelta(seconds=2)),
+    }
+    app.extensions["readiness"] = Readiness(looks)
+
+
+def _database(app: Flask) -> bool:
     try:
-        with extensions.engine().connect() as connection:
+        with app.app_context(), extensions.engine().connect() as connection:
             connection.execute(text("SELECT 1"))
     except SQLAlchemyError:
         return False
     return True
 
 
-def _redis() -> bool:
+def _redis(redis: Redis) -> bool:
     try:
-        return bool(extensions.redis().ping())
+        return bool(redis.ping())
     except RedisError:
         return False
-
-
-def _broker() -> bool:
-    return broker.answers(extensions.settings().rabbitmq_url, timeout=timedelta(seconds=2))

@@ -284,7 +284,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Answer 200 only while database, Redis and broker answer; 503 names what does not. */
+        /** Answer 200 only while the database answers, which no request can do without; name whatever does not answer. */
         get: operations["health_ready"];
         put?: never;
         post?: never;
@@ -480,7 +480,7 @@ export interface components {
         };
         /**
          * Checks
-         * @description What this process cannot work without.
+         * @description Whether each server answered when it was last looked at, at most a second ago.
          */
         Checks: {
             /** @enum {string} */
@@ -1202,7 +1202,7 @@ export interface components {
         };
         /**
          * Ready
-         * @description All that is needed answers.
+         * @description What no request can do without answers; `failing` names what else does not.
          */
         Ready: {
             /**
@@ -1210,6 +1210,8 @@ export interface components {
              * @constant
              */
             status: "ok";
+            /** @example [] */
+            failing: string[];
             checks: components["schemas"]["Checks"];
         };
         /**
@@ -1536,7 +1538,7 @@ export interface components {
             status: "unavailable";
             /**
              * @example [
-             *       "broker"
+             *       "database"
              *     ]
              */
             failing: string[];
