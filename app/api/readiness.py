@@ -15,7 +15,7 @@ from threading import Lock, Thread
 NEEDED = "database"
 # What is as old as this is not asked for again.
 FRESH = timedelta(seconds=1)
-# A busy database is waited for, less long than a platform's probe waits. What is not needed must not make the answer late.
+# A busy database is waited for, less long than a probe waits; what is not needed must not make the answer late.
 PATIENCE, PATIENCE_WITH_OTHERS = timedelta(seconds=4), timedelta(seconds=1)
 
 Look = Callable[[], bool]
