@@ -1,25 +1,42 @@
-# One image for every process of the Procfile; the command decides which.
-FROM python:3.11-slim AS build
+# One image for every process of the Procfile; the command decides which. `--target demo` adds the stand-in of the demo.
+ARG PYTHON=3.14.8-slim-trixie
+FROM python:${PYTHON} AS dependencies
 # [otel] for traces.
 ARG EXTRAS=
 WORKDIR /src
-COPY pyproject.toml README.md ./
 COPY locks ./locks
+# What is not the file that was locked is not installed. A layer of its own, which our own changes leave alone.
+RUN python -m venv /venv \
+    && /venv/bin/pip install --no-cache-dir --require-hashes -r "locks/$([ -z "$EXTRAS" ] && echo production || echo otel).txt"
+
+FROM dependencies AS build
+COPY pyproject.toml README.md ./
 COPY app ./app
 COPY tasks ./tasks
-# What is not the file that was locked is not installed; the project's own files, which have no hash, come after it.
-RUN python -m venv /venv \
-    && /venv/bin/pip install --no-cache-dir --require-hashes -r "locks/$([ -z "$EXTRAS" ] && echo production || echo otel).txt" \
-    && /venv/bin/pip install --no-cache-dir --no-deps --no-build-isolation .
+# The project's own files have no hash.
+RUN /venv/bin/pip install --no-cache-dir --no-deps --no-build-isolation --target /own .
 
-FROM python:3.11-slim
+FROM python:${PYTHON} AS production
 # The server that runs this container must not need root to do it.
 RUN useradd --system --create-home --uid 10001 rita
 WORKDIR /srv
-COPY --from=build /venv /venv
+COPY --from=dependencies /venv /venv
+COPY --from=build /own ./
 COPY gunicorn.conf.py Procfile ./
 COPY migrations ./migrations
-ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+ENV PATH=/venv/bin:$PATH PYTHONPATH=/srv PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER rita
 EXPOSE 8000
-CMD ["/bin/sh", "-c", "exec gunicorn --config gunicorn.conf.py 'app:create_app()'"]
+CMD ["/bin/sh", "-c", "exec gunicorn --config gunicorn.conf.py 'app:create_web()'"]
+
+# Never in production: it takes any credential and makes up what it answers.
+FROM production AS demo
+USER root
+COPY locks/demo.txt ./
+RUN pip install --no-cache-dir --require-hashes -r demo.txt
+COPY devstack ./devstack
+USER rita
+CMD ["python", "-m", "devstack.demo"]
+
+# What is built where no target is named.
+FROM production

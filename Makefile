@@ -9,7 +9,7 @@ INSTALLED = .venv/.installed
 # Whatever the shell says: each of the many processes that a target starts would compile all modules anew.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help setup run test faults brokers check bench audit lock format clean distclean
+.PHONY: help setup run test faults brokers containers check bench audit lock format clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -38,6 +38,9 @@ faults: $(INSTALLED) ## inject every fault into the real processes, write docs/r
 brokers: $(INSTALLED) ## test on RabbitMQ 3.10, 4.0 and 4.3, classic and quorum queues; ARGS='--list', '--only 4.3-quorum', '--quick'
 	@$(BIN)/python -m tests.brokers $(ARGS)
 
+containers: $(INSTALLED) ## build the image and run docker-compose.yml by podman, without Docker; Debian, as root
+	@$(BIN)/python -m tests.containers $(ARGS)
+
 check: $(INSTALLED) ## format, lint, types, import contracts, migration drift: what CI runs besides the tests
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
@@ -60,6 +63,7 @@ lock: ## write locks/ anew, after a change of pyproject.toml or constraints.txt:
 	@$(PYTHON) -m venv .local/lock && .local/lock/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
 	@$(LOCK) -o locks/production.txt
 	@$(LOCK) --extra otel -o locks/otel.txt
+	@$(LOCK) --extra demo -o locks/demo.txt
 	@$(LOCK) --extra dev -o locks/dev.txt
 	@$(LOCK) --extra dev --extra bench -o locks/bench.txt
 

@@ -10,20 +10,15 @@ import shlex
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from http import HTTPStatus
 from pathlib import Path
 from typing import NoReturn
-from uuid import UUID
 
-import jwt
 from honcho.environ import parse_procfile
-from pydantic import TypeAdapter
 
-from app.domain.claims import ClaimRules
 from app.needs import environment_of
-from app.setting_types import RoleMap
-from devstack import environment, interrupted
+from devstack import environment, interrupted, links
 from devstack.child import LOOPBACK, Child, StartError, stop_all, wait_until
 from devstack.servers import held, remove, servers
 
@@ -44,18 +39,6 @@ READY_WITHIN = timedelta(minutes=1)
 PROBE = timedelta(seconds=5)
 # The processes' part of the 20 s that a person waits after Ctrl-C; the servers take the rest.
 STOPPED_WITHIN = timedelta(seconds=12)
-
-TOKEN_LIFETIME = timedelta(hours=12)
-ACME = UUID("00000000-0000-4000-8000-00000000ac3e")
-GLOBEX = UUID("00000000-0000-4000-8000-000000910be7")
-# Who has opened one of our links is not asked whether they are whom it names: app/console/session.js.
-OF_MAKE_RUN = {"opened_by": "make run"}
-# Who signs in by which link: organization, user, e-mail address, role.
-PEOPLE = {
-    "Acme, admin": (ACME, UUID("00000000-0000-4000-8000-0000000000a1"), "ada@acme.example", "admin"),
-    "Acme, member": (ACME, UUID("00000000-0000-4000-8000-0000000000a2"), "max@acme.example", "member"),
-    "Globex, admin": (GLOBEX, UUID("00000000-0000-4000-8000-0000000000b1"), "eve@globex.example", "admin"),
-}
 
 
 def main() -> int:
@@ -133,27 +116,6 @@ def say(*lines: str) -> None:
         print(*lines, sep="\n", flush=True)
 
 
-def sign_in_link(environ: Mapping[str, str], *, organization: UUID, user: UUID, email: str, role: str) -> str:
-    """Return an address of the built-in page that signs this person in. Raises ValueError where none can be made."""
-    claims = _claim_rules(environ).write(user=user, email=email, organization=organization, role=role)
-    claims |= OF_MAKE_RUN
-    claims["exp"] = datetime.now(UTC) + TOKEN_LIFETIME
-    for claim, setting in (("aud", "JWT_AUDIENCE"), ("iss", "JWT_ISSUER")):
-        if environ.get(setting):
-            claims[claim] = environ[setting]
-    token = jwt.encode(claims, environ["JWT_SECRET"], algorithm="HS256")
-    return f"http://{LOOPBACK}:{environ['PORT']}/#token={token}"
-
-
-def _claim_rules(environ: Mapping[str, str]) -> ClaimRules:
-    """Return how the processes read tokens: whoever renames claims for them signs in here, too."""
-    named = {field: environ.get(f"JWT_CLAIM_{field.upper()}") for field in ("user", "email", "organization", "role")}
-    roles = TypeAdapter(RoleMap).validate_python(environ.get("JWT_ROLE_MAP") or ())
-    return ClaimRules(
-        **{field: name for field, name in named.items() if name}, role_map=roles, issuer=environ.get("JWT_ISSUER")
-    )
-
-
 def _commands(given: Mapping[str, str]) -> dict[str, str]:
     commands = dict(parse_procfile((PROJECT / "Procfile").read_text()).processes)
     # Whoever names an external service wants that one.
@@ -211,16 +173,9 @@ def answers(port: int, path: str, *, instance: str) -> bool:
 
 def _addresses(environ: Mapping[str, str], *, directory: Path) -> list[str]:
     here = os.path.relpath(directory)
-    lines = ["", f"{READY}. Open a link to be signed in for 12 hours:"]
+    lines = ["", f"{READY} at http://{LOOPBACK}:{environ['PORT']}/ for the tokens of your own issuer."]
     if environ.get("JWT_SECRET"):
-        for title, (organization, user, email, role) in PEOPLE.items():
-            try:
-                link = sign_in_link(environ, organization=organization, user=user, email=email, role=role)
-            except ValueError as problem:
-                link = f"no link: {problem}"
-            lines += [f"  {title} ({email})", f"    {link}"]
-    else:
-        lines = ["", f"{READY} at http://{LOOPBACK}:{environ['PORT']}/ for the tokens of your own issuer."]
+        lines = ["", f"{READY}. {links.HEADING}", *links.told(environ)]
     flower = f"http://{environ.get('FLOWER_ADDRESS') or LOOPBACK}:{environ['FLOWER_PORT']}/"
     return [
         *lines,

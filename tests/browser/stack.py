@@ -17,8 +17,8 @@ from werkzeug.serving import make_server
 from devstack import external_service, scenarios
 from devstack.child import LOOPBACK
 from devstack.external_service import ExternalService
+from devstack.links import OF_MAKE_RUN
 from devstack.ports import free_port
-from devstack.run import OF_MAKE_RUN
 from devstack.status_queue import StatusQueue
 from tests.e2e.browser import Person
 from tests.e2e.processes import JWT_SECRET, Processes, environment

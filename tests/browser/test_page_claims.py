@@ -12,8 +12,8 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from app.domain.claims import stable_id
+from devstack.links import OF_MAKE_RUN
 from devstack.ports import free_port
-from devstack.run import OF_MAKE_RUN
 from tests.browser.screen import Screen
 from tests.browser.stack import Stack
 from tests.e2e.browser import Person

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from devstack.run import PEOPLE, sign_in_link
+from devstack.links import PEOPLE, sign_in_link
 from devstack.unconnected import application
 
 ENVIRON = {"JWT_SECRET": "a-secret-of-the-tests-that-is-long-enough", "PORT": "8000"}

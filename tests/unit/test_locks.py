@@ -8,7 +8,7 @@ import pytest
 
 from tests.project import PROJECT
 
-SETS = ("production", "otel", "dev", "bench")
+SETS = ("production", "otel", "demo", "dev", "bench")
 # What constraints.txt leaves to the lock: what builds the project, what pip-audit needs, and other platforms' own.
 BESIDES = {"setuptools", "pip", "async-timeout", "colorama", "pywin32", "tzdata"}
 
