@@ -54,7 +54,7 @@ def unpacked(packages: Sequence[str], *, suite: str, folder: Path) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
             with tempfile.TemporaryDirectory(dir=folder.parent, prefix="unpacking-") as work:
-                _unpack(_download(packages, suite=suite, work=Path(work)), root=Path(work) / "root")
+                unpack(download(packages, suite=suite, work=Path(work)), root=Path(work) / "root")
                 (Path(work) / "root" / "usr").rename(folder)
     return folder
 
@@ -76,8 +76,11 @@ def _mirror() -> str:
     return found[0]
 
 
-def _download(packages: Sequence[str], *, suite: str, work: Path) -> list[Path]:
-    """Return the package files, with all that they need, as on a machine that has no package yet."""
+def download(packages: Sequence[str], *, suite: str, work: Path) -> list[Path]:
+    """Return the package files, with all that they need, as on a machine that has no package yet.
+
+    Raises StartError where they cannot be had.
+    """
     sources, status, archives = work / "sources.list", work / "status", work / "archives"
     sources.write_text(f"deb [signed-by={KEYRING}] {_mirror()} {suite} main\n")
     status.touch()
@@ -115,7 +118,8 @@ def _download(packages: Sequence[str], *, suite: str, work: Path) -> list[Path]:
     return sorted(archives.glob("*.deb"))
 
 
-def _unpack(packages: Sequence[Path], *, root: Path) -> None:
+def unpack(packages: Sequence[Path], *, root: Path) -> None:
+    """Unpack package files into a folder. Raises StartError."""
     for package in packages:
         _run(["dpkg-deb", "--extract", str(package), str(root)], within=UNPACKED_WITHIN)
 
