@@ -68,15 +68,21 @@ def _try_it() -> None:
 
 def _inside(*python: str) -> list[str]:
     """Return the command that runs Python in namespaces of its own."""
-    # The shell is the first process there, and takes all others along.
-    script = f'for place in {" ".join(places.PRIVATE)}; do mount -t tmpfs tmpfs "$place" || exit; done; "$@"; exit $?'
+    # The shell is the first process there, and takes all others along. Whoever looks for a RabbitMQ of the machine's
+    # finds none: there is no other than the containers'.
+    script = f"""
+        for place in {" ".join(places.PRIVATE)}; do mount -t tmpfs tmpfs "$place" || exit; done
+        ! installed=$(command -v rabbitmq-server) || mount --bind /dev/null "$installed" || exit
+        "$@"
+        exit $?
+    """
     namespaces = ["--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child"]
     return ["unshare", *namespaces, "sh", "-c", script, "sh", sys.executable, *python]
 
 
 def _environment() -> dict[str, str]:
     passed_on = {name: value for name, value in os.environ.items() if name not in NOT_PASSED_ON}
-    return passed_on | {places.INSIDE: "1"}
+    return passed_on | {places.INSIDE: "1", "PATH": places.PATH}
 
 
 def _cgroups() -> list[Path]:
