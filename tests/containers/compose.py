@@ -72,9 +72,7 @@ class Stack:
 
     def up(self) -> None:
         """Start services in their order, each when what it depends on is as it demands."""
-        for name in self.in_order():
-            for needed, demanded in self.services[name].get("depends_on", {}).items():
-                self.is_as_demanded(needed, demanded["condition"])
+        for name in self._when_it_may():
             podman("run", "--detach", "--name", self.container(name), *self._options(name))
 
     def run_beside(self, name: str) -> int:
@@ -85,10 +83,18 @@ class Stack:
 
     def start_again(self) -> None:
         """Start what was stopped, in the same way; what ends by itself does so again."""
+        for name in self._when_it_may():
+            podman("start", self.container(name))
+
+    def _when_it_may(self) -> Iterator[str]:
+        """Yield the services in their order, each when what it depends on has become as it demands."""
+        become = set()
         for name in self.in_order():
             for needed, demanded in self.services[name].get("depends_on", {}).items():
-                self.is_as_demanded(needed, demanded["condition"])
-            podman("start", self.container(name))
+                if (needed, demanded["condition"]) not in become:
+                    self.is_as_demanded(needed, demanded["condition"])
+                    become.add((needed, demanded["condition"]))
+            yield name
 
     def stop(self, *names: str) -> dict[str, tuple[int, float]]:
         """Stop services as Compose does, each before what it depends on; return exit codes and seconds."""

@@ -86,7 +86,7 @@ def test_what_the_previous_release_knew_and_had_begun_goes_on_in_this_one(before
     before.stop(STAND_IN, "webhook_worker", "beat")
     ada.presses("sync")
 
-    after = Stack(NAME, read(environment))
+    after = Stack(NAME, {name: service for name, service in read(environment).items() if name != "flower"})
     # Its migrations come first, and what runs works on with them.
     release = after.run_beside("release")
     assert ada.confluence["status"] == "syncing"
