@@ -14,14 +14,16 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 
-from devstack.child import StartError
+from devstack.child import StartError, wait_until
 from tests.containers import bases, places, prepared
 from tests.project import PROJECT
 
 TESTS = ("tests/containers", "tests/integration/test_celery_docker.py")
 CGROUPS = Path("/sys/fs/cgroup")
+GONE_WITHIN = timedelta(seconds=10)
 # Of this machine's servers nothing is to be seen in there.
 NOT_PASSED_ON = {"TEST_DATABASE_URL", "TEST_REDIS_URL", "TEST_RABBITMQ_URL", "DOCKER_HOST"}
 
@@ -42,10 +44,8 @@ def main(words: Sequence[str]) -> int:
             _try_it()
             code = _run_tests(words)
         finally:
-            # Podman makes them and leaves them; those that are in use cannot be removed.
-            for folder in sorted(set(_cgroups()) - before, reverse=True):
-                with suppress(OSError):
-                    folder.rmdir()
+            # Podman leaves them; a process that was killed is in one for a moment.
+            wait_until(lambda: _remove_cgroups(keep=before), within=GONE_WITHIN)
         left = [str(folder) for folder in set(_cgroups()) - before]
         left += [line for line in Path("/proc/mounts").read_text().splitlines() if str(places.cache()) in line]
         if left:
@@ -83,6 +83,14 @@ def _inside(*python: str) -> list[str]:
 def _environment() -> dict[str, str]:
     passed_on = {name: value for name, value in os.environ.items() if name not in NOT_PASSED_ON}
     return passed_on | {places.INSIDE: "1", "PATH": places.PATH}
+
+
+def _remove_cgroups(*, keep: set[Path]) -> bool:
+    for folder in sorted(set(_cgroups()) - keep, reverse=True):
+        # Those that are in use cannot be removed.
+        with suppress(OSError):
+            folder.rmdir()
+    return not set(_cgroups()) - keep
 
 
 def _cgroups() -> list[Path]:

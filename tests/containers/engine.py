@@ -52,6 +52,7 @@ def bring_up() -> None:
     configure()
     # Of a run that was killed.
     podman("rm", "--all", "--force", "--time", "0")
+    podman("volume", "rm", "--all", "--force")
 
 
 def try_it() -> None:
