@@ -212,36 +212,43 @@ _APART = ("priority", "content_type", "content_encoding")
 def task_message(task: str, task_id: str, *, argument: Sequence[Any], origin: str) -> Message:
     """Return a message, as if it had come from the broker, that asks a worker to run `task(argument)`.
 
-    Celery's message protocol 2: https://docs.celeryq.dev/en/stable/internals/protocol.html. The reprs are constants, so
-    no content reaches logs, events or Flower.
+    The reprs are constants, so no content reaches logs, events or Flower.
     """
-    embed = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
-    message = Message(
-        body=pydantic_core.to_json([[argument], {}, embed]).decode(),
-        content_type="application/json",
-        content_encoding="utf-8",
-        headers={
-            "lang": "py",
-            "task": task,
-            "id": task_id,
-            "root_id": task_id,
-            "parent_id": None,
-            "group": None,
-            "retries": 0,
-            "eta": None,
-            "expires": None,
-            "timelimit": [None, None],
-            "argsrepr": f"<{len(argument)} messages>",
-            "kwargsrepr": "{}",
-            "origin": origin,
-            "ignore_result": True,
-        },
-        properties={"correlation_id": task_id, "reply_to": None},
-        delivery_info={"exchange": "", "routing_key": "", "redelivered": False},
-    )
-    # The worker looks at the payload to tell the protocol's versions apart; this saves it decoding what we encoded.
-    message._decoded_cache = ([argument], {}, embed)  # noqa: SLF001 - there is no public way to hand it over
+    message = Message(delivery_info={"exchange": "", "routing_key": "", "redelivered": False})
+    say_task(message, task, task_id, args=[argument], kwargs={}, reprs=(f"<{len(argument)} messages>", "{}"))
+    message.headers["origin"] = origin
     return message
+
+
+def say_task(
+    message: Message, task: str, task_id: str, *, args: list[Any], kwargs: dict[str, Any], reprs: tuple[str, str]
+) -> None:
+    """Have a message ask for one run of a task and for nothing else, whatever it has said before.
+
+    Celery's message protocol 2: https://docs.celeryq.dev/en/stable/internals/protocol.html.
+    """
+    content = (args, kwargs, {"callbacks": None, "errbacks": None, "chain": None, "chord": None})
+    message.body = pydantic_core.to_json(content).decode()
+    message.content_type, message.content_encoding = "application/json", "utf-8"
+    message.headers = {
+        "lang": "py",
+        "task": task,
+        "id": task_id,
+        "root_id": task_id,
+        "parent_id": None,
+        "group": None,
+        "retries": 0,
+        "eta": None,
+        "expires": None,
+        "timelimit": [None, None],
+        "argsrepr": reprs[0],
+        "kwargsrepr": reprs[1],
+        "origin": "",
+        "ignore_result": True,
+    }
+    message.properties = {"correlation_id": task_id, "reply_to": None}
+    # The worker looks at the payload to tell the protocol's versions apart; this saves it decoding what we encoded.
+    message._decoded_cache = content  # noqa: SLF001 - there is no public way to hand it over
 
 
 def bounded_options(url: str) -> dict[str, Any]:
