@@ -27,6 +27,7 @@ from kombu.exceptions import OperationalError
 from kombu.transport import pyamqp
 
 from app.domain.messages import raw_of
+from app.outbound.properties import tolerant
 
 log = structlog.get_logger()
 
@@ -40,6 +41,8 @@ RELIABLE = {"confirm_publish": True, "confirm_timeout": CONFIRM_TIMEOUT, "read_t
 # Of a worker's own connections: without a limit, it would wait for ever for a dead one to say that it is closed. The
 # heartbeats that have found it dead took most of the half minute in which a worker must be back.
 BOUNDED = {"read_timeout": 3, "write_timeout": 3}
+# Whatever a message says of itself must not end who receives it.
+TOLERANT = {"frame_handler": tolerant}
 # Redis answers each command, so that a limit on its socket is all it takes.
 RELIABLE_REDIS = {"socket_connect_timeout": 4, "socket_timeout": 8}
 
@@ -49,6 +52,8 @@ CLASSIC = {"x-queue-type": "classic"}
 RETURNS = ("x-delivery-count", "x-acquired-count")
 # How often we have published a message anew, so that it is counted from nothing.
 MOVES = "x-rita-moves"
+# A publisher may have written any number there, of which the next would fit no header.
+MOST_MOVES = 2**31
 
 __all__ = ["BrokerError", "Connection", "Message", "Queue"]
 
@@ -182,7 +187,7 @@ def copy_of(message: Message, *, queue: str) -> Outgoing:
     """Return a message as it came, for its queue to count its returns anew."""
     headers = {name: value for name, value in message.headers.items() if name not in RETURNS}
     moves = headers.get(MOVES)
-    headers[MOVES] = moves + 1 if isinstance(moves, int) else 1
+    headers[MOVES] = moves + 1 if isinstance(moves, int) and moves in range(MOST_MOVES) else 1
     return Outgoing(queue, raw_of(message.body), headers, properties_of(message))
 
 
@@ -253,12 +258,12 @@ def say_task(
 
 def bounded_options(url: str) -> dict[str, Any]:
     """Return the transport's options with which nothing a worker asks of its broker waits for ever."""
-    return dict(BOUNDED if url.startswith("amqp") else {})
+    return BOUNDED | TOLERANT if url.startswith("amqp") else {}
 
 
 def reliable_options(url: str) -> dict[str, Any]:
     """Return the transport's options with which a publish is confirmed, or fails, within a limit."""
-    return dict(RELIABLE if url.startswith("amqp") else RELIABLE_REDIS)
+    return RELIABLE | TOLERANT if url.startswith("amqp") else dict(RELIABLE_REDIS)
 
 
 @contextmanager
