@@ -2,8 +2,8 @@
 
 Whoever may publish to the broker's default exchange, as the external service must, may write to these queues. Celery
 believes such a message: what to run afterwards and where to publish that, with this worker's rights, when to run it,
-how it is compressed. And it counts on shapes: without this, a message of another could end the worker and, delivered again,
-each one after it. See decision 0033.
+how it is compressed. And it counts on shapes: without this, a stranger's message could end the worker and, as it is
+delivered again, each one after it. See decision 0033.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ _BEGINNINGS = {
     "Doppler": r"dp\.(?:pt|st|ct)\.\w{20}",
     "Databricks, DigitalOcean, New Relic": r"dapi[0-9a-f]{32}|do[opr]_v1_[0-9a-f]{40}|NRAK-[A-Z0-9]{20}",
     "Salesforce": r"00D\w{12,15}![\w.]{20}",
-    "a JSON Web Token": r"eyJ[\w-]{8,999}\.[\w-]{8,9999}\.",
+    "a JSON Web Token": r"eyJ[\w-]{8,500}\.[\w-]{8}",
     "age": r"AGE-SECRET-KEY-1\w{20}",
 }
 # What is written out, in any case.
