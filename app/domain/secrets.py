@@ -32,18 +32,19 @@ _ENDINGS = (
     "password", "passwords", "passwd", "passphrase", "passcode", "secret", "secrets", "token", "apikey", "apikeys",
     "accesskey", "accountkey", "authkey", "encryptionkey", "decryptionkey", "functionskey", "functionkey", "hmackey",
     "masterkey", "privatekey", "secretkey", "sharedkey", "signingkey", "sshkey", "storagekey", "subscriptionkey",
-    "credential", "credentials", "sastoken", "secretaccesskey", "clientassertion",
+    "credential", "credentials", "sastoken", "secretaccesskey", "clientassertion", "consumerkey", "presharedkey",
+    "accesstokens", "refreshtokens", "apitokens", "authtokens",
     # In the other languages of those who write configurations.
     "passwort", "kennwort", "motdepasse", "contraseña", "contrasena", "senha", "wachtwoord", "lösenord", "adgangskode",
     "heslo", "hasło", "parola", "jelszó", "пароль", "密码", "密碼", "パスワード", "비밀번호",
 )  # fmt: skip
 # Short words are a credential's as a word of their own alone: `db_pwd` and `dbPwd`, not `bypass` or `spat`.
-_LAST_WORDS = frozenset({"cred", "creds", "jwt", "pass", "pat", "psw", "pw", "pwd"})
+_LAST_WORDS = frozenset({"cred", "creds", "jwt", "pass", "passwrd", "pat", "psk", "pswd", "psw", "pw", "pwd"})
 # What may follow: `token_value`, `password_old`, `secret2`. Not `password_policy` or `token_url`.
 _TRAILING = frozenset(
     {
-        "b64", "base64", "current", "dev", "encoded", "encrypted", "hash", "hex", "new", "old", "plain", "plaintext",
-        "prod", "raw", "str", "string", "val", "value",
+        "b64", "base64", "confirm", "confirmation", "current", "dev", "encoded", "encrypted", "hash", "hex", "new",
+        "old", "plain", "plaintext", "prod", "raw", "str", "string", "text", "val", "value",
     }
 )  # fmt: skip
 # Of these a text speaks more often than it holds one: what follows has to look like one, too.
@@ -53,6 +54,8 @@ _SPOKEN_OF = frozenset(
 )  # fmt: skip
 # What is given and is no credential.
 _NOTHING = frozenset({"false", "n", "nil", "no", "none", "null", "optional", "required", "true", "undefined", "yes"})
+# Nor is what only stands in its place: stars and dots, `${PASSWORD}`, `{{ password }}`.
+_STANDS_FOR_ONE = re.compile(r"[\W_]{1,64}\Z|\$?\{")
 # Of an object that is a name and a value. Titles and texts are none: those speak of credentials.
 _NAMES = ("name", "key", "field", "id", "header", "param", "parameter", "property", "variable", "k")
 _VALUES = ("value", "val", "values", "default", "v")
@@ -67,13 +70,13 @@ _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\dA-Z_]+|\d+|[^\W\d_]+")
 # A name, what makes it one, and what it is given: `name=value`, `"name": "value"`, `<name>value<`, `--name value`.
 # What it is given is not consumed, for it may hold the next: `https://…?token=…`.
 _GIVEN = re.compile(
-    r"""(?<![\w.-])([^\W\d][\w.-]{0,63})["'`*]{0,3}\s{0,9}(?:=>|:=|[:=])\s{0,9}["'`*]{0,3}(?=([^\s"'`<&;]{1,64}))"""
+    r"""(?<![\w.-])([^\W\d][\w.-]{0,63})["'`*\\”]{0,3}\s{0,9}(?:=>|:=|[:=])\s{0,9}["'`*\\“]{0,3}(?=([^\s"'`<&;]{1,64}))"""
     r"""|<([^\W\d][\w.-]{0,63})>\s{0,9}(?=([^\s<]{1,64}))"""
     r"""|(?<!\S)--?([a-z][\w-]{1,63})\s{1,9}(?=([^\s-]\S{0,63}))"""
 )
 _SPACED = re.compile(
     r"\b(?:api[ _-]?(?:key|token|secret)|client[ _-]?secret|access[ _-]?(?:key|token)|private[ _-]?key)"
-    r"\s{0,9}[:=]\s{0,9}\S",
+    r"\s{0,9}[:=]\s{0,9}(?!\s|\$?\{|[\W_]{1,64}(?:\s|\Z))\S",
     re.IGNORECASE,
 )
 _BASIC = re.compile(r"\bbasic\s{1,9}([A-Za-z0-9+/_-]{4,512}={0,2})", re.IGNORECASE)
@@ -178,7 +181,7 @@ def _is_found_between(text: str, start: int, end: int) -> bool:
 def _is_given(name: str, given: str, *, spoken: bool) -> bool:
     """Tell whether a name is a credential's and is given one; `spoken` of, it has to look like one at any rate."""
     bare = _credential_named(name)
-    if given.strip(".,;)").lower() in _NOTHING:
+    if given.strip(".,;)").lower() in _NOTHING or _STANDS_FOR_ONE.match(given):
         return False
     return bare is not None and ((not spoken and bare not in _SPOKEN_OF) or _is_opaque(given))
 
