@@ -15,6 +15,7 @@ monkey.patch_all()
 import errno
 import re
 import sys
+from datetime import timedelta
 from itertools import count
 from typing import Any
 
@@ -23,6 +24,7 @@ from gunicorn.workers.ggevent import GeventWorker
 from psycogreen.gevent import patch_psycopg
 
 from app import create_app, extensions, figures, logs, tracebacks, tracing
+from app.api.slow_bodies import BoundedBody
 from app.config import Settings
 
 settings = Settings.from_environment("web")
@@ -32,6 +34,8 @@ bind = f"{settings.address}:{settings.port}"
 # How long a client may take to read one piece of an answer, or to send one of its request, in seconds: what it has not
 # read is in our memory until then. 5 MB in this time are a slow telephone's.
 PATIENCE = 30
+# How long all pieces of a request's body may take together: the longest is 320 KiB.
+BODY_WITHIN = timedelta(seconds=60)
 
 
 class worker_class(GeventWorker):  # noqa: N801 - the setting's name
@@ -40,6 +44,7 @@ class worker_class(GeventWorker):  # noqa: N801 - the setting's name
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> Any:
         """Answer, within each wait's PATIENCE; an event stream sets a shorter one for itself."""
         sock.settimeout(PATIENCE)
+        req.body = BoundedBody(req.body, within=BODY_WITHIN)
         try:
             return super().handle_request(listener_name, req, sock, addr)
         except TimeoutError:
