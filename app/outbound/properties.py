@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import structlog
@@ -27,6 +28,8 @@ _HEADER = 2
 _FLAGS_AT, _BEGIN_AT = 12, 14
 # What brokers and clients write has three levels: RabbitMQ's `x-death`.
 _DEEPEST = 20
+# In bytes.
+_LONGEST_OF_MANY = 200
 _FAULTS = (ValueError, TypeError, LookupError, ArithmeticError, OSError, RecursionError, struct.error, AMQPError)
 
 
@@ -76,8 +79,19 @@ def _size(content: bytes, at: int, *, kind: str) -> int:
 
 
 def _is_readable(content: Any) -> bool:
+    said = bytes(content[_FLAGS_AT:])
+    return _is_readable_of_many(said) if len(said) <= _LONGEST_OF_MANY else _reads(said)
+
+
+# Most publishers say the same of each message.
+@lru_cache(maxsize=500)
+def _is_readable_of_many(said: bytes) -> bool:
+    return _reads(said)
+
+
+def _reads(said: bytes) -> bool:
     try:
-        properties, _ = decode_properties_basic(content, _FLAGS_AT)
+        properties, _ = decode_properties_basic(said, 0)
         if headers := properties.get("application_headers"):
             # A dead letter has to be written as it was read.
             dumps("F", [headers])
