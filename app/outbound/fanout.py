@@ -21,6 +21,7 @@ from redis.exceptions import RedisError
 
 from app import figures
 from app.outbound import events
+from app.outbound.departures import Departures
 from app.outbound.lines import Line, Told
 
 log = structlog.get_logger()
@@ -95,6 +96,7 @@ class Fanout:
         self._connect = connect
         self._most = most
         self._clients: dict[str, set[Client | Line]] = defaultdict(set)
+        self._departures = Departures()
         self._lock = threading.Lock()
         self._subscribed = threading.Event()
         # While the subscription was lost, Redis may have been away, and what was published then is nowhere.
@@ -120,6 +122,7 @@ class Fanout:
                 line.drop()
                 return
             self._clients[line.channel].add(line)
+            self._departures.watch(line)
             is_slow = not all(line.offer(told) for told in client.drain())
         if is_slow:
             self._drop([line], reason="slow")
@@ -156,6 +159,8 @@ class Fanout:
         if client not in clients:
             return False
         clients.remove(client)
+        if isinstance(client, Line):
+            self._departures.forget(client)
         if not clients:
             del self._clients[client.channel]
         return True
@@ -166,7 +171,8 @@ class Fanout:
             now = time.monotonic()
             with self._lock:
                 everyone = chain.from_iterable(self._clients.values())
-                over = [line for line in everyone if isinstance(line, Line) and not line.tend(now)]
+                over = {line for line in everyone if isinstance(line, Line) and not line.tend(now)}
+                over.update(self._departures.left())
             for line in over:
                 self.leave(line)
                 line.drop()
