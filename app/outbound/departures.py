@@ -1,7 +1,7 @@
-"""Which browsers have left, asked of the kernel for all at once: whoever only writes learns it from the write after next.
+"""Which browsers have left, asked of the kernel for all at once: whoever only writes learns it by the write after next.
 
-The kernel keeps the list (epoll), so that looking costs nothing for those that are still there. Where it has none (macOS),
-heartbeats find out.
+The kernel keeps the list (epoll), so that looking costs nothing for those that are still there. Where it has none
+(macOS), heartbeats find out.
 """
 
 from __future__ import annotations
@@ -40,6 +40,6 @@ class Departures:
 
     @cached_property
     def _epoll(self) -> Any:
-        # gevent takes it away, since to wait for it would stop all greenlets; here nobody waits. Made with the first line,
-        # so never before a fork.
+        # gevent takes it away, since to wait for it would stop all greenlets; here nobody waits. Made with the first
+        # line, so never before a fork.
         return get_original("select", "epoll")()

@@ -1,4 +1,4 @@
-"""The proxies of docs/deploy.md, each started from its very file of docs/proxies, with this machine's ports and paths."""
+"""The proxies of docs/deploy.md, each started from its file of docs/proxies, with this machine's ports and paths."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ Changes = Callable[[Front, int, Certificate, Times], Mapping[str, str]]
 
 @dataclass(frozen=True)
 class Kind:
-    """One of the proxies: its file, how it is started and told to read it again, and what is another's on this machine."""
+    """One of the proxies: its file, how it is started and told to read it again, and what is different here."""
 
     name: str
     file: str
@@ -131,9 +131,10 @@ def _nginx(front: Front, upstream: int, certificate: Certificate, times: Times) 
 
 
 def _caddy(front: Front, upstream: int, certificate: Certificate, times: Times) -> Mapping[str, str]:
+    files = f"{certificate.certificate} {certificate.key}"
     return {
-        "{\n\t# A reload": f"{{\n\tadmin {LOOPBACK}:{front.admin_port}\n\thttp_port {front.plain_port}\n\t# A reload",
-        "rita.example {": f"{NAME}:{front.port} {{\n\tbind {LOOPBACK}\n\ttls {certificate.certificate} {certificate.key}",
+        "{\n\t# A stop": f"{{\n\tadmin {LOOPBACK}:{front.admin_port}\n\thttp_port {front.plain_port}\n\t# A stop",
+        "rita.example {": f"{NAME}:{front.port} {{\n\tbind {LOOPBACK}\n\ttls {files}",
         "127.0.0.1:8000": f"{LOOPBACK}:{upstream}",
         "/var/log/caddy/access.log": str(front.access_log),
         "read_timeout 60s": f"read_timeout {times.idle}s",
@@ -199,6 +200,7 @@ CADDY = Kind(
         "127.0.0.1:{admin_port}",
     ),
     _caddy,
+    reload_ends_streams=False,
 )
 HAPROXY = Kind(
     "HAProxy",

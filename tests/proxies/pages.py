@@ -27,6 +27,11 @@ class Pages:
         *whole, _ = self._output.read_text().split("\n")
         return [line for line in map(json.loads, whole) if line["what"] == what]
 
+    def events(self, count: int) -> list[dict[str, Any]]:
+        """Return all events, once there are so many."""
+        found = self.told("event")
+        return found if len(found) == count else []
+
     def leave(self, page: int) -> None:
         assert self._process.stdin is not None
         self._process.stdin.write(f"{page}\n")
