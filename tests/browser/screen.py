@@ -57,7 +57,12 @@ class Screen:
 
     def __post_init__(self) -> None:
         width, height = self.size
-        context = self.chromium.new_context(viewport={"width": width, "height": height}, reduced_motion="reduce")
+        context = self.chromium.new_context(
+            viewport={"width": width, "height": height},
+            reduced_motion="reduce",
+            # That of a test's own proxy.
+            ignore_https_errors=self.stack.address.startswith("https:"),
+        )
         self.page: Page = context.new_page()
         self.page.set_default_timeout(PATIENCE)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))

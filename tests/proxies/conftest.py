@@ -6,10 +6,8 @@ import os
 import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -24,32 +22,16 @@ from tests.e2e.processes import READY_WITHIN, Processes, environment
 from tests.e2e.processes import show_logs as pytest_runtest_makereport  # noqa: F401 - pytest finds it by this name
 from tests.proxies import certificates
 from tests.proxies.certificates import Certificate
-from tests.proxies.fronts import CADDY, HAPROXY, KINDS, Changes, Front, Kind, Times
+from tests.proxies.fronts import KINDS, Front, Kind, Times
+from tests.proxies.variants import COMPRESSING
 
 # Apart from what the other tests use.
 REDIS_NUMBER = 12
-REDIRECTS = "http-request redirect scheme https code 301 unless { ssl_fc }"
 # In seconds: 15 is what it is in production, and takes minutes.
 HEARTBEAT = float(os.environ.get("PROXIES_HEARTBEAT", "1"))
 TIMES = Times(idle=4 * HEARTBEAT, grace=1)
 
 
-def _with(changes: Changes, shown: str, used: str) -> Changes:
-    """Return changes with another one, of the result of the others or of the file."""
-
-    def all_of(*given: Any) -> dict[str, str]:
-        made = dict(changes(*given))
-        return made | {shown: made.get(shown, "") + used}
-
-    return all_of
-
-
-# Commonly added.
-COMPRESSING = replace(
-    CADDY, name="Caddy with encode", changes=_with(CADDY.changes, "rita.example {", "\n\tencode gzip")
-)
-# Where TLS has ended before.
-PLAIN = replace(HAPROXY, name="HAProxy without TLS", changes=_with(HAPROXY.changes, REDIRECTS, ""))
 ALL = (*KINDS, COMPRESSING)
 
 

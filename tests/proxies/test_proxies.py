@@ -20,8 +20,9 @@ from tests.e2e.processes import Processes
 from tests.e2e.scrapes import Page
 from tests.proxies import pages
 from tests.proxies.certificates import NAME, Certificate
-from tests.proxies.conftest import HEARTBEAT, PLAIN, TIMES
+from tests.proxies.conftest import HEARTBEAT, TIMES
 from tests.proxies.fronts import Front, Kind
+from tests.proxies.variants import PLAIN
 from tests.waiting import eventually
 
 PAGES = 12
