@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
-import requests
 
 from devstack.child import LOOPBACK
 from devstack.ports import free_port
@@ -47,13 +49,15 @@ def test_a_browser_that_leaves_is_forgotten_long_before_a_heartbeat(
 
 
 def test_a_stop_waits_for_no_connection_that_asks_nothing(rita: Processes, port: int) -> None:
-    address = f"http://{LOOPBACK}:{port}"
-    with requests.Session() as proxy, Person(address).stream() as stream:
-        assert proxy.get(f"{address}/healthz", timeout=10).ok
-        eventually(lambda: stream.events)
+    with closing(http.client.HTTPConnection(LOOPBACK, port, timeout=30)) as proxy, ThreadPoolExecutor() as beside:
+        proxy.request("GET", "/healthz")
+        assert proxy.getresponse().read()
+        stopped = beside.submit(rita.stop, NAME)
         began = time.monotonic()
-        rita.stop(NAME)
+        rest = proxy.sock.recv(1)
         took = time.monotonic() - began
+        stopped.result()
 
+    assert rest == b""
     # What it gives to requests that are being answered is five seconds.
     assert took < 3
