@@ -17,6 +17,7 @@ import re
 import socket
 import sys
 from contextlib import suppress
+from datetime import timedelta
 from itertools import count
 from typing import Any
 
@@ -26,6 +27,7 @@ from gunicorn.workers.ggevent import GeventWorker
 from psycogreen.gevent import patch_psycopg
 
 from app import create_app, extensions, figures, logs, tracebacks, tracing
+from app.api.slow_bodies import BoundedBody
 from app.config import Settings
 
 settings = Settings.from_environment("web")
@@ -35,6 +37,8 @@ bind = f"{settings.address}:{settings.port}"
 # How long a client may take to read one piece of an answer, or to send one of its request, in seconds: what it has not
 # read is in our memory until then. 5 MB in this time are a slow telephone's.
 PATIENCE = 30
+# How long all pieces of a request's body may take together: the longest is 320 KiB.
+BODY_WITHIN = timedelta(seconds=60)
 
 
 class worker_class(GeventWorker):  # noqa: N801 - the setting's name
@@ -76,6 +80,7 @@ class worker_class(GeventWorker):  # noqa: N801 - the setting's name
         """Answer, within each wait's PATIENCE; an event stream sets a shorter one for itself."""
         sock.settimeout(PATIENCE)
         self._idle.discard(sock)
+        req.body = BoundedBody(req.body, within=BODY_WITHIN)
         try:
             return super().handle_request(listener_name, req, sock, addr)
         except TimeoutError:

@@ -79,7 +79,7 @@ def stream() -> Response:
         client = _join(fanout, channel)
         until_open.callback(fanout.leave, client)
         try:
-            fanout.wait_until_subscribed()
+            fanout.wait_until_heard(client)
             gates = cast(Gates, current_app.extensions["openings"])
             opened = until_open.enter_context(ExitStack())
             opened.enter_context(gates.through(channel, within=OPENED_WITHIN))
