@@ -21,6 +21,7 @@ from redis.exceptions import RedisError
 
 from app import figures
 from app.outbound import events
+from app.outbound.departures import Departures
 from app.outbound.hearing import Hearing
 from app.outbound.lines import Line, Told
 
@@ -94,6 +95,7 @@ class Fanout:
         self._connect = connect
         self._most = most
         self._clients: dict[str, set[Client | Line]] = defaultdict(set)
+        self._departures = Departures()
         self._lock = threading.Lock()
         self._hearing = Hearing()
         # While the subscription was lost, Redis may have been away, and what was published then is nowhere.
@@ -120,6 +122,7 @@ class Fanout:
                 line.drop()
                 return
             self._clients[line.channel].add(line)
+            self._departures.watch(line)
             is_slow = not all(line.offer(told) for told in client.drain())
         if is_slow:
             self._drop([line], reason="slow")
@@ -155,6 +158,8 @@ class Fanout:
         if client not in clients:
             return False
         clients.remove(client)
+        if isinstance(client, Line):
+            self._departures.forget(client)
         if not clients:
             del self._clients[client.channel]
         return True
@@ -165,7 +170,8 @@ class Fanout:
             now = time.monotonic()
             with self._lock:
                 everyone = chain.from_iterable(self._clients.values())
-                over = [line for line in everyone if isinstance(line, Line) and not line.tend(now)]
+                over = {line for line in everyone if isinstance(line, Line) and not line.tend(now)}
+                over.update(self._departures.left())
                 # Under the lock, so that nobody joins whose channel is being left.
                 with suppress(RedisError):
                     self._hearing.keep(self._clients)
