@@ -14,15 +14,20 @@ monkey.patch_all()
 
 import errno
 import re
+import socket
 import sys
+from contextlib import suppress
+from datetime import timedelta
 from itertools import count
 from typing import Any
 
+import gevent
 from gunicorn.glogging import Logger
 from gunicorn.workers.ggevent import GeventWorker
 from psycogreen.gevent import patch_psycopg
 
 from app import create_app, extensions, figures, logs, tracebacks, tracing
+from app.api.slow_bodies import BoundedBody
 from app.config import Settings
 
 settings = Settings.from_environment("web")
@@ -32,20 +37,57 @@ bind = f"{settings.address}:{settings.port}"
 # How long a client may take to read one piece of an answer, or to send one of its request, in seconds: what it has not
 # read is in our memory until then. 5 MB in this time are a slow telephone's.
 PATIENCE = 30
+# How long all pieces of a request's body may take together: the longest is 320 KiB.
+BODY_WITHIN = timedelta(seconds=60)
 
 
 class worker_class(GeventWorker):  # noqa: N801 - the setting's name
-    """Waits for greenlets' sockets, but for no client without end."""
+    """Waits for greenlets' sockets, but for no client without end, and at a stop for none that asks nothing."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        # The connections on which no request is being answered.
+        self._idle: set[Any] = set()
+
+    def handle(self, listener: Any, client: Any, addr: Any) -> None:
+        """Serve a connection, one request after the other."""
+        self._idle.add(client)
+        try:
+            super().handle(listener, client, addr)
+        finally:
+            self._idle.discard(client)
+
+    def handle_exit(self, sig: Any, frame: Any) -> None:
+        """Stop: answer what has been asked, and wait for no further question."""
+        super().handle_exit(sig, frame)
+        # As gunicorn does: in a signal's handler nothing may wait.
+        gevent.spawn(self._ask_for_no_more)
+
+    def notify(self) -> None:
+        """Say that the process lives; while it stops, also let go of who came meanwhile."""
+        super().notify()
+        if not self.alive:
+            self._ask_for_no_more()
+
+    def _ask_for_no_more(self) -> None:
+        for client in list(self._idle):
+            # What has arrived is still read, and then there is no more. By another descriptor: gevent would break off
+            # the one that waits with an error.
+            with suppress(OSError), client.dup() as same:
+                same.shutdown(socket.SHUT_RD)
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> Any:
         """Answer, within each wait's PATIENCE; an event stream sets a shorter one for itself."""
         sock.settimeout(PATIENCE)
+        self._idle.discard(sock)
+        req.body = BoundedBody(req.body, within=BODY_WITHIN)
         try:
             return super().handle_request(listener_name, req, sock, addr)
         except TimeoutError:
             # What gunicorn takes for a client that has left.
             raise BrokenPipeError(errno.EPIPE, "the client does not read") from None
         finally:
+            self._idle.add(sock)
             sock.settimeout(None)
 
 

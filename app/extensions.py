@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
+import msgspec
 import psycopg2.extensions
 import pydantic_core
 import structlog
@@ -93,7 +94,8 @@ def init_app(app: Flask, *, settings: Settings) -> None:
         "pool_recycle": 1800,
         # What a statement was given is a configuration or a person's address, and errors are logged.
         "hide_parameters": True,
-        "json_serializer": lambda value: pydantic_core.to_json(value).decode(),
+        # A batch writes hundreds of records, and this takes half of pydantic's time.
+        "json_serializer": lambda value: msgspec.json.encode(value).decode(),
         "json_deserializer": pydantic_core.from_json,
         # Said with each transaction: what waits for a lock must see what it waited for, whatever the role's default.
         "isolation_level": "READ COMMITTED",

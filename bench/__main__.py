@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import ExitStack
 
-from bench import measures, report
+from bench import against, measures, releases, report
 from bench.results import Measure, Row
 from bench.stage import stage
 from devstack import interrupted
@@ -22,22 +23,24 @@ def main() -> int:
     arguments.add_argument("--only", action="append", metavar="MEASURE", help="this one alone; may be repeated")
     arguments.add_argument("--quick", action="store_true", help="smaller sizes: for developing, not for the page")
     arguments.add_argument("--repeat", type=int, help=f"rounds of each measure ({REPEAT}, with --quick {QUICK_REPEAT})")
+    arguments.add_argument("--against", metavar="COMMIT", help="beside an earlier release instead of the peers")
     arguments.add_argument("--write", action="store_true", help="write docs/performance.md")
     chosen = arguments.parse_args()
+    known: dict[str, Measure] = against.MEASURES if chosen.against else {each.name: each for each in measures.ALL}
     if chosen.list:
-        print(*(f"{measure.name:10} {measure.title}" for measure in measures.ALL), sep="\n")
+        print(*(f"{name:10} {measure.title}" for name, measure in known.items()), sep="\n")
         return 0
-    unknown = sorted(set(chosen.only or ()) - {measure.name for measure in measures.ALL})
+    unknown = sorted(set(chosen.only or ()) - known.keys())
     if unknown:
         arguments.error(f"there is no measure {', '.join(unknown)}; --list shows them")
-    wanted = [measure for measure in measures.ALL if not chosen.only or measure.name in chosen.only]
+    wanted = [measure for name, measure in known.items() if not chosen.only or name in chosen.only]
     if chosen.write and chosen.only:
         arguments.error("the page shows one whole run: --write goes without --only")
     scale = "quick" if chosen.quick else "full"
     repeat = chosen.repeat or (QUICK_REPEAT if chosen.quick else REPEAT)
     interrupted.by_signals()
     try:
-        run(wanted, scale=scale, repeat=repeat, writes=chosen.write)
+        run(wanted, scale=scale, repeat=repeat, writes=chosen.write, commit=chosen.against)
     except StartError as failed:
         print(failed, *getattr(failed, "__notes__", ()), sep="\n", file=sys.stderr)
         return 1
@@ -47,10 +50,14 @@ def main() -> int:
     return 0
 
 
-def run(wanted: list[Measure], *, scale: str, repeat: int, writes: bool) -> None:
+def run(wanted: list[Measure], *, scale: str, repeat: int, writes: bool, commit: str | None) -> None:
     """Run measures on servers of this run's own; print each one's table, and write the page, as it is found."""
     found: dict[Measure, list[Row]] = {}
-    with stage() as prepared:
+    with ExitStack() as opened:
+        prepared = opened.enter_context(stage())
+        if commit:
+            # The same servers, a database for each.
+            prepared = opened.enter_context(releases.side_by_side(prepared, commit))
         machine = list(report.machine(prepared))
         print(*machine, sep="\n")
         for measure in wanted:
@@ -58,7 +65,8 @@ def run(wanted: list[Measure], *, scale: str, repeat: int, writes: bool) -> None
             found[measure] = measure.run(prepared, measure.sizes[scale], repeat)
             print(*report.table(found[measure]), sep="\n", flush=True)
             if writes:
-                report.write(found, machine=[*machine, *prepared.quiet.told()], scale=scale, repeat=repeat)
+                told = [*machine, *prepared.quiet.told()]
+                report.write(found, machine=told, scale=scale, repeat=repeat, is_against=bool(commit))
     print("", *prepared.quiet.told(), report.verdict(found), sep="\n")
 
 

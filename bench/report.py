@@ -19,6 +19,7 @@ from bench.stage import PROJECT, Stage
 PAGE = PROJECT / "docs" / "performance.md"
 PICTURES = PROJECT / "docs" / "performance"
 BEGIN, END = "<!-- made by `make bench`, from here -->", "<!-- to here -->"
+BEGIN_AGAINST = "<!-- made by `make bench ARGS='--against'`, from here -->"
 HEAD = ("| what | product | peer | ratio | target | met |", "|---|---|---|---|---|---|")
 PACKAGES = ("celery", "kombu", "flask", "sqlalchemy", "psycopg2-binary", "redis", "flask-sse", "gunicorn", "gevent")
 
@@ -54,19 +55,22 @@ def machine(stage: Stage) -> Iterator[str]:
     yield f"- commit {_commit()}"
 
 
-def write(found: Found, *, machine: Sequence[str], scale: str, repeat: int) -> None:
-    """Put the tables and pictures of a run into the page."""
+def write(found: Found, *, machine: Sequence[str], scale: str, repeat: int, is_against: bool) -> None:
+    """Put the tables of a run into the page, and its pictures, but for what stands beside another release."""
     PICTURES.mkdir(exist_ok=True)
     head = f"A {scale} run of {repeat} rounds on {datetime.now(UTC):%d %B %Y}."
     legend = "Figures are medians of the rounds, with the lowest and the highest; ratios are taken round by round."
     lines = [f"{head} {legend} {RULE}", "", verdict(found), "", *machine]
     for measure, rows in found.items():
-        picture = PICTURES / f"{measure.name}.svg"
-        chart.draw(rows, picture)
-        lines += ["", f"### {measure.title}", "", *table(rows), "", _image(measure, picture)]
-    before, _, rest = PAGE.read_text().partition(BEGIN)
+        lines += ["", f"### {measure.title}", "", *table(rows)]
+        if not is_against:
+            picture = PICTURES / f"{measure.name}.svg"
+            chart.draw(rows, picture)
+            lines += ["", _image(measure, picture)]
+    begin = BEGIN_AGAINST if is_against else BEGIN
+    before, _, rest = PAGE.read_text().partition(begin)
     _, _, after = rest.partition(END)
-    PAGE.write_text("\n".join([f"{before}{BEGIN}", "", *lines, "", f"{END}{after}"]))
+    PAGE.write_text("\n".join([f"{before}{begin}", "", *lines, "", f"{END}{after}"]))
 
 
 def verdict(found: Found) -> str:

@@ -35,12 +35,13 @@ from devstack.postgres import PostgreSQL
 from devstack.servers import Servers, held, remove, servers
 
 PROJECT = Path(__file__).resolve().parent.parent
-OURS: dict[str, str] = dict(parse_procfile((PROJECT / "Procfile").read_text()).processes)
 PEERS: dict[str, str] = dict(parse_procfile((PROJECT / "bench" / "peers" / "Procfile").read_text()).processes)
 READY_WITHIN = timedelta(minutes=2)
 PROBE = 5.0
 # Lines that serve HTTP on PORT, with the path that answers 200 once they do.
 HTTP_LINES = {"web": "/readyz"} | {name: "/" for name in PEERS if name.endswith("_web")}
+# Lines that say nothing when they are ready.
+SILENT = ("beat", "flower")
 JWT_SECRET = "a-secret-of-the-bench-that-is-long-enough"  # noqa: S105 - of servers that live as long as this run
 
 
@@ -52,11 +53,20 @@ class Stage:
     directory: Path
     environ: Mapping[str, str]
     quiet: Quiet = field(default_factory=Quiet)
+    # Whose Procfile is run: this release's, or another's.
+    tree: Path = PROJECT
+    # Another release on the same servers, and its name.
+    beside: tuple[str, Stage] | None = None
 
     @cached_property
     def redis(self) -> Redis:
         """The Redis that events go through."""
         return Redis.from_url(self.servers.redis_url)
+
+    @cached_property
+    def lines(self) -> dict[str, str]:
+        """The commands of the release's Procfile, by name."""
+        return dict(parse_procfile((self.tree / "Procfile").read_text()).processes)
 
     @cached_property
     def admin_url(self) -> str:
@@ -105,7 +115,7 @@ class Stage:
             stack.push(tell)
             for line, child in children.items():
                 stack.callback(child.stop)
-                child.start(["/bin/sh", "-c", (OURS | PEERS)[line]], environ=environ)
+                child.start(["/bin/sh", "-c", (self.lines | PEERS)[line]], environ=environ)
             for line, child in children.items():
                 child.wait_until(partial(self._is_ready, line, child), within=READY_WITHIN)
             yield children
@@ -129,15 +139,15 @@ class Stage:
     def release(self) -> None:
         """Migrate."""
         release = self._child("release")
-        release.run(["/bin/sh", "-c", OURS["release"]], environ=self.environ, within=READY_WITHIN)
+        release.run(["/bin/sh", "-c", self.lines["release"]], environ=self.environ, within=READY_WITHIN)
 
     def _child(self, line: str) -> Child:
         log, record = self.directory / "logs" / f"{line}.log", self.directory / "run" / f"{line}.json"
-        return Child(line, directory=PROJECT, log=log, record=record, patience=timedelta(seconds=30))
+        directory = PROJECT if line in PEERS else self.tree
+        return Child(line, directory=directory, log=log, record=record, patience=timedelta(seconds=30))
 
     def _is_ready(self, line: str, child: Child) -> bool:
-        if line == "beat":
-            # It says nothing, and what it sends waits in the broker.
+        if line in SILENT:
             return True
         if line not in HTTP_LINES:
             # Celery's own word, which the peers without Celery say too.

@@ -12,7 +12,6 @@ import re
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Generic, TypeVar
 
 Message = TypeVar("Message")
@@ -20,6 +19,8 @@ Message = TypeVar("Message")
 _NAME = b"connection_id"
 # A key of the object, wherever it may stand, with its value if that is a string without escapes.
 _FIELD = re.compile(rb'"connection_id"[ \t\r\n]*:(?:[ \t\r\n]*"([^"\\]*)")?')
+# The same as nearly everybody writes it, which needs no more looking at.
+_USUAL = re.compile(rb'"connection_id" ?: ?"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"')
 # An escape that may spell a letter of that key.
 _ESCAPED = re.compile(rb"\\u00(?:5[fF]|6[34569eEfF]|74)")
 _UUID = re.compile(rb"[0-9a-f]{32}")
@@ -39,16 +40,19 @@ def key_of(body: bytes) -> bytes | None:
     mentions = body.count(_NAME)
     if not mentions:
         return NOWHERE
+    if mentions == 1 and (usual := _USUAL.search(body)):
+        return usual[1]
     found = _FIELD.search(body)
     if found is None or (mentions > 1 and _FIELD.search(body, found.end())):
         return None
     return _in_one_spelling(found[1])
 
 
-@lru_cache(maxsize=4096)
 def _in_one_spelling(id_: bytes | None) -> bytes | None:
-    spelled = (id_ or b"").removeprefix(_URN).translate(*_DECORATION)
-    return spelled if _UUID.fullmatch(spelled) else None
+    digits = (id_ or b"").removeprefix(_URN).translate(*_DECORATION)
+    if not _UUID.fullmatch(digits):
+        return None
+    return b"-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
 
 @dataclass(eq=False, slots=True)

@@ -7,12 +7,15 @@ a broker that sent so many in all would send nothing but syncs. See `docs/decisi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from celery.concurrency import thread
 
 from app.jobs import HOUSEKEEPING, VERIFICATIONS
+from app.outbound.broker import Message, receive_raw
+from tasks import jobs_taken
 from tasks.monitored import MonitoredConsumer
 
 # The sweeps are short; two, so that neither waits for the other.
@@ -61,3 +64,23 @@ class LanesConsumer(MonitoredConsumer):
             self.task_consumer.qos(prefetch_count=self.initial_prefetch_count)
             # What Celery would say again, in its loop's first turn, for the whole channel.
             self.qos.callback = self.task_consumer.qos
+
+    def prepare(self, connection: Any) -> None:
+        """Have no body unpacked before it is known to be a job's."""
+        receive_raw(connection.default_channel)
+
+    def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Message], None]:
+        """Return what takes each delivery: Celery's own, of what is left of it."""
+        # Celery's own tasks run others.
+        tasks = {name for name in self.app.tasks if not name.startswith("celery.")}
+        handle: Callable[[Message], None] = super().create_task_handler(*args, **options)
+
+        def take(message: Message) -> None:
+            try:
+                jobs_taken.take(message, tasks=tasks)
+            except jobs_taken.NotAJob as refusal:
+                self.refuse_job(message, **refusal.fields)
+            else:
+                handle(message)
+
+        return take

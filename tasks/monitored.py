@@ -25,7 +25,6 @@ from celery.worker.consumer import Consumer
 from celery.worker.state import maybe_shutdown
 
 from app import figures
-from app.domain import texts
 from app.outbound.broker import Message, Queue, Refusal
 
 log = structlog.get_logger()
@@ -36,8 +35,6 @@ EVENTS_EVERY = 0.2
 REFUSED_WAITS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 # Between a worker's looks at itself, in seconds.
 LOOKS_EVERY = 5.0
-# Of what a stranger's job calls itself.
-LONGEST_NAME = 100
 # A worker that is told to end does so within this.
 _STEP = 0.2
 
@@ -138,23 +135,11 @@ class MonitoredConsumer(Consumer):
         figures.consumer_lost()
         log.error("consumer_lost", cancelled_by=by, queues=queues)
 
-    def on_unknown_message(self, body: Any, message: Message) -> None:  # noqa: ARG002 - Celery's signature
-        """Refuse what is no job; Celery would log all of it, and whoever may publish wrote it."""
-        self._refuse_job(message, reason="no job")
-
-    def on_unknown_task(self, body: Any, message: Message, exc: Exception) -> None:  # noqa: ARG002 - Celery's signature
-        """Refuse a job that nobody here can do."""
-        name = str((message.headers or {}).get("task"))
-        self._refuse_job(message, reason="unknown task", name=texts.cut(name, longest=LONGEST_NAME))
-
-    def on_invalid_task(self, body: Any, message: Message, exc: Exception) -> None:  # noqa: ARG002 - Celery's signature
-        """Refuse a job of a wrong shape."""
-        self._refuse_job(message, reason="invalid job", error=type(exc).__name__)
-
     def on_decode_error(self, message: Message, exc: Exception) -> None:
         """Refuse what cannot be unpacked."""
-        self._refuse_job(message, reason="undecodable", error=type(exc).__name__)
+        self.refuse_job(message, reason="undecodable", error=type(exc).__name__)
 
-    def _refuse_job(self, message: Message, **fields: Any) -> None:
+    def refuse_job(self, message: Message, **fields: Any) -> None:
+        """Refuse a message, in a line that repeats nothing of it: whoever may publish wrote it."""
         log.error("job_refused", bytes=len(message.body or ""), **fields)
         message.reject_log_error(log, self.connection_errors)

@@ -21,7 +21,7 @@ from app.domain.unreadable import Unreadable, about
 from app.outbound import events
 from app.outbound.sealing import seals
 from app.services import status_updates
-from app.unit_of_work import unit_of_work
+from app.unit_of_work import database_time, unit_of_work
 from tasks.celery import status_app
 from tasks.requests import APPLY_MESSAGES, Refused
 
@@ -120,9 +120,11 @@ def _apply_together(reports: Sequence[Report | Unreadable], *, now: datetime | N
     started = tracing.now()
     if len(reports) == 1 and reports[0].operation_id is not None:
         tracing.name_operation(reports[0].operation_id)
+    # As it is known: to ask would take a round trip for each batch.
+    now = now or database_time()
     with unit_of_work(tenants={report.tenant_id for report in reports}) as work:
         patience = extensions.settings().patience
-        applied = status_updates.apply(work.session, reports, patience=patience, now=now or work.now)
+        applied = status_updates.apply(work.session, reports, patience=patience, now=now)
         work.after_commit(lambda: tracing.lead_to(*{c.operation.id for c in applied.changes if c.operation}))
         work.after_commit(lambda: tracing.note(applied.changes, step="status message", since=started))
         work.after_commit(lambda: events.publish(applied.changes))

@@ -28,6 +28,7 @@ UNITS = (
     "tests/integration/status/test_redis_transport.py",
     "tests/integration/status/test_outages.py",
     "tests/devstack/test_run.py",
+    "tests/proxies",
     # These share the packages of npm.
     "tests/devstack/test_examples.py tests/devstack/test_client.py tests/devstack/test_schemas.py",
     "tests/security/test_schemathesis.py",

@@ -8,7 +8,7 @@ from uuid import UUID
 from flask import Blueprint, Response, request
 
 from app import errors, extensions
-from app.api import answers, auth, limits, parameters, schemas, views
+from app.api import answers, auth, limits, looking, parameters, schemas, views
 from app.api.description import Described
 from app.api.requests import answer, body
 from app.domain import sources
@@ -89,7 +89,7 @@ def create() -> Response:
     entry = types.get(sent.type)
     if entry.name in sources.SEEDED:
         raise errors.AlreadyExists(f"Connections of type '{entry.name}' are created by seed")
-    fields = sent.sent()
+    fields = looking.fields_of(sent)
     with unit_of_work(tenants=[who.organization_id]) as work:
         _require_admin_to_disable(work, fields, connection_id=None)
         case, changes = connections.create(
@@ -124,7 +124,7 @@ def configure(connection_id: str) -> Response:
     wanted = as_uuid(connection_id)
     entry = None if wanted else extensions.settings().source_types.get(connection_id)
     sent = body(schemas.ConfigureBody)
-    fields = sent.sent() | {"enabled": sent.enabled}
+    fields = looking.fields_of(sent) | {"enabled": sent.enabled}
     who = auth.current()
     with unit_of_work(tenants=[who.organization_id]) as work:
         _require_admin_to_disable(work, fields, connection_id=wanted)
@@ -164,7 +164,7 @@ def change(connection_id: str) -> Response:
     """Set any subset of the fields."""
     limits.spend_change()
     wanted = connection_uuid(connection_id)
-    fields = body(schemas.ConfigureBody).sent()
+    fields = looking.fields_of(body(schemas.ConfigureBody))
     who = auth.current()
     with unit_of_work(tenants=[who.organization_id]) as work:
         _require_admin_to_disable(work, fields, connection_id=wanted)

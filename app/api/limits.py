@@ -27,7 +27,7 @@ local time, limit, window = redis.call('TIME'), tonumber(ARGV[1]), tonumber(ARGV
 local now = time[1] + time[2] / 1000000
 local before = redis.call('LINDEX', KEYS[1], limit - 1)
 if before and before + window > now then
-  return tostring(before + window - now)
+  return tostring(math.min(before + window - now, window))
 end
 redis.call('LPUSH', KEYS[1], string.format('%.6f', now))
 redis.call('LTRIM', KEYS[1], 0, limit - 1)

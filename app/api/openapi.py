@@ -110,7 +110,7 @@ def document(app: Flask) -> dict[str, Any]:
     made = OpenAPI(
         openapi="3.1.1",
         info=Info(title="Rita Data Sources", version=version("rita-data-sources"), description=INTRODUCTION),
-        servers=[Server(url="/")],
+        servers=[Server(url="..")],
         tags=[Tag(name=name, description=text) for name, text in TAGS.items()],
         paths=dict(paths),
         webhooks={name: _webhook(name, model, models=models) for name, model in pushed.WEBHOOKS.items()},

@@ -21,6 +21,7 @@ from pydantic import (
 from app import errors
 from app.api.requests import MOST_PROBLEMS, named
 from app.domain import secrets
+from app.domain.json_values import written_out
 
 # All names of the largest message with options can be chosen.
 LARGEST_CONFIG = 256 * 1024
@@ -57,26 +58,31 @@ def _storable(text: str) -> str:
 
 def _json_object(value: dict[str, Any]) -> dict[str, Any]:
     """Refuse what JSON can say but PostgreSQL or a reader of the row cannot hold."""
-    _check_json(value, depth=1)
-    if len(pydantic_core.to_json(value)) > LARGEST_CONFIG:
-        raise ValueError(f"must be no longer than {LARGEST_CONFIG} bytes of JSON")
+    longer_when_stored = _check_json(value, depth=1)
+    if len(pydantic_core.to_json(value)) + longer_when_stored > LARGEST_CONFIG:
+        raise ValueError(
+            f"must be no longer than {LARGEST_CONFIG} bytes of JSON, its numbers written without exponents"
+        )
     return value
 
 
-def _check_json(value: Any, *, depth: int) -> None:
+def _check_json(value: Any, *, depth: int) -> int:
+    """Return how many bytes longer than its shortest JSON a value will be when it is stored."""
     if depth > DEEPEST_JSON:
         raise ValueError(f"must not be nested deeper than {DEEPEST_JSON} levels")
     if isinstance(value, dict):
-        for key, inner in value.items():
+        for key in value:
             _storable(key)
-            _check_json(inner, depth=depth + 1)
-    elif isinstance(value, list):
-        for inner in value:
-            _check_json(inner, depth=depth + 1)
-    elif isinstance(value, str):
+        return sum(_check_json(inner, depth=depth + 1) for inner in value.values())
+    if isinstance(value, list):
+        return sum(_check_json(inner, depth=depth + 1) for inner in value)
+    if isinstance(value, str):
         _storable(value)
     elif isinstance(value, int | float) and not -LARGEST_NUMBER - 1 <= value <= LARGEST_NUMBER:
         raise ValueError("must not contain NaN, Infinity or numbers beyond 64 bits")
+    if not isinstance(value, float):
+        return 0
+    return max(0, len(written_out(value)) - len(repr(value)))
 
 
 def _not_blank(text: str) -> str:
@@ -121,10 +127,13 @@ class ConfigureBody(BaseModel):
         default=True, description="Only an admin or owner may send false. PUT without it enables."
     )
 
-    def sent(self) -> dict[str, Any]:
-        """Return the fields to set. Raises SecretRefused, naming each place that looks like a credential."""
+    def sent(self, *, rest: secrets.Rest = lambda _: None) -> dict[str, Any]:
+        """Return the fields to set. Raises SecretRefused, naming each place that looks like a credential.
+
+        `rest` as in `secrets.find`.
+        """
         fields = {name: getattr(self, name) for name in SETTABLE if name in self.model_fields_set}
-        every = (path for name, value in fields.items() for path in secrets.find(value, path=name))
+        every = (path for name, value in fields.items() for path in secrets.find(value, path=name, rest=rest))
         found = [named([path]) for path in islice(every, MOST_PROBLEMS)]
         if found:
             raise errors.SecretRefused(

@@ -79,7 +79,7 @@ def stream() -> Response:
         client = _join(fanout, channel)
         until_open.callback(fanout.leave, client)
         try:
-            fanout.wait_until_subscribed()
+            fanout.wait_until_heard(client)
             gates = cast(Gates, current_app.extensions["openings"])
             opened = until_open.enter_context(ExitStack())
             opened.enter_context(gates.through(channel, within=OPENED_WITHIN))
@@ -111,6 +111,9 @@ def stream() -> Response:
     response.headers["Cache-Control"] = "no-store, no-transform"
     # Proxies of nginx's family buffer otherwise.
     response.headers["X-Accel-Buffering"] = "no"
+    # Nothing, as clients read it; and for a proxy (Caddy's `encode`) the sign that it is not to compress the
+    # stream, for which it would wait until there is enough of it.
+    response.headers["Content-Encoding"] = "identity"
     response.call_on_close(left.close)
     return response
 

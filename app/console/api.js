@@ -1,6 +1,7 @@
-// The HTTP API: one way to call it, and one kind of error, which always says what to do.
+// The HTTP API: one way to call it, and one kind of error, which always says what to do. Addresses begin where the page
+// lies, which may be under a path.
 
-import { learnTime } from './format.js';
+import { learnTime, now } from './format.js';
 import { signOut, token } from './session.js';
 
 const PATIENCE_MS = 30_000;
@@ -8,6 +9,8 @@ const SIGNED_OUT = {
   token_expired: 'Your sign-in has ended. Sign in again to go on.',
   default: 'This access token is not accepted. Open a fresh link or paste another token.',
 };
+
+const NOT_OURS = 'Something between you and the server answered in its place. Nothing may have happened; try again in a moment.';
 
 export class Refused extends Error {
   constructor(status, answer = {}) {
@@ -29,9 +32,13 @@ export async function call(method, path, { body, headers = {}, signal = AbortSig
     headers: { ...authorization(), ...(body && { 'Content-Type': 'application/json' }), ...headers },
     body: body && JSON.stringify(body),
   });
-  const answer = await response.json().catch(() => ({}));
-  if (response.ok) return answer;
-  throw refusalOf(response.status, answer);
+  return answerOf(response);
+}
+
+async function answerOf(response) {
+  const answer = await response.json().catch(() => null);
+  if (response.ok && answer) return answer;
+  throw new Refused(response.status, answer ?? (response.ok ? { message: NOT_OURS } : {}));
 }
 
 // Also for the stream, whose answer is not JSON unless it is refused.
@@ -56,34 +63,34 @@ export async function send(path, options) {
   return response;
 }
 
-export function refusalOf(status, answer) {
-  return new Refused(status, answer);
+// What `Retry-After` says (RFC 9110, section 10.2.3), seconds or, as some proxies have it, a date; 0 if it says nothing.
+export function retryAfterMs(headers) {
+  const said = headers.get('Retry-After') ?? '';
+  return /^\d+$/.test(said) ? Number(said) * 1_000 : Math.max(0, Date.parse(said) - now()) || 0;
 }
 
-const pathOf = (id) => `/api/data-sources/${encodeURIComponent(id)}`;
+const pathOf = (id) => `api/data-sources/${encodeURIComponent(id)}`;
 const page = (before, limit) => new URLSearchParams({ limit, ...(before && { before }) });
 
 // Whom another token names, without signing anybody in or out.
 export async function personOf(given) {
   const options = { headers: { Authorization: `Bearer ${given}` }, cache: 'no-store', signal: AbortSignal.timeout(PATIENCE_MS) };
-  const response = await fetch('/api/me', options).catch(() => null);
+  const response = await fetch('api/me', options).catch(() => null);
   if (!response) throw new Refused(0, { message: 'The server does not answer. Open the link again in a moment.' });
-  const answer = await response.json().catch(() => ({}));
-  if (!response.ok) throw refusalOf(response.status, answer);
-  return answer.data;
+  return (await answerOf(response)).data;
 }
 
-export const me = async () => (await call('GET', '/api/me')).data;
-export const types = async () => (await call('GET', '/api/data-source-types')).data;
-export const connections = async () => (await call('GET', '/api/data-sources')).data;
+export const me = async () => (await call('GET', 'api/me')).data;
+export const types = async () => (await call('GET', 'api/data-source-types')).data;
+export const connections = async () => (await call('GET', 'api/data-sources')).data;
 export const connection = async (id) => (await call('GET', pathOf(id))).data;
-export const seed = () => call('POST', '/api/data-sources/seed');
-export const create = async (type) => (await call('POST', '/api/data-sources', { body: { type } })).data;
+export const seed = () => call('POST', 'api/data-sources/seed');
+export const create = async (type) => (await call('POST', 'api/data-sources', { body: { type } })).data;
 export const remove = (id) => call('DELETE', pathOf(id));
 export const verify = (id, body) => call('POST', `${pathOf(id)}/verify`, { body });
 export const operations = (id, { before, limit = 20 } = {}) => call('GET', `${pathOf(id)}/operations?${page(before, limit)}`);
 export const audit = (id, { before, limit = 20 } = {}) => call('GET', `${pathOf(id)}/audit?${page(before, limit)}`);
-export const end = (operationId) => call('POST', `/api/operations/${encodeURIComponent(operationId)}/end`);
+export const end = (operationId) => call('POST', `api/operations/${encodeURIComponent(operationId)}/end`);
 
 export async function configure(id, fields, version) {
   const headers = version ? { 'If-Match': `"${version}"` } : {};

@@ -70,7 +70,7 @@ function add(connection) {
   root.dataset.id = connection.id;
   root.setAttribute('aria-labelledby', `name-${connection.id}`);
   part(root, 'name').id = `name-${connection.id}`;
-  part(root, 'icon').src = `/console/icons/${type.icon}.svg`;
+  part(root, 'icon').src = `console/icons/${type.icon}.svg`;
   part(root, 'progress').replaceWith(card.progress = progressBlock());
   part(root, 'primary').addEventListener('click', () => press(card, connection.id));
   part(root, 'configure').addEventListener('click', () => openSettings(root, connection.id));

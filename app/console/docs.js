@@ -3,7 +3,7 @@
 
 window.SwaggerUIBundle({
   domNode: document.getElementById("docs"),
-  url: "/api/openapi.json",
+  url: "openapi.json",
   validatorUrl: null,
   deepLinking: true,
   persistAuthorization: false,

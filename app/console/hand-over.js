@@ -8,11 +8,11 @@ const say = (sentence) => { document.querySelector('[data-role="words"]').textCo
 
 if (!opener) say('This page is opened by your platform. Go there to sign in.');
 else {
-  const origins = await fetch('/hand-over/origins').then((response) => response.json(), () => []);
+  const origins = await fetch('hand-over/origins').then((response) => response.json(), () => []);
   addEventListener('message', ({ origin, source, data }) => {
     if (source !== opener || !origins.includes(origin) || typeof data?.token !== 'string') return;
     handOver(data.token);
-    location.replace('/');
+    location.replace('.');
   });
   // There is nothing in it to hide, and whose page it is shows in the answer.
   opener.postMessage('rita: ready', '*');

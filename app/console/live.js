@@ -1,10 +1,12 @@
 // The event stream. Read with fetch rather than EventSource: the token stays out of the address, a refusal shows its
 // status, and the heartbeats can be seen, so that a connection which died in silence is noticed.
 
-import { authorization, refusalOf, Refused, send } from './api.js';
+import { authorization, Refused, retryAfterMs, send } from './api.js';
 import { token } from './session.js';
 
 const PAUSES_MS = [1_000, 2_000, 5_000, 10_000, 20_000];
+// Whatever a server asks for: never a page that seems to have given up.
+const LONGEST_PAUSE_MS = 300_000;
 const FAILURES_UNTIL_OFFLINE = 3;
 // Three of the server's heartbeats.
 const SILENCE_MS = 45_000;
@@ -25,7 +27,7 @@ export const isLive = () => state === 'live';
 export function listen(given) {
   handlers = given;
   document.addEventListener('visibilitychange', () => (document.hidden ? hide() : wake()));
-  addEventListener('online', () => wake());
+  addEventListener('online', () => { if (!document.hidden) wake(); });
   addEventListener('offline', () => lose());
   // A computer that slept finds the clock far ahead of the last heartbeat.
   setInterval(() => { if (running && Date.now() - lastHeardAt > SILENCE_MS) again(); }, 5_000);
@@ -34,7 +36,9 @@ export function listen(given) {
 export function start() {
   lastEventId = ''; // Ids belong to one organization's stream, and this may be another.
   failures = 0;
-  connect();
+  // Nobody sees it yet: one of many tabs that a browser opens again, or that somebody keeps for later.
+  if (document.hidden) become('paused');
+  else connect();
 }
 
 export function stop() {
@@ -80,16 +84,20 @@ async function connect() {
   running = mine;
   lastHeardAt = Date.now();
   if (!isLive()) become(failures < FAILURES_UNTIL_OFFLINE ? 'reconnecting' : 'offline');
+  let atLeast = 0;
   try {
     const headers = { ...authorization(), Accept: 'text/event-stream', ...(lastEventId && { 'Last-Event-ID': lastEventId }) };
-    const response = await send('/api/sse', { headers, signal: mine.signal, cache: 'no-store' });
-    if (!response.ok) throw refusalOf(response.status, await response.json().catch(() => ({})));
+    const response = await send('api/sse', { headers, signal: mine.signal, cache: 'no-store' });
+    atLeast = retryAfterMs(response.headers);
+    // A proxy's or a network's own page is answered with 200, too.
+    const isStream = response.headers.get('Content-Type')?.startsWith('text/event-stream');
+    if (!response.ok || !isStream) throw new Refused(response.status);
     await read(response.body, mine);
   } catch (problem) {
     // Whatever breaks a stream off, there is one thing to do about it; a fault of ours is shown as one.
     if (!(problem instanceof Refused || problem instanceof TypeError || problem instanceof DOMException)) throw problem;
   } finally {
-    if (running === mine) again();
+    if (running === mine) again(atLeast);
   }
 }
 
@@ -122,14 +130,15 @@ function dispatch(block) {
   if (fields.data.length) handlers[fields.event]?.(JSON.parse(fields.data.join('\n')));
 }
 
-function again() {
+function again(atLeast = 0) {
   running?.abort();
   running = null;
   if (!token()) return;
   clearTimeout(timer);
-  const pause = PAUSES_MS[Math.min(failures, PAUSES_MS.length - 1)];
+  // Pages that were cut off together shall not come back together.
+  const pause = PAUSES_MS[Math.min(failures, PAUSES_MS.length - 1)] * (0.75 + Math.random() / 2);
   failures += 1;
   become(navigator.onLine && failures < FAILURES_UNTIL_OFFLINE ? 'reconnecting' : 'offline');
-  timer = setTimeout(connect, pause);
+  timer = setTimeout(connect, Math.min(Math.max(pause, atLeast), LONGEST_PAUSE_MS));
   handlers.lost?.();
 }

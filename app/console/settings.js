@@ -41,7 +41,7 @@ export function showSettings(root, connection) {
 function partsOf(panel) {
   const close = make('button', { type: 'button', class: 'quiet close', 'aria-label': 'Close', click: () => leave(panel) }, '×');
   return [
-    make('header', {}, make('img', { class: 'icon', src: `/console/icons/${panel.type.icon}.svg`, alt: '' }),
+    make('header', {}, make('img', { class: 'icon', src: `console/icons/${panel.type.icon}.svg`, alt: '' }),
       make('h2', { id: 'settings-title', 'data-role': 'title' }), close),
     make('div', { class: 'body' }, credentialsForm(panel), settingsForm(panel), make('section', { 'data-role': 'switch' })),
   ];

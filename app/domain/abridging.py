@@ -11,6 +11,8 @@ from app.domain.json_values import canonical
 LARGEST_KEPT = 4 * 1024
 # What a person recognizes it by, in characters.
 BEGINNING = 200
+# Bytes of JSON that one character may take, but for the few that take two escapes: `\\ud83d\\ude00`.
+LONGEST_ESCAPE = 12
 
 
 def abridged(value: Any) -> Any:
@@ -20,6 +22,8 @@ def abridged(value: Any) -> Any:
     the same hash.
     """
     if not isinstance(value, str | dict | list):
+        return value
+    if isinstance(value, str) and len(value) * LONGEST_ESCAPE < LARGEST_KEPT:
         return value
     text = canonical(value)
     written = text.encode()

@@ -6,6 +6,7 @@ The same object stands in the list, in the detail and in every event, so that no
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from app.domain import sources
@@ -31,6 +32,7 @@ OF_AN_OPERATION = (
     "last_attempt_error", "created_at", "delivered_at", "started_at", "last_reported_at", "deadline_at",
     "documents_processed",
 )  # fmt: skip
+_OF_AN_OPERATION = attrgetter(*OF_AN_OPERATION)
 
 STATES = (
     "unconfigured", "verifying", "verification_failed", "disabled", "pending", "syncing", "completed", "failed",
@@ -60,7 +62,7 @@ def of(connection: Connection, running: Operation | None) -> Display:  # noqa: P
 
 def operation(running: Operation | None) -> dict[str, Any] | None:
     """Return what to show of the operation that a connection's status speaks of."""
-    return {name: getattr(running, name) for name in OF_AN_OPERATION} if running else None
+    return dict(zip(OF_AN_OPERATION, _OF_AN_OPERATION(running), strict=True)) if running else None
 
 
 def _synced_since_verified(connection: Connection) -> bool:

@@ -43,10 +43,15 @@ def _stored(value: Any) -> Any:
     if isinstance(value, list):
         return [_stored(inner) for inner in value]
     if isinstance(value, float):
-        # What is sent is the shortest text of the number, whose digits are the ones that are kept.
-        written = format(Decimal(repr(value)) + 0, "f")
+        written = written_out(value)
         return float(written) if "." in written else int(written)
     return value
+
+
+def written_out(number: float) -> str:
+    """Return a number as `jsonb` writes it: without an exponent, so that six letters may become hundreds."""
+    # What is sent is the shortest text of the number, whose digits are the ones that are kept.
+    return format(Decimal(repr(number)) + 0, "f")
 
 
 def _whole(value: Any) -> Any:

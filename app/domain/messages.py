@@ -186,12 +186,11 @@ def has_possible_time(report: Report, *, now: datetime) -> bool:
     return report.timestamp is None or EARLIEST <= report.timestamp <= now + AHEAD
 
 
-def require_possible_time(report: Report, *, now: datetime) -> None:
-    """Raise Unacceptable (`impossible_time`) if no clock that is set can have said when this happened."""
-    if not has_possible_time(report, now=now):
-        raise Unacceptable(
-            "impossible_time", "timestamp is before the year 2000 or more than a day ahead; a number counts from 1970"
-        )
+def impossible_time() -> Unacceptable:
+    """Return why a report without a possible time is refused."""
+    return Unacceptable(
+        "impossible_time", "timestamp is before the year 2000 or more than a day ahead; a number counts from 1970"
+    )
 
 
 def require_choices(report: Report, *, options_key: str | None) -> None:

@@ -31,7 +31,7 @@ _BEGINNINGS = {
     "SendGrid": r"SG\.[\w-]{16,64}\.[\w-]{16}",
     "Mailchimp, Mailgun": r"[0-9a-f]{32}-us\d{1,2}(?!\w)|key-[0-9a-z]{32}(?!\w)",
     "Twilio": r"SK[0-9a-f]{32}(?!\w)",
-    "Telegram": r"\d{8,10}:AA[\w-]{30}",
+    "Telegram": r"(?:bot)?\d{8,10}:AA[\w-]{30}",
     "Discord": r"[MNO][\w-]{23,27}\.[\w-]{6}\.[\w-]{27}",
     "HubSpot, Airtable": r"pat-(?:na|eu|ap)\d-[0-9a-f-]{20}|pat\w{14}\.[0-9a-f]{40}",
     "Shopify": r"shp(?:at|ca|pa|ss)_[0-9a-fA-F]{30}",
@@ -39,8 +39,14 @@ _BEGINNINGS = {
     "Doppler": r"dp\.(?:pt|st|ct)\.\w{20}",
     "Databricks, DigitalOcean, New Relic": r"dapi[0-9a-f]{32}|do[opr]_v1_[0-9a-f]{40}|NRAK-[A-Z0-9]{20}",
     "Salesforce": r"00D\w{12,15}![\w.]{20}",
-    "a JSON Web Token": r"eyJ[\w-]{8,999}\.[\w-]{8,9999}\.",
+    "a JSON Web Token": r"eyJ[\w-]{8,500}\.[\w-]{8}",
     "age": r"AGE-SECRET-KEY-1\w{20}",
+    "addresses that let in whoever knows them": (
+        r"webhook\.office\.com/webhookb2/\w{8}|discord(?:app)?\.com/api/webhooks/\d{8}|hooks\.zapier\.com/hooks/catch/\d"
+    ),
+    "Sentry, Supabase, PlanetScale": r"sntry[su]_\w{20}|sbp_[0-9a-f]{40}|pscale_(?:tkn|oauth|pw)_[\w.-]{20}",
+    "Square, PayPal": r"sq0(?:atp|csp)-[\w-]{20}|access_token\$(?:production|sandbox)\$\w{10}",
+    "a password's hash": r"\$2[abxy]\$\d\d\$[\w./]{20}|\$argon2(?:id|i|d)\$v=\d",
 }
 # What is written out, in any case.
 _WRITTEN = (

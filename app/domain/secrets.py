@@ -3,6 +3,9 @@
 By the name of its field, by the name in a pair (`{"name": "api_token", "value": …}`), by what stands before it in a
 text (`token=…`, `Authorization: Basic …`, `--password …`), and by what its issuer begins it with (`secret_kinds`). It
 is a net against mistakes: who wants to hide a credential can.
+
+A large configuration takes tenths of a second to look through. So it is done piece by piece, and whoever asks is told
+after each one, to let others have a turn.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import base64
 import binascii
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import unquote
 
@@ -29,18 +32,19 @@ _ENDINGS = (
     "password", "passwords", "passwd", "passphrase", "passcode", "secret", "secrets", "token", "apikey", "apikeys",
     "accesskey", "accountkey", "authkey", "encryptionkey", "decryptionkey", "functionskey", "functionkey", "hmackey",
     "masterkey", "privatekey", "secretkey", "sharedkey", "signingkey", "sshkey", "storagekey", "subscriptionkey",
-    "credential", "credentials", "sastoken", "secretaccesskey", "clientassertion",
+    "credential", "credentials", "sastoken", "secretaccesskey", "clientassertion", "consumerkey", "presharedkey",
+    "accesstokens", "refreshtokens", "apitokens", "authtokens",
     # In the other languages of those who write configurations.
     "passwort", "kennwort", "motdepasse", "contraseña", "contrasena", "senha", "wachtwoord", "lösenord", "adgangskode",
     "heslo", "hasło", "parola", "jelszó", "пароль", "密码", "密碼", "パスワード", "비밀번호",
 )  # fmt: skip
 # Short words are a credential's as a word of their own alone: `db_pwd` and `dbPwd`, not `bypass` or `spat`.
-_LAST_WORDS = frozenset({"cred", "creds", "jwt", "pass", "pat", "psw", "pw", "pwd"})
+_LAST_WORDS = frozenset({"cred", "creds", "jwt", "pass", "passwrd", "pat", "psk", "pswd", "psw", "pw", "pwd"})
 # What may follow: `token_value`, `password_old`, `secret2`. Not `password_policy` or `token_url`.
 _TRAILING = frozenset(
     {
-        "b64", "base64", "current", "dev", "encoded", "encrypted", "hash", "hex", "new", "old", "plain", "plaintext",
-        "prod", "raw", "str", "string", "val", "value",
+        "b64", "base64", "confirm", "confirmation", "current", "dev", "encoded", "encrypted", "hash", "hex", "new",
+        "old", "plain", "plaintext", "prod", "raw", "str", "string", "text", "val", "value",
     }
 )  # fmt: skip
 # Of these a text speaks more often than it holds one: what follows has to look like one, too.
@@ -50,21 +54,29 @@ _SPOKEN_OF = frozenset(
 )  # fmt: skip
 # What is given and is no credential.
 _NOTHING = frozenset({"false", "n", "nil", "no", "none", "null", "optional", "required", "true", "undefined", "yes"})
+# Nor is what only stands in its place: stars and dots, `${PASSWORD}`, `{{ password }}`.
+_STANDS_FOR_ONE = re.compile(r"[\W_]{1,64}\Z|\$?\{")
 # Of an object that is a name and a value. Titles and texts are none: those speak of credentials.
 _NAMES = ("name", "key", "field", "id", "header", "param", "parameter", "property", "variable", "k")
 _VALUES = ("value", "val", "values", "default", "v")
+
+# Of a text, so much is looked at in one go; the next piece begins before this one's end, by more than any credential's
+# beginning is long. A value costs as much as some characters more.
+PIECE, OVERLAP, A_VALUE = 4 * 1024, 1024, 50
+
+Rest = Callable[[int], None]
 
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\dA-Z_]+|\d+|[^\W\d_]+")
 # A name, what makes it one, and what it is given: `name=value`, `"name": "value"`, `<name>value<`, `--name value`.
 # What it is given is not consumed, for it may hold the next: `https://…?token=…`.
 _GIVEN = re.compile(
-    r"""(?<![\w.-])([^\W\d][\w.-]{0,63})["'`*]{0,3}\s{0,9}(?:=>|:=|[:=])\s{0,9}["'`*]{0,3}(?=([^\s"'`<&;]{1,256}))"""
-    r"""|<([^\W\d][\w.-]{0,63})>\s{0,9}(?=([^\s<]{1,256}))"""
-    r"""|(?<!\S)--?([a-z][\w-]{1,63})\s{1,9}(?=([^\s-]\S{0,255}))"""
+    r"""(?<![\w.-])([^\W\d][\w.-]{0,63})["'`*\\”]{0,3}\s{0,9}(?:=>|:=|[:=])\s{0,9}["'`*\\“]{0,3}(?=([^\s"'`<&;]{1,64}))"""
+    r"""|<([^\W\d][\w.-]{0,63})>\s{0,9}(?=([^\s<]{1,64}))"""
+    r"""|(?<!\S)--?([a-z][\w-]{1,63})\s{1,9}(?=([^\s-]\S{0,63}))"""
 )
 _SPACED = re.compile(
     r"\b(?:api[ _-]?(?:key|token|secret)|client[ _-]?secret|access[ _-]?(?:key|token)|private[ _-]?key)"
-    r"\s{0,9}[:=]\s{0,9}\S",
+    r"\s{0,9}[:=]\s{0,9}(?!\s|\$?\{|[\W_]{1,64}(?:\s|\Z))\S",
     re.IGNORECASE,
 )
 _BASIC = re.compile(r"\bbasic\s{1,9}([A-Za-z0-9+/_-]{4,512}={0,2})", re.IGNORECASE)
@@ -76,26 +88,32 @@ def is_secret_key(key: str) -> bool:
     return _credential_named(key) is not None
 
 
-def find(value: Any, *, path: str) -> Iterator[str]:
-    """Yield the path of every key or text inside a JSON value that looks like a credential; never the value."""
+def find(value: Any, *, path: str, rest: Rest = lambda _: None) -> Iterator[str]:
+    """Yield the path of every key or text inside a JSON value that looks like a credential; never the value.
+
+    `rest` is called again and again, with how many characters have been looked at since.
+    """
     if isinstance(value, dict):
         given = _given_by_pair(value)
         for key, inner in value.items():
-            if _is_found_in(key):
+            if _is_found_in(key, rest):
                 # Not by its own name, which would repeat it.
                 yield path
             elif is_secret_key(key) or (key == given and _holds(value[given])):
                 yield f"{path}.{key}"
             else:
-                yield from find(inner, path=f"{path}.{key}")
+                yield from find(inner, path=f"{path}.{key}", rest=rest)
     elif isinstance(value, list):
         if len(value) == 2 and all(isinstance(each, str) for each in value) and _is_given(*value, spoken=True):  # noqa: PLR2004
             yield f"{path}[1]"
             return
         for index, inner in enumerate(value):
-            yield from find(inner, path=f"{path}[{index}]")
-    elif isinstance(value, str) and _is_found_in(value):
-        yield path
+            yield from find(inner, path=f"{path}[{index}]", rest=rest)
+    elif isinstance(value, str):
+        if _is_found_in(value, rest):
+            yield path
+    else:
+        rest(A_VALUE)
 
 
 def _credential_named(key: str) -> str | None:
@@ -127,29 +145,43 @@ def _holds(value: Any) -> bool:
     return not (value is None or isinstance(value, bool) or value in ("", [], {}))
 
 
-def _is_found_in(text: str) -> bool:
+def _is_found_in(text: str, rest: Rest) -> bool:
     text = _plain(text)
-    if "%" in text and _is_found_in_plain(unquote(text)):
+    if "%" in text and (decoded := unquote(text)) != text and _is_found_in_plain(decoded, rest):
         return True
-    return _is_found_in_plain(text)
+    return _is_found_in_plain(text, rest)
 
 
-def _is_found_in_plain(text: str) -> bool:
-    if LOOKS.search(text) or _SPACED.search(text):
+def _is_found_in_plain(text: str, rest: Rest) -> bool:
+    for start in range(0, len(text), PIECE):
+        end = min(start + PIECE + OVERLAP, len(text))
+        if _is_found_between(text, start, end):
+            return True
+        rest(end - start + A_VALUE)
+    return False
+
+
+def _is_found_between(text: str, start: int, end: int) -> bool:
+    """Tell whether a credential begins in a piece of a text; of one that the piece's end cuts, the next one tells."""
+
+    def matches(pattern: re.Pattern[str]) -> Iterator[re.Match[str]]:
+        return (match for match in pattern.finditer(text, start, end) if match.end() < end or end == len(text))
+
+    if any(matches(LOOKS)) or any(matches(_SPACED)):
         return True
-    for match in _GIVEN.finditer(text):
+    for match in matches(_GIVEN):
         name, given, tag, inside, option, argument = match.groups()
         if option is None and _is_given(name or tag, given or inside, spoken=False):
             return True
         if option is not None and _is_given(option, argument, spoken=True):
             return True
-    return any(_is_user_and_password(match[1]) for match in _BASIC.finditer(text))
+    return any(_is_user_and_password(match[1]) for match in matches(_BASIC))
 
 
 def _is_given(name: str, given: str, *, spoken: bool) -> bool:
     """Tell whether a name is a credential's and is given one; `spoken` of, it has to look like one at any rate."""
     bare = _credential_named(name)
-    if given.strip(".,;)").lower() in _NOTHING:
+    if given.strip(".,;)").lower() in _NOTHING or _STANDS_FOR_ONE.match(given):
         return False
     return bare is not None and ((not spoken and bare not in _SPOKEN_OF) or _is_opaque(given))
 

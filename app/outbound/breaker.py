@@ -29,7 +29,7 @@ MOST_DIGITS = 9
 _ASK = """
 if tonumber(redis.call('GET', KEYS[1]) or '0') < tonumber(ARGV[1]) then return 0 end
 if redis.call('SET', KEYS[2], '1', 'NX', 'PX', ARGV[2]) then return 0 end
-return math.max(1, redis.call('PTTL', KEYS[2]))
+return math.max(1, math.min(redis.call('PTTL', KEYS[2]), tonumber(ARGV[2])))
 """
 
 

@@ -27,6 +27,7 @@ from kombu.exceptions import OperationalError
 from kombu.transport import pyamqp
 
 from app.domain.messages import raw_of
+from app.outbound.properties import tolerant
 
 log = structlog.get_logger()
 
@@ -40,6 +41,8 @@ RELIABLE = {"confirm_publish": True, "confirm_timeout": CONFIRM_TIMEOUT, "read_t
 # Of a worker's own connections: without a limit, it would wait for ever for a dead one to say that it is closed. The
 # heartbeats that have found it dead took most of the half minute in which a worker must be back.
 BOUNDED = {"read_timeout": 3, "write_timeout": 3}
+# Whatever a message says of itself must not end who receives it.
+TOLERANT = {"frame_handler": tolerant}
 # Redis answers each command, so that a limit on its socket is all it takes.
 RELIABLE_REDIS = {"socket_connect_timeout": 4, "socket_timeout": 8}
 
@@ -49,6 +52,8 @@ CLASSIC = {"x-queue-type": "classic"}
 RETURNS = ("x-delivery-count", "x-acquired-count")
 # How often we have published a message anew, so that it is counted from nothing.
 MOVES = "x-rita-moves"
+# A publisher may have written any number there, of which the next would fit no header.
+MOST_MOVES = 2**31
 
 __all__ = ["BrokerError", "Connection", "Message", "Queue"]
 
@@ -182,7 +187,7 @@ def copy_of(message: Message, *, queue: str) -> Outgoing:
     """Return a message as it came, for its queue to count its returns anew."""
     headers = {name: value for name, value in message.headers.items() if name not in RETURNS}
     moves = headers.get(MOVES)
-    headers[MOVES] = moves + 1 if isinstance(moves, int) else 1
+    headers[MOVES] = moves + 1 if isinstance(moves, int) and moves in range(MOST_MOVES) else 1
     return Outgoing(queue, raw_of(message.body), headers, properties_of(message))
 
 
@@ -212,46 +217,53 @@ _APART = ("priority", "content_type", "content_encoding")
 def task_message(task: str, task_id: str, *, argument: Sequence[Any], origin: str) -> Message:
     """Return a message, as if it had come from the broker, that asks a worker to run `task(argument)`.
 
-    Celery's message protocol 2: https://docs.celeryq.dev/en/stable/internals/protocol.html. The reprs are constants, so
-    no content reaches logs, events or Flower.
+    The reprs are constants, so no content reaches logs, events or Flower.
     """
-    embed = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
-    message = Message(
-        body=pydantic_core.to_json([[argument], {}, embed]).decode(),
-        content_type="application/json",
-        content_encoding="utf-8",
-        headers={
-            "lang": "py",
-            "task": task,
-            "id": task_id,
-            "root_id": task_id,
-            "parent_id": None,
-            "group": None,
-            "retries": 0,
-            "eta": None,
-            "expires": None,
-            "timelimit": [None, None],
-            "argsrepr": f"<{len(argument)} messages>",
-            "kwargsrepr": "{}",
-            "origin": origin,
-            "ignore_result": True,
-        },
-        properties={"correlation_id": task_id, "reply_to": None},
-        delivery_info={"exchange": "", "routing_key": "", "redelivered": False},
-    )
-    # The worker looks at the payload to tell the protocol's versions apart; this saves it decoding what we encoded.
-    message._decoded_cache = ([argument], {}, embed)  # noqa: SLF001 - there is no public way to hand it over
+    message = Message(delivery_info={"exchange": "", "routing_key": "", "redelivered": False})
+    say_task(message, task, task_id, args=[argument], kwargs={}, reprs=(f"<{len(argument)} messages>", "{}"))
+    message.headers["origin"] = origin
     return message
+
+
+def say_task(
+    message: Message, task: str, task_id: str, *, args: list[Any], kwargs: dict[str, Any], reprs: tuple[str, str]
+) -> None:
+    """Have a message ask for one run of a task and for nothing else, whatever it has said before.
+
+    Celery's message protocol 2: https://docs.celeryq.dev/en/stable/internals/protocol.html.
+    """
+    content = (args, kwargs, {"callbacks": None, "errbacks": None, "chain": None, "chord": None})
+    message.body = pydantic_core.to_json(content).decode()
+    message.content_type, message.content_encoding = "application/json", "utf-8"
+    message.headers = {
+        "lang": "py",
+        "task": task,
+        "id": task_id,
+        "root_id": task_id,
+        "parent_id": None,
+        "group": None,
+        "retries": 0,
+        "eta": None,
+        "expires": None,
+        "timelimit": [None, None],
+        "argsrepr": reprs[0],
+        "kwargsrepr": reprs[1],
+        "origin": "",
+        "ignore_result": True,
+    }
+    message.properties = {"correlation_id": task_id, "reply_to": None}
+    # The worker looks at the payload to tell the protocol's versions apart; this saves it decoding what we encoded.
+    message._decoded_cache = content  # noqa: SLF001 - there is no public way to hand it over
 
 
 def bounded_options(url: str) -> dict[str, Any]:
     """Return the transport's options with which nothing a worker asks of its broker waits for ever."""
-    return dict(BOUNDED if url.startswith("amqp") else {})
+    return BOUNDED | TOLERANT if url.startswith("amqp") else {}
 
 
 def reliable_options(url: str) -> dict[str, Any]:
     """Return the transport's options with which a publish is confirmed, or fails, within a limit."""
-    return dict(RELIABLE if url.startswith("amqp") else RELIABLE_REDIS)
+    return RELIABLE | TOLERANT if url.startswith("amqp") else dict(RELIABLE_REDIS)
 
 
 @contextmanager

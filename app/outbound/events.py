@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
+import msgspec
 import pydantic_core
 import structlog
 from flask_sse import Message, ServerSentEventsBlueprint
@@ -101,19 +102,18 @@ class Event(NamedTuple):
     step: str = ""
 
 
-def event_of(change: Change) -> Event:
-    """Return the event that tells of a change.
+def event_of(change: Change, *, at: datetime | None = None) -> Event:
+    """Return the event that tells of a change, told `at` that time or now.
 
     Processes publish after they commit, so one that was held up may come when others have told what followed: its
     place is the connection and the kind, its step the operation (their ids are ordered by time) and how far it was.
     """
-    channel = channel_of(change.connection.organization_id)
+    channel, data = channel_of(change.connection.organization_id), _to_json(payload(change, at=at or _now()))
     operation = change.operation
     if operation is None:
-        return Event(channel, _to_json(payload(change)))
+        return Event(channel, data)
     rank = _STEPS.get(change.action.partition(".")[2], _END)
-    place, step = f"{change.connection.id}:{operation.kind}", f"{operation.id}:{rank}"
-    return Event(channel, _to_json(payload(change)), place, step)
+    return Event(channel, data, place=f"{change.connection.id}:{operation.kind}", step=f"{operation.id}:{rank}")
 
 
 def channel_of(organization_id: UUID) -> str:
@@ -121,7 +121,7 @@ def channel_of(organization_id: UUID) -> str:
     return f"{PREFIX}{organization_id}"
 
 
-def payload(change: Change) -> dict[str, Any]:
+def payload(change: Change, *, at: datetime) -> dict[str, Any]:
     """Return an event's data; a field is added to the event here."""
     connection, operation = change.connection, change.operation
     data: dict[str, Any] = {
@@ -130,10 +130,10 @@ def payload(change: Change) -> dict[str, Any]:
         "display": display.of(connection, change.running),
         "operation": display.operation(change.running),
         "change": change.action,
-        "timestamp": _now(),
+        "timestamp": at,
     }
     if operation is None:
-        return data | {
+        data |= {
             "type": connection.type,
             "name": connection.name,
             "description": connection.description,
@@ -142,19 +142,18 @@ def payload(change: Change) -> dict[str, Any]:
             "version": connection.version,
             "deleted": connection.deleted_at is not None,
         }
+        return data
     data["operationId"] = operation.id
     if operation.kind == "sync":
-        return data | {
-            "last_sync_status": connection.last_sync_status,
-            "last_sync_at": connection.last_sync_at,
-            "last_sync_error": connection.last_sync_error,
-            "documentsProcessed": operation.documents_processed,
-        }
-    return data | {
-        "last_verification_at": connection.last_verification_at,
-        "last_verification_error": connection.last_verification_error,
-        "latest_options": connection.latest_options,
-    }
+        data["last_sync_status"] = connection.last_sync_status
+        data["last_sync_at"] = connection.last_sync_at
+        data["last_sync_error"] = connection.last_sync_error
+        data["documentsProcessed"] = operation.documents_processed
+    else:
+        data["last_verification_at"] = connection.last_verification_at
+        data["last_verification_error"] = connection.last_verification_error
+        data["latest_options"] = connection.latest_options
+    return data
 
 
 class EventStream(ServerSentEventsBlueprint):  # type: ignore[misc]
@@ -217,13 +216,15 @@ stream = EventStream("sse", __name__)
 
 
 def _to_json(data: Any) -> bytes:
+    written = msgspec.json.encode(data)
     # ASCII alone: an event's lines are split at every Unicode line break, of which JSON allows some unescaped.
-    return pydantic_core.to_json(data, ensure_ascii=True)
+    return written if written.isascii() else pydantic_core.to_json(data, ensure_ascii=True)
 
 
 def snapshot(connections: Sequence[Any], *, event_id: str) -> Message:
     """Return the event that says all at once: every connection as the API shows it."""
-    return Message(_to_json({"data": connections, "timestamp": _now()}).decode(), type=SNAPSHOT, id=event_id)
+    data = pydantic_core.to_json({"data": connections, "timestamp": _now()}, ensure_ascii=True)
+    return Message(data.decode(), type=SNAPSHOT, id=event_id)
 
 
 def _now() -> datetime:
@@ -260,9 +261,10 @@ def parse(published: bytes) -> Message:
 
 def _events_of(changes: Iterable[Change]) -> Iterator[Event]:
     """Yield the event of each change; a change of which none can be made costs its own alone."""
+    now = _now()
     for change in changes:
         try:
-            yield event_of(change)
+            yield event_of(change, at=now)
         except Exception:
             figures.events_lost(1)
             log.exception("event_not_made", connection_id=str(change.connection.id), change=change.action)

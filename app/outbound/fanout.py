@@ -1,6 +1,6 @@
 """One Redis subscription for all the browsers of a web process.
 
-A reader waits on the pattern of every organization's channel and hands each event to the clients of that organization:
+A reader waits on the channels of the organizations that have clients here, and hands each event to those of its own:
 into the queue of one that a thread serves, straight to the connection of a line, which none does. Both are bounded: who
 reads too slowly is dropped, reconnects, and replays what it missed.
 """
@@ -12,15 +12,17 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import chain
 
 import structlog
 from redis import Redis
-from redis.client import PubSub
 from redis.exceptions import RedisError
 
 from app import figures
 from app.outbound import events
+from app.outbound.departures import Departures
+from app.outbound.hearing import Hearing
 from app.outbound.lines import Line, Told
 
 log = structlog.get_logger()
@@ -28,10 +30,8 @@ log = structlog.get_logger()
 # A page applies an event in milliseconds; who is this far behind, in events or in bytes, is asleep.
 LONGEST_QUEUE, LARGEST_QUEUE = 100, 1024 * 1024
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
-# How often each line is looked after, in seconds.
+# How often each line is looked after, and channels without clients are left, in seconds.
 TENDED_EVERY = 1.0
-# How long the reader waits for Redis before it looks whether the connection still lives.
-READ_TIMEOUT = 10.0
 
 
 class TooManyStreams(Exception):
@@ -95,15 +95,17 @@ class Fanout:
         self._connect = connect
         self._most = most
         self._clients: dict[str, set[Client | Line]] = defaultdict(set)
+        self._departures = Departures()
         self._lock = threading.Lock()
-        self._subscribed = threading.Event()
+        self._hearing = Hearing()
         # While the subscription was lost, Redis may have been away, and what was published then is nowhere.
         self._lost = False
         self._resumed_at = "0-0"
+        self._stands = False
         self._threads: dict[str, threading.Thread] = {}
 
     def join(self, channel: str) -> Client:
-        """Add a client: once subscribed, no event of its channel escapes it. Raises TooManyStreams."""
+        """Add a client: once its channel is heard, none of its events escapes it. Raises TooManyStreams."""
         client = Client(channel)
         with self._lock:
             if len(self._clients.get(channel, ())) >= self._most:
@@ -120,14 +122,14 @@ class Fanout:
                 line.drop()
                 return
             self._clients[line.channel].add(line)
+            self._departures.watch(line)
             is_slow = not all(line.offer(told) for told in client.drain())
         if is_slow:
             self._drop([line], reason="slow")
 
-    def wait_until_subscribed(self, *, timeout: float = 3.0) -> None:
-        """Return once the subscription stands. Raises TimeoutError."""
-        if not self._subscribed.wait(timeout):
-            raise TimeoutError
+    def wait_until_heard(self, client: Client, *, timeout: float = 3.0) -> None:
+        """Return once a client's channel is heard. Raises TimeoutError and redis.RedisError."""
+        self._hearing.hear(client.channel, timeout=timeout)
 
     def is_continuous_since(self, event_id: str) -> bool:
         """Tell whether every event after this one can be had: no subscription was lost since it was published."""
@@ -156,6 +158,8 @@ class Fanout:
         if client not in clients:
             return False
         clients.remove(client)
+        if isinstance(client, Line):
+            self._departures.forget(client)
         if not clients:
             del self._clients[client.channel]
         return True
@@ -166,7 +170,11 @@ class Fanout:
             now = time.monotonic()
             with self._lock:
                 everyone = chain.from_iterable(self._clients.values())
-                over = [line for line in everyone if isinstance(line, Line) and not line.tend(now)]
+                over = {line for line in everyone if isinstance(line, Line) and not line.tend(now)}
+                over.update(self._departures.left())
+                # Under the lock, so that nobody joins whose channel is being left.
+                with suppress(RedisError):
+                    self._hearing.keep(self._clients)
             for line in over:
                 self.leave(line)
                 line.drop()
@@ -175,30 +183,23 @@ class Fanout:
         pause = FIRST_PAUSE
         stop = threading.Event()
         while True:
+            self._stands = False
             try:
                 with self._connect().pubsub() as subscription:
-                    subscription.psubscribe(f"{events.PREFIX}*")
-                    self._read(subscription)
+                    self._hearing.read(subscription, connected=self._note_connected, told=self._hand_out)
             except RedisError as problem:
                 log.warning("sse_subscription_lost", error=type(problem).__name__, clients=len(self))
-            pause = FIRST_PAUSE if self._subscribed.is_set() else min(pause * 2, LONGEST_PAUSE)
+            pause = FIRST_PAUSE if self._stands else min(pause * 2, LONGEST_PAUSE)
             self._lost = True
-            self._subscribed.clear()
+            self._hearing.lost()
             # Whatever was published meanwhile is missing here: everyone reconnects and replays.
             self._drop(self._everyone(), reason="subscription_lost")
             stop.wait(pause)
 
-    def _read(self, subscription: PubSub) -> None:
-        while True:
-            received = subscription.get_message(timeout=READ_TIMEOUT)
-            if received is None:
-                subscription.ping()
-            elif received["type"] == "psubscribe":
-                if self._lost:
-                    self._resumed_at = events.stream_now(self._connect())
-                self._subscribed.set()
-            elif received["type"] == "pmessage":
-                self._hand_out(received["channel"].decode(errors="replace"), received["data"])
+    def _note_connected(self) -> None:
+        if self._lost:
+            self._resumed_at = events.stream_now(self._connect())
+        self._stands = True
 
     def _hand_out(self, channel: str, data: bytes) -> None:
         with self._lock:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import cast
 from uuid import UUID
 
 from sqlalchemy import any_, literal, select
 
-from app.domain import ids, lifecycle, places, sources
+from app.domain import ids, lifecycle, sources
 from app.domain.actors import EXTERNAL_SERVICE
 from app.domain.cases import Case, Change
-from app.domain.messages import Report, Unacceptable, has_possible_time, require_choices, require_possible_time
+from app.domain.messages import Report, Unacceptable, has_possible_time, impossible_time, require_choices
 from app.domain.unreadable import Unreadable
 from app.extensions import Session
 from app.prepared import Ids
@@ -41,7 +42,12 @@ def apply(
     wanted = {report.connection_id for report in reports}
     named = {report.operation_id for report in reports if report.operation_id is not None}
     cases = ledger.read(session, wanted, named=named)
-    ledger.recall(session, _looking_back(cases, reports, now=now), cases)
+    wrong = {
+        position
+        for position, report in enumerate(reports)
+        if isinstance(report, Unreadable) or not has_possible_time(report, now=now)
+    }
+    ledger.recall(session, _looking_back(cases, reports, wrong=wrong, now=now), cases)
     applied = Applied()
 
     def fresh_id() -> UUID:
@@ -57,7 +63,8 @@ def apply(
             lifecycle.end_unread(case, report.operation_id, now=now)
             continue
         try:
-            if not _apply_one(case, report, fresh_id=fresh_id, patience=patience, now=now):
+            _require_sense(case, report, is_wrong=position in wrong, now=now)
+            if not lifecycle.apply(case, report, fresh_id=fresh_id, patience=patience, now=now):
                 applied.late.append(position)
         except Unacceptable as refusal:
             applied.refused[position] = refusal
@@ -65,32 +72,31 @@ def apply(
     return applied
 
 
-def _apply_one(
-    case: Case, report: Report, *, fresh_id: places.FreshId, patience: lifecycle.Patience, now: datetime
-) -> bool:
-    """Apply a report to the connection that it is about; False if it is late. Raises Unacceptable."""
+def _require_sense(case: Case, report: Report, *, is_wrong: bool, now: datetime) -> None:
+    """Raise Unacceptable if a report has no possible time (`is_wrong`) or no choices, and end what it is about."""
     try:
-        require_possible_time(report, now=now)
+        if is_wrong:
+            raise impossible_time()
         require_choices(report, options_key=sources.options_key(case.connection.type))
     except Unacceptable:
         named = report.operation_id and case.operations.get(report.operation_id)
         if named and named.kind == report.kind:
             lifecycle.end_unread(case, named.id, now=now)
         raise
-    return lifecycle.apply(case, report, fresh_id=fresh_id, patience=patience, now=now)
 
 
 def _looking_back(
-    cases: Mapping[UUID, Case], reports: Sequence[Report | Unreadable], *, now: datetime
+    cases: Mapping[UUID, Case], reports: Sequence[Report | Unreadable], *, wrong: Collection[int], now: datetime
 ) -> dict[UUID, Sequence[datetime]]:
-    """Return the connections of which what has ended counts, and at which moments of the past."""
+    """Return the connections of which what has ended counts, and at which moments of the past.
+
+    What is `wrong`, by its position, is not applied, but may end something.
+    """
     of_case: dict[UUID, list[Report]] = {}
-    ended: set[UUID] = set()
-    for report in reports:
-        if isinstance(report, Unreadable) or not has_possible_time(report, now=now):
-            ended.add(report.connection_id)
-        else:
-            of_case.setdefault(report.connection_id, []).append(report)
+    for position, report in enumerate(reports):
+        if position not in wrong:
+            of_case.setdefault(report.connection_id, []).append(cast(Report, report))
+    ended = {reports[position].connection_id for position in wrong}
     looks = {
         key: lifecycle.looks_back(cases[key], theirs, ends=key in ended, now=now)
         for key, theirs in of_case.items()

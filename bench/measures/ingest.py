@@ -53,10 +53,10 @@ def run(stage: Stage, size: Size, repeat: int) -> list[Row]:
     measured = stage.quiet.measured
     ours, celery, plain, limit = [], [], [], []
     for _ in range(repeat):
-        plain.append(measured(_rate, stage, size.one_by_one, line="kombu_status"))
+        plain.append(measured(rate, stage, size.one_by_one, line="kombu_status"))
         # Next to ours those whose targets are near: what a machine is like changes within minutes.
-        celery.append(measured(_rate, stage, size.one_by_one, line="celery_status"))
-        ours.append(measured(_rate, stage, size, line="worker"))
+        celery.append(measured(rate, stage, size.one_by_one, line="celery_status"))
+        ours.append(measured(rate, stage, size, line="worker"))
         limit.append(measured(_drain, stage, size))
     what, unit = "status messages applied", "messages/s"
     return [
@@ -96,7 +96,8 @@ def _sent(size: Size) -> Iterator[dict[str, Any]]:
     return messages(range(size.synced), rounds=size.pairs // size.synced)
 
 
-def _rate(stage: Stage, size: Size, *, line: str) -> float:
+def rate(stage: Stage, size: Size, *, line: str) -> float:
+    """Return how many messages a second a line applies, seen to have applied them all."""
     tables.fill(stage, connections=size.connections)
     rate = consume(stage, _sent(size), size.messages, line=line)
     _check(stage, size)

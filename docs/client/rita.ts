@@ -40,10 +40,14 @@ const SILENCE_MS = 45_000;
 const SHORTEST_PAUSE_MS = 200;
 const LONGEST_PAUSE_MS = 300_000;
 
-/** The server's no. What never reached it is fetch's own TypeError instead. `retryAfterMs` is 0 if it does not say. */
+/**
+ * The server's no. What never reached it is fetch's own TypeError instead, but where something in between answered with a
+ * page of its own, as if all was well: `status` is then below 400. `retryAfterMs` is 0 if it does not say.
+ */
 export class Refused extends Error {
   constructor(readonly status: number, readonly answer: Refusal | undefined, readonly retryAfterMs: number) {
-    super(answer?.message ?? `The server answered ${status}; try again in a moment`);
+    const who = status < 400 ? 'Something in the place of Rita' : 'The server';
+    super(answer?.message ?? `${who} answered ${status}; try again in a moment`);
   }
 
   get code(): Refusal['code'] | undefined {
@@ -52,7 +56,7 @@ export class Refused extends Error {
 
   /** Whether the same again may go well: not before the token, the request or the connection is another one. */
   get isPassing(): boolean {
-    return this.status >= 500 || [408, 425, 429].includes(this.status) || this.code === 'invalid_ticket';
+    return this.status < 400 || this.status >= 500 || [408, 425, 429].includes(this.status) || this.code === 'invalid_ticket';
   }
 }
 
@@ -85,7 +89,9 @@ export class Rita {
       signal: signal ?? AbortSignal.timeout(PATIENCE_MS),
     });
     if (!response.ok) throw await refusedBy(response);
-    return await response.json() as Answer<Call<M, P>>;
+    const answer: unknown = await response.json().catch(() => undefined);
+    if (answer === undefined) throw new Refused(response.status, undefined, 0);
+    return answer as Answer<Call<M, P>>;
   }
 
   /**
@@ -135,7 +141,8 @@ export class Rita {
     const { ticket } = await this.call('post', '/api/sse/tickets', { signal });
     const query = new URLSearchParams({ ticket, ...(after && { last_event_id: after }) });
     const response = await fetch(`${this.url}/api/sse?${query}`, { cache: 'no-store', signal });
-    if (!response.ok || !response.body) throw await refusedBy(response);
+    const isStream = response.headers.get('Content-Type')?.startsWith('text/event-stream');
+    if (!response.ok || !isStream || !response.body) throw await refusedBy(response);
     return response.body;
   }
 }

@@ -7,15 +7,17 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from itertools import accumulate
 from pathlib import Path
 
 import pytest
 
-from bench import measures, quiet, report
+from bench import against, measures, quiet, releases, report
 from bench.results import Measure, Row, at_least, at_most
 from bench.stage import Stage, stage
+from devstack.child import StartError
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +40,26 @@ def test_a_measure_finds_a_figure_for_the_product_and_for_each_of_its_peers(meas
         assert len(row.product) == 1
         assert all(figure > 0 for figure in (*row.product, *row.theirs)), row
         assert len(row.theirs) == (1 if row.peer else 0)
+
+
+@pytest.mark.bench
+@pytest.mark.rabbitmq
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("measure", against.MEASURES.values(), ids=lambda measure: measure.name)
+def test_another_release_beside_this_one_is_measured_alike(measure: Measure, prepared: Stage) -> None:
+    with prepared.another_database() as other:
+        beside = replace(prepared, beside=("another", other))
+
+        rows = measure.run(beside, measure.sizes["tiny"], 1)
+
+    assert {row.peer for row in rows} == {"another"}
+    assert all(figure >= 0 for row in rows for figure in (*row.product, *row.theirs))
+    assert all(len(row.product) == len(row.theirs) == 1 for row in rows)
+
+
+def test_a_release_that_is_none_is_said_in_a_sentence(prepared: Stage) -> None:
+    with pytest.raises(StartError, match="git rev-parse"), releases.side_by_side(prepared, "no-such-release"):
+        pass
 
 
 def test_a_ratio_is_taken_round_by_round() -> None:

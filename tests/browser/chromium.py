@@ -10,7 +10,9 @@ from playwright.sync_api import Browser, sync_playwright
 
 from tests.project import do_without
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+# The shell has no window to draw, and takes half of the time.
+_PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next(filter(None, map(shutil.which, _PROGRAMS)), None)
 # Chromium calls home at its start, and its sandbox refuses root.
 FLAGS = [
     "--no-sandbox",

@@ -26,6 +26,8 @@ CREDENTIALS = {
 # What a browser says by itself of answers that are no success.
 REFUSED_BY_SERVER = "Failed to load resource"
 
+HIDE = "Object.defineProperty(document, 'hidden', { value: %s, configurable: true })"
+
 # Whichever button leads to the settings.
 SET_UP = '[data-role="configure"]:visible, [data-does="set-up"]:visible'
 
@@ -45,6 +47,8 @@ class Screen:
     size: tuple[int, int] = (1280, 900)
     # Whether the page gets as far as to show cards, live.
     waits: bool = True
+    # Whether it is opened behind others, as a browser that starts again does with all but one.
+    hidden: bool = False
     # Whether its clock can be moved.
     clock: bool = False
     routes: Mapping[str, Any] = field(default_factory=dict)
@@ -53,7 +57,12 @@ class Screen:
 
     def __post_init__(self) -> None:
         width, height = self.size
-        context = self.chromium.new_context(viewport={"width": width, "height": height}, reduced_motion="reduce")
+        context = self.chromium.new_context(
+            viewport={"width": width, "height": height},
+            reduced_motion="reduce",
+            # That of a test's own proxy.
+            ignore_https_errors=self.stack.address.startswith("https:"),
+        )
         self.page: Page = context.new_page()
         self.page.set_default_timeout(PATIENCE)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
@@ -61,6 +70,8 @@ class Screen:
         self.page.on("request", lambda request: self.requested.append(request.url))
         for pattern, act in self.routes.items():
             self.page.route(pattern, act)
+        if self.hidden:
+            self.page.add_init_script(HIDE % "true")
         if self.clock:
             self.page.clock.install()
         token = self.token
@@ -110,11 +121,8 @@ class Screen:
 
     def hide(self, *, hidden: bool) -> None:
         """Tell the page that nobody sees it, or that somebody does again."""
-        self.page.evaluate(
-            "(hidden) => { Object.defineProperty(document, 'hidden', { value: hidden, configurable: true });"
-            " document.dispatchEvent(new Event('visibilitychange')); }",
-            hidden,
-        )
+        self.page.evaluate(HIDE % json.dumps(hidden))
+        self.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
 
     def violations(self) -> list[str]:
         """Return what axe finds wrong, in the light and in the dark."""

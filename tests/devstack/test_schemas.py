@@ -181,7 +181,7 @@ def a_change(kind: str | None) -> Change:
 
 
 def test_the_live_event_is_described_to_the_last_key() -> None:
-    sent = [json.loads(pydantic_core.to_json(events.payload(a_change(kind)))) for kind in ("sync", "verify", None)]
+    sent = [json.loads(events.event_of(a_change(kind)).data) for kind in ("sync", "verify", None)]
 
     for event in sent:
         Draft202012Validator(asyncapi.EVENT, format_checker=schemas.FORMATS).validate(event)

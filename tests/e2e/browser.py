@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -42,6 +43,7 @@ class Stream:
     headers: Mapping[str, str] = field(default_factory=dict)
     reads: bool = True
     receive_buffer: int | None = None
+    tls: ssl.SSLContext | None = None
 
     def __post_init__(self) -> None:
         self._is_open = False
@@ -67,6 +69,8 @@ class Stream:
         with ExitStack() as unanswered:
             unanswered.callback(self._socket.close)
             self._socket.connect((parts.hostname, parts.port))
+            if self.tls:
+                self._socket = self.tls.wrap_socket(self._socket, server_hostname=parts.hostname)
             self._connection.sock = self._socket
             self._connection.request("GET", f"{parts.path}?{parts.query}", headers=dict(self.headers))
             self.response = self._connection.getresponse()

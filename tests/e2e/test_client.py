@@ -204,6 +204,16 @@ def test_the_typed_client_never_asks_in_a_storm(waits: dict[str, Any]) -> None:
 
 
 @needs_node
+def test_the_typed_client_takes_no_page_that_something_in_between_answers_for_ritas(waits: dict[str, Any]) -> None:
+    everything, stream_alone = waits["inItsPlace"]
+
+    called = [200, True, "Something in the place of Rita answered 200; try again in a moment"]
+    assert everything == {"states": ["connecting"], "asked": 2, "called": called}
+    # Each time a ticket and the stream.
+    assert stream_alone == {"states": ["connecting"], "asked": 4, "called": called}
+
+
+@needs_node
 def test_the_typed_client_does_not_say_what_it_was_not_given(waits: dict[str, Any]) -> None:
     assert waits["asked"] == {
         "url": "https://rita.example/api/data-sources?status=failed&type=jira&type=slack&enabled=false",

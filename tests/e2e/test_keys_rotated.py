@@ -79,6 +79,8 @@ def delivered(external: Receiver, person: Person) -> Received:
 
 
 @pytest.mark.usefixtures("_no_other_worker")
+# It starts seven processes, one after the other.
+@pytest.mark.timeout(300)
 def test_keys_between_rita_redis_and_the_external_service_are_rotated_and_every_verification_is_delivered(
     rita: Processes, settings: dict[str, str], external: Receiver, rows: Rows, own_redis: Redis
 ) -> None:

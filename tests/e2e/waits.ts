@@ -27,6 +27,24 @@ async function refusal(): Promise<number> {
   return NaN;
 }
 
+// What a proxy or a network says in Rita's place; in its text there are blank lines, as between events.
+const PAGE = '<!doctype html>\n\n<p>Back soon\n\n</p>\n\n';
+
+async function inItsPlace(streamAlone: boolean): Promise<object> {
+  const states: string[] = [];
+  let seen = 0;
+  globalThis.fetch = async (input) => {
+    seen += 1;
+    const isTicket = String(input).includes('/api/sse/tickets');
+    if (streamAlone && isTicket) return new Response('{"ticket": "a-ticket"}', { headers: { 'Content-Type': 'application/json' } });
+    return new Response(PAGE, { headers: { 'Content-Type': 'text/html' } });
+  };
+  const signal = AbortSignal.timeout(1_500);
+  for await (const _ of rita.events({ signal, pausesMs: [200, 60_000], onState: (state) => states.push(state) }));
+  const called = await rita.call('get', path).catch((problem: Refused) => [problem.status, problem.isPassing, problem.message]);
+  return { states, asked: seen - 1, called };
+}
+
 async function requests(headers: HeadersInit, pausesMs: number[]): Promise<number> {
   answer(503, headers);
   const signal = AbortSignal.timeout(1_500);
@@ -51,6 +69,8 @@ const storms: [string, HeadersInit, number[]][] = [
 for (const [name, headers, pauses] of storms) {
   (told.requests as Record<string, number>)[name] = await requests(headers, pauses);
 }
+
+told.inItsPlace = [await inItsPlace(false), await inItsPlace(true)];
 
 answer(200);
 const query = { status: 'failed', type: ['jira', 'slack'], enabled: false, limit: undefined, before: null };

@@ -71,10 +71,10 @@ def test_an_event_that_cannot_be_made_costs_none_of_the_same_change(
 ) -> None:
     honest = events.event_of
 
-    def choosy(change: Change) -> events.Event:
+    def choosy(change: Change, **told: Any) -> events.Event:
         if change.connection.type == "sharepoint":
             raise KeyError(change.connection.type)
-        return honest(change)
+        return honest(change, **told)
 
     monkeypatch.setattr(events, "event_of", choosy)
 

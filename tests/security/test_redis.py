@@ -11,6 +11,7 @@ from flask import Flask
 from redis import Redis
 
 from app import figures
+from app.api import limits
 from app.outbound import breaker, events, sealing, tickets
 from tests.integration.tasks.conftest import Desk
 from tests.receiver import Receiver
@@ -140,6 +141,33 @@ def test_what_is_no_count_in_the_breakers_place_stops_no_webhook(
 
     assert desk.operation(operation_id)["state"] == "delivered"
     assert len(receiver.received) == 1
+
+
+def test_a_probe_that_was_written_by_hand_holds_webhooks_no_longer_than_one_of_ours(redis: Redis) -> None:
+    probe = timedelta(seconds=5)
+    ours = breaker.Breaker(redis, failures=1, probe=probe)
+    redis.set(f"{breaker.PREFIX}failures", "9", px=60_000)
+
+    redis.set(f"{breaker.PREFIX}probe", "1", px=timedelta(days=400_000))
+
+    assert ours.pause() == probe
+    redis.delete(f"{breaker.PREFIX}failures", f"{breaker.PREFIX}probe")
+
+
+@pytest.mark.parametrize("written", ["inf", "nan", "9" * 300, "-1", "words"])
+def test_what_is_no_moment_in_a_limits_place_refuses_or_lets_through(
+    web: Flask, desk: Desk, redis: Redis, written: str
+) -> None:
+    assert web
+    desk.browser.post("/api/sse/tickets")
+    (account,) = redis.keys(f"{limits.PREFIX}*ticket/{desk.browser.organization_id}*")
+    redis.delete(account)
+    redis.rpush(account, *[written] * 10_000)
+
+    answer = desk.browser.post("/api/sse/tickets")
+
+    assert answer.status_code in (200, 429)
+    assert int(answer.headers.get("Retry-After", "1")) <= 60
 
 
 def test_a_forged_event_is_one_event_of_the_channel_that_it_lies_in(web: Flask, desk: Desk, redis: Redis) -> None:

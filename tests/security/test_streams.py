@@ -84,7 +84,7 @@ def test_a_beginning_that_is_not_read_ends_with_its_token(served: Processes, pag
         assert page("rita_sse_clients") == 1
         eventually(lambda: page("rita_sse_clients") == 0, within=15)
         asleep.read_on()
-        assert asleep.ended.wait(10)
+        assert asleep.ended.wait(30)
 
     assert asleep.events == [], "the snapshot was never read, and nobody keeps it"
     assert "Socket error processing request" not in served.all_logs()

@@ -167,7 +167,7 @@ def test_every_event_is_what_the_document_says(web: Flask, redis: Redis, documen
     kept: list[Any] = redis.xrange(f"{events.channel_of(ada.organization_id)}:events")
     said = [pydantic_core.from_json(fields[b"data"]) for _, fields in kept]
     changes = [*applied.changes, *ended.changes]
-    said += [pydantic_core.from_json(pydantic_core.to_json(events.payload(change))) for change in changes]
+    said += [pydantic_core.from_json(events.event_of(change).data) for change in changes]
     snapshot = str(events.snapshot([connection], event_id="0-0")).partition("data:")[2].partition("\n")[0]
 
     models = {"connection": "ConfigurationEvent", "sync": "SyncEvent", "verify": "VerificationEvent"}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
+import pytest
 import requests
 from redis import Redis
 
+from app.outbound import events, fanout, hearing
 from devstack.valkey import Valkey
 from tests.e2e.browser import Person, Stream
 from tests.integration.sse.conftest import Web
@@ -15,18 +17,54 @@ from tests.waiting import eventually
 BROWSERS = 50
 
 
-def test_fifty_browsers_share_one_subscription(private_web: Web, valkey: Valkey) -> None:
+def test_fifty_browsers_share_one_subscription_to_the_channels_of_their_own(private_web: Web, valkey: Valkey) -> None:
     people = [private_web.person() for _ in range(5)]
     with ExitStack() as opened, Redis.from_url(valkey.url) as redis:
         streams = [opened.enter_context(people[number % 5].stream()) for number in range(BROWSERS)]
         eventually(lambda: all(stream.events for stream in streams))
 
-        assert sum(int(client["psub"]) + int(client["sub"]) for client in redis.client_list()) == 1
-        assert redis.pubsub_numpat() == 1
+        assert sum(int(client["sub"]) > 0 for client in redis.client_list()) == 1
+        assert redis.pubsub_numpat() == 0
+        assert len(redis.pubsub_channels()) == len(people) + 1
         private_web.publish(people[0].organization_id, 1)
         eventually(lambda: sum(len(stream.updates) for stream in streams) == BROWSERS // 5)
 
     assert all(len(stream.updates) == 1 for stream in streams[::5])
+    with Redis.from_url(valkey.url) as redis:
+        eventually(lambda: redis.pubsub_channels() == [hearing.OURS.encode()])
+
+
+def test_a_subscription_that_redis_ends_ends_the_streams_and_whoever_comes_back_gets_a_snapshot(
+    private_web: Web, valkey: Valkey
+) -> None:
+    """As Redis does with a subscriber that reads too slowly; redis-py connects again by itself, and tells nobody."""
+    ada = private_web.person()
+    with ada.stream() as seen, Redis.from_url(valkey.url) as redis:
+        private_web.publish(ada.organization_id, 1)
+        seen.wait_for(lambda data: data.get("number") == 1)
+
+        redis.client_kill_filter(_type="pubsub")
+
+        assert seen.ended.wait(10), "the page must come back to learn what it missed"
+    with eventually(lambda: served(ada, after=seen.last_id), within=20) as again:
+        private_web.publish(ada.organization_id, 2)
+        again.wait_for(lambda data: data.get("number") == 2)
+    assert again.events[0].type == "data_source_snapshot"
+
+
+def test_who_comes_as_the_last_one_leaves_misses_nothing(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Channels are left, and asked for again, all the time."""
+    monkeypatch.setattr(fanout, "TENDED_EVERY", 0.001)
+    made: fanout.Fanout = web.app.extensions["fanout"]
+    ada, seen = web.person(), []
+    for number in range(200):
+        client = made.join(events.channel_of(ada.organization_id))
+        made.wait_until_heard(client)
+        web.publish(ada.organization_id, number)
+        seen.append(client.next(timeout=10))
+        made.leave(client)
+
+    assert [f'{{"number":{number}}}' in told.text for number, told in enumerate(seen) if told] == [True] * 200
 
 
 def test_a_closed_browser_leaves_the_fan_out_without_waiting_for_an_event(web: Web) -> None:

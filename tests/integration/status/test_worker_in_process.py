@@ -104,12 +104,12 @@ def test_a_fault_after_the_commit_reapplies_nothing_and_costs_nobody_elses_event
     bad, *others = connections
     honest, met = getattr(events, place), Event()
 
-    def stumble(about: Any) -> Any:
+    def stumble(about: Any, **told: Any) -> Any:
         changes = [about] if isinstance(about, Change) else about
         if any(str(change.connection.id) == bad["id"] for change in changes):
             met.set()
             raise KeyError(bad["id"])
-        return honest(about)
+        return honest(about, **told)
 
     monkeypatch.setattr(events, place, stumble)
 

@@ -84,6 +84,8 @@ def test_who_waits_for_the_receiver_is_told_once(
     desk: Desk, run: Run, receiver: Receiver, redis: Redis, pushed: Callable[[], dict[str, Any]]
 ) -> None:
     a_receiver_found_down(desk, run, receiver)
+    # However long this takes, no other probe is due.
+    redis.set(f"{PREFIX}probe", "1", px=600_000)
     operation_id = desk.sync()
 
     for _ in range(3):

@@ -1,0 +1,93 @@
+"""A member with the largest configurations that are taken: nobody else waits while they are looked at, or read."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from itertools import pairwise
+
+import pytest
+from flask import Flask
+
+from app.api import looking
+from app.api.schemas import LARGEST_CONFIG
+from app.domain import secrets
+from tests.e2e.browser import Person
+from tests.e2e.processes import Processes
+from tests.factories import Browser, rows
+
+PATH = "/api/data-sources"
+LARGE = "ENG," * (LARGEST_CONFIG // 8)
+# Of no account; in pieces, so that no scanner takes this file for a leak.
+TOKEN = "ATA" + "TT3x" + "Ab1Cd2Ef3Gh4"
+
+
+@pytest.mark.parametrize("value", [LARGE, ["ENG"] * 20_000, {str(number): number for number in range(20_000)}])
+def test_a_large_configuration_is_looked_through_in_pieces(value: object) -> None:
+    looked_at: list[int] = []
+
+    assert list(secrets.find(value, path="config", rest=looked_at.append)) == []
+
+    assert sum(looked_at) >= len(json.dumps(value)) // 2
+    assert max(looked_at) <= secrets.PIECE + secrets.OVERLAP + secrets.A_VALUE
+
+
+@pytest.mark.parametrize("before", range(secrets.PIECE - len(TOKEN) - 1, secrets.PIECE + 2))
+def test_what_lies_on_the_border_of_two_pieces_is_found(before: int) -> None:
+    assert list(secrets.find(f"{'a ' * (before // 2)}{' ' * (before % 2)}{TOKEN} {LARGE}", path="config")) == ["config"]
+
+
+@pytest.mark.parametrize("end", range(secrets.OVERLAP - 3, secrets.OVERLAP + 25))
+def test_what_is_only_cut_to_the_looks_of_one_is_not(end: int) -> None:
+    # Twenty letters of a word that goes on, which a key of Amazon's does not.
+    word = "AKI" + "A" * 60
+
+    assert list(secrets.find(f"{'a' * (secrets.PIECE + end - 20)} {word} {LARGE}", path="config")) == []
+
+
+def test_of_one_organization_one_is_looked_at_at_a_time(
+    web: Flask, owner: Browser, eve: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(looking, "WAITS", 0.05)
+    connection, hers = owner.connection("confluence")["id"], eve.connection("confluence")["id"]
+
+    with web.extensions["looking"].through(str(owner.organization_id), within=1):
+        small = owner.patch(f"{PATH}/{connection}", {"config": {"spaces": "ENG"}})
+        large = owner.patch(f"{PATH}/{connection}", {"config": {"spaces": LARGE}})
+        of_another = eve.patch(f"{PATH}/{hers}", {"config": {"spaces": LARGE}})
+
+    assert (small.status_code, large.status_code, of_another.status_code) == (200, 429, 200)
+    assert large.headers["Retry-After"] == str(looking.CROWDED)
+    assert owner.patch(f"{PATH}/{connection}", {"config": {"spaces": LARGE}}).status_code == 200
+
+
+def test_others_are_answered_meanwhile(served: Processes) -> None:
+    ada, eve = Person(served.base_url), Person(served.base_url)
+    connection = ada.seeded()
+    # What takes longest of what is no credential: names of some, which are given none.
+    slow = {"config": {"spaces": "pw:" * (LARGEST_CONFIG // 4)}}
+    change = threading.Thread(target=ada.call, args=("PATCH", f"{PATH}/{connection['id']}", slow))
+    moments = [time.monotonic()]
+
+    change.start()
+    while change.is_alive():
+        eve.call("GET", "/api/me")
+        moments.append(time.monotonic())
+    change.join()
+
+    longest = max(after - before for before, after in pairwise(moments))
+    assert longest < (moments[-1] - moments[0]) / 3
+
+
+def test_a_configuration_is_as_long_as_the_database_writes_it(web: Flask, owner: Browser) -> None:
+    connection = owner.connection("confluence")["id"]
+
+    def sent(count: int) -> int:
+        status: int = owner.patch(f"{PATH}/{connection}", {"config": {"numbers": [1e-300] * count}}).status_code
+        return status
+
+    assert (sent(800), sent(1_000)) == (200, 422)
+    query = "SELECT length(config::text) AS length FROM data_source_connections WHERE id = :id"
+    (row,) = rows(web, query, id=connection)
+    assert row["length"] <= LARGEST_CONFIG + 2 * 800

@@ -1,0 +1,87 @@
+"""What a message says of itself, beside its body: whatever it is, it costs itself alone."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import amqp
+import pytest
+from celery.contrib.testing.worker import start_worker
+from flask import Flask
+from kombu import Message
+
+from app.outbound.broker import MOVES, copy_of
+from app.outbound.dead_letters import DeadLetter
+from app.outbound.properties import readable_part
+from tests.e2e.service import STATUS, Service, channel
+from tests.waiting import eventually
+
+SAID: dict[str, Any] = {
+    "content_type": "text/plain",
+    "message_id": "m",
+    "app_id": "a",
+    "timestamp": 2**40,
+    "priority": 3,
+}
+
+
+def nested(depth: int) -> dict[str, Any]:
+    return {"inner": nested(depth - 1)} if depth else {}
+
+
+def a_header_frame(**properties: Any) -> bytes:
+    return struct.pack(">HHQ", 60, 0, 7) + amqp.Message("", **properties)._serialize_properties()  # noqa: SLF001 - the bytes
+
+
+def read_back(frame: bytes) -> dict[str, Any]:
+    message = amqp.Message()
+    message.inbound_header(frame)
+    return dict(message.properties)
+
+
+def test_what_can_be_read_is_kept_as_it_was_sent() -> None:
+    frame = a_header_frame(**SAID, application_headers={"x": [1, {"y": "z"}], "deep": nested(15)})
+
+    assert readable_part(frame) == (frame, [])
+
+
+def test_of_the_rest_its_name_is_told_and_nothing_else_is_lost() -> None:
+    kept, left_out = readable_part(a_header_frame(**SAID, application_headers=nested(25)))
+
+    assert left_out == ["application_headers"]
+    assert read_back(kept) == SAID
+
+
+def test_a_count_that_a_publisher_made_up_does_not_grow_beyond_what_fits_a_header() -> None:
+    assert copy_of(Message(b"", headers={MOVES: 2**40}), queue="q").headers[MOVES] == 1
+    assert copy_of(Message(b"", headers={MOVES: 4}), queue="q").headers[MOVES] == 5
+
+
+@pytest.fixture
+def service(celery_module: ModuleType, rabbitmq_url: str, app: Flask) -> Iterator[Service]:
+    """The external service's queue, with a worker of this process bound to it."""
+    assert app
+    made = Service(rabbitmq_url, queue=STATUS)
+    made.delete(STATUS)
+    made.declare()
+    celery_module.status_app.conf.update(broker_heartbeat=2, worker_enable_remote_control=False)
+    with start_worker(celery_module.status_app, pool="threads", concurrency=2, perform_ping_check=False):
+        yield made
+    made.delete(STATUS)
+
+
+@pytest.mark.rabbitmq
+def test_the_status_worker_reads_and_buries_a_message_without_the_headers_that_cannot_be_read(
+    service: Service, letters: Callable[[], list[DeadLetter]]
+) -> None:
+    odd = amqp.Message("not JSON", content_type="text/plain", message_id="m", application_headers=nested(25))
+
+    with channel(service.url) as opened:
+        opened.basic_publish(odd, routing_key=STATUS)
+    (letter,) = eventually(letters)
+
+    assert (letter.body, letter.reason, letter.content_type) == (b"not JSON", "not_json", "text/plain")
+    assert (letter.headers, letter.properties["message_id"]) == ({}, "m")

@@ -1,0 +1,66 @@
+"""Bodies that come a piece at a time: what has come is held no longer than they may take in all."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import timedelta
+from functools import partial
+
+import gevent
+import pytest
+
+from app.api.slow_bodies import BoundedBody
+from tests.e2e.processes import Processes
+from tests.project import PROJECT
+
+# What the web server's worker makes of a request, in a process of its own: importing its settings changes the sockets.
+SCRIPT = """
+import runpy
+import socket
+from types import SimpleNamespace
+
+from gunicorn.workers.ggevent import GeventWorker
+
+made = runpy.run_path("gunicorn.conf.py")["worker_class"]
+GeventWorker.handle_request = lambda self, listener, request, *_: print(type(request.body).__name__)
+made.handle_request(object.__new__(made), "", SimpleNamespace(body=None), socket.socket(), "")
+"""
+
+
+class Dripping:
+    """A body of which each piece comes soon."""
+
+    def read(self, size: int | None = None) -> bytes:
+        gevent.sleep(0.01)
+        return b"x" if size else b""
+
+    readline = read
+
+
+def test_however_soon_each_piece_comes_all_of_them_end() -> None:
+    body = BoundedBody(Dripping(), within=timedelta(seconds=0.2))
+
+    with pytest.raises(TimeoutError):
+        list(iter(partial(body.read, 1), b"the end"))
+    with pytest.raises(TimeoutError):
+        body.read(1)
+    assert body.failed
+
+
+def test_one_that_stops_midway_ends() -> None:
+    class Stopped(Dripping):
+        def read(self, size: int | None = None) -> bytes:
+            gevent.sleep(3_600)
+            return super().read(size)
+
+    with pytest.raises(TimeoutError):
+        BoundedBody(Stopped(), within=timedelta(seconds=0.05)).read(1)
+
+
+def test_the_web_server_reads_bodies_so(served: Processes) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], cwd=PROJECT, env=served.environ, capture_output=True, text=True, check=False
+    )
+
+    assert done.stdout == "BoundedBody\n", done.stderr
