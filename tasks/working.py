@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import threading
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -51,7 +52,10 @@ def bound_the_stop(**_: Any) -> None:
         left = active_children()
         log.error("pool_did_not_end", count=len(left))
         for child in left:
-            os.kill(child.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(child.pid, signal.SIGKILL)
+        for child in left:
+            child.join(timeout=1)
         os._exit(1)
 
     for seconds, act in ((STOP_WITHIN, end_children), (STOP_WITHIN + STOP_WITHOUT_CHILDREN_WITHIN, end)):
