@@ -39,7 +39,9 @@ class Processes(click.Group):
         # All that is missing in one message; the applications by themselves use less.
         Settings.from_environment(cmd_name)
         if cmd_name == "flower":
-            import_module("tasks.flower").demand_password()
+            ours = import_module("tasks.flower")
+            ours.demand_password()
+            ours.bound_history()
         ctx.obj = CLIContext(app=getattr(import_module("tasks.celery"), app), no_color=True, workdir=None, quiet=True)
         return cast(click.Command, getattr(import_module(module), name))
 

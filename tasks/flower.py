@@ -1,12 +1,25 @@
-"""Flower as it is started here: nothing without the password, its figures and its health neither."""
+"""Flower as it is started here: nothing without the password, and a history that ends."""
 
 from __future__ import annotations
 
+import flower.options  # noqa: F401 - defines what is set below
 from flower.views.monitor import Healthcheck, Metrics
+from tornado.options import options
 from tornado.web import authenticated
+
+# What it remembers unless its line says otherwise: its own hundred thousand jobs are 640 MB after a day.
+MOST_JOBS = 10_000
+# After so many seconds it forgets a worker that has ended.
+FORGETS_AFTER = 3_600
 
 
 def demand_password() -> None:
     """Have Flower ask for the password where it asks for none: its figures name workers and tasks to everybody."""
     for page in (Metrics, Healthcheck):
         page.get = authenticated(page.get)
+
+
+def bound_history() -> None:
+    """Have it remember so much, and forget workers that are gone; the command line goes before."""
+    options.max_tasks = MOST_JOBS
+    options.purge_offline_workers = FORGETS_AFTER

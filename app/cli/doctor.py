@@ -10,8 +10,9 @@ from flask.cli import with_appcontext
 
 from app import extensions
 from app.cli import examinations
-from app.cli.examinations import Finding
+from app.cli.findings import Finding
 from app.cli.plainly import Command, record, row
+from app.cli.redis_examination import of_redis
 from app.cli.sweeping import of_sweeps
 
 
@@ -37,7 +38,7 @@ def doctor(*, as_json: bool) -> None:
 
 # What looks at something that this environment may not name: it is given to the processes that use it.
 _USES = {
-    examinations.of_redis: "redis_url",
+    of_redis: "redis_url",
     examinations.of_broker: "rabbitmq_url",
     examinations.of_receiver: "automation_webhook_url",
     examinations.of_keys: "seal_keys",

@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import cast
 from urllib.parse import unquote, urlsplit
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from alembic.script import ScriptDirectory
 from flask import current_app
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 from sqlalchemy import Connection, create_engine, inspect, make_url, pool, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import extensions, jobs
 from app.cli import migrations
+from app.cli.findings import Finding, clock
+from app.cli.redis_examination import of_redis
 from app.extensions import UnsafeDatabaseRole
 from app.outbound import broker, inspection, key_set, sealing, webhook
 from app.services import backlog
 from app.unit_of_work import unit_of_work
 
-# Clocks further apart than this make tokens and deadlines mean something else on each machine.
-SAME_TIME = timedelta(seconds=5)
 # The dispatcher looks every second; what has been due for longer is looked at by nobody.
 DISPATCHED_WITHIN = timedelta(minutes=1)
 # What the application's role must be allowed, and nothing more; migrations 116 to 119 grant it.
@@ -41,16 +40,6 @@ _FORCED = text(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at; `mend` says what to do where it is not ok."""
-
-    what: str
-    ok: bool
-    found: str
-    mend: str = ""
-
-
 def of_database() -> Iterator[Finding]:
     """Look at role, migrations, row-level security, rights, clock, and whether anybody does what is due."""
     try:
@@ -60,7 +49,7 @@ def of_database() -> Iterator[Finding]:
             yield Finding("database", ok=True, found=f"PostgreSQL {version} answers, the role is an ordinary one")
             yield _migrations()
             yield from _tables(connection)
-            yield _clock("database's", cast(datetime, connection.scalar(text("SELECT clock_timestamp()"))))
+            yield clock("database's", cast(datetime, connection.scalar(text("SELECT clock_timestamp()"))))
         yield _sweeps()
     except UnsafeDatabaseRole as unsafe:
         yield Finding("database", ok=False, found="the role is an unsafe one", mend=str(unsafe))
@@ -95,12 +84,6 @@ def _tables(connection: Connection) -> Iterator[Finding]:
     yield Finding("rights", ok=not missing, found=found, mend=mend)
 
 
-def _clock(whose: str, theirs: datetime) -> Finding:
-    apart = abs(datetime.now(UTC) - theirs)
-    found = f"the {whose} and this machine's differ by {apart.total_seconds():.1f} s"
-    return Finding("clock", ok=apart < SAME_TIME, found=found, mend="set both by NTP")
-
-
 def _sweeps() -> Finding:
     with unit_of_work(system=True) as work:
         measured = backlog.measure(work.session, now=work.now)
@@ -110,41 +93,6 @@ def _sweeps() -> Finding:
     )
     mend = "start beat and webhook_worker, or look into their logs; flask --app app operations list shows which"
     return Finding("deliveries", ok=not overlooked and due < DISPATCHED_WITHIN, found=found, mend=mend)
-
-
-def of_redis() -> Iterator[Finding]:
-    """Look whether it answers, forgets what it must, and holds seals that can be opened."""
-    redis = extensions.redis()
-    try:
-        seconds, microseconds = redis.time()
-        yield Finding("redis", ok=True, found="answers")
-        yield _clock("Redis'", datetime.fromtimestamp(seconds + microseconds / 1e6, UTC))
-        yield _unopened()
-    except RedisError as problem:
-        mend = "look at REDIS_URL, the server and its log; until it answers, verifications and streams are refused"
-        yield Finding("redis", ok=False, found=f"does not answer: {type(problem).__name__}", mend=mend)
-        return
-    try:
-        kept = {name: redis.config_get(name)[name] for name in ("save", "appendonly")}
-    except ResponseError:
-        yield Finding(
-            "persistence", ok=True, found="this Redis does not let itself be asked; see that it writes no disk"
-        )
-        return
-    persists = bool(kept["save"]) or kept["appendonly"] == "yes"
-    found = "writes to disk" if persists else "writes nothing to disk"
-    mend = 'CONFIG SET save "", CONFIG SET appendonly no: sealed credentials must not reach a disk'
-    yield Finding("persistence", ok=not persists, found=found, mend=mend)
-
-
-def _unopened() -> Finding:
-    """Look for credentials that were sealed with a key that is no longer among ours."""
-    prefix = sealing.PREFIX
-    waiting = [key.decode().removeprefix(prefix) for key in extensions.redis().scan_iter(f"{prefix}*", count=1_000)]
-    unopened = [name for name in waiting if not sealing.seals().is_readable(UUID(name))]
-    found = f"{len(waiting)} verifications under way, {len(unopened)} sealed with an unknown key"
-    mend = "put the former key into SEAL_KEYS again, behind the new one, and restart webhook_worker"
-    return Finding("seals", ok=not unopened, found=found, mend=mend)
 
 
 def of_broker() -> Iterator[Finding]:

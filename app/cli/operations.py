@@ -12,7 +12,7 @@ import click
 import pydantic_core
 from flask import current_app
 
-from app.cli.plainly import Group, record, row
+from app.cli.plainly import Group, counted, record, row
 from app.domain.actors import SYSTEM
 from app.domain.cases import ENDED, OPEN
 from app.jobs import Jobs
@@ -22,6 +22,9 @@ from app.services import deliveries, history, operations
 from app.unit_of_work import unit_of_work
 
 group = Group("operations", help="What is asked of the external service: list, show, retry, end.")
+
+HEADINGS = ("operation", "kind", "state", "attempts", "since", "organization", "connection", "error")
+WIDTHS = (36, 6, 11, 8, 25, 36, 36)
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 _id = click.argument("operation_id", type=click.UUID)
@@ -42,12 +45,14 @@ def list_operations(*, organization: UUID | None, state: Sequence[str], limit: i
         for operation in found:
             record(asdict(operation))
         return
+    if found:
+        row(*HEADINGS, widths=WIDTHS)
     for operation in found:
         error = operation.error or operation.last_attempt_error or ""
         since = operation.created_at.isoformat(timespec="seconds")
-        attempts = f"{operation.attempts} attempts"
-        row(operation.id, operation.kind, operation.state, attempts, since, error, widths=(36, 6, 11, 11))
-    row(f"{len(found)} operations")
+        whose = (operation.organization_id, operation.connection_id)
+        row(operation.id, operation.kind, operation.state, operation.attempts, since, *whose, error, widths=WIDTHS)
+    row(counted(len(found), "operation"))
 
 
 @group.command()

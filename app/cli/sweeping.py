@@ -8,7 +8,7 @@ from datetime import timedelta
 from redis.exceptions import RedisError
 
 from app import extensions
-from app.cli.examinations import Finding
+from app.cli.findings import Finding
 from app.outbound import sweeps
 
 # What a sweep may be late by: a restart of beat or of the worker takes a few seconds.

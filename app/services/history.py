@@ -35,7 +35,7 @@ def operation(session: Session, operation_id: UUID) -> Operation:
     """Return one operation. Raises NotFound."""
     row = session.execute(select(*ledger.OPERATION_COLUMNS).where(OPERATIONS.id == operation_id)).one_or_none()
     if row is None:
-        raise errors.NotFound("Your organization has no such operation")
+        raise errors.NotFound("There is no operation with this id")
     return Operation(**row._asdict())
 
 

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 import pytest
 import requests
 from flower.urls import handlers
+from tornado.options import options
 from tornado.web import RequestHandler
 
 from app.jobs import DELIVER_WEBHOOK
 from tasks import schedule
+from tasks.flower import FORGETS_AFTER, MOST_JOBS, bound_history
 from tasks.requests import APPLY_MESSAGES
 from tests.e2e.processes import FLOWER_AUTH, Processes
 from tests.waiting import eventually
@@ -76,6 +78,13 @@ def test_an_action_of_flower_is_refused_with_the_password_too(rita: Processes, p
 
     assert answer.status_code == requests.codes.forbidden
     assert answer.text == "Read only mode is enabled"
+
+
+def test_flower_remembers_so_much_and_forgets_who_is_gone() -> None:
+    bound_history()
+
+    assert options.max_tasks == MOST_JOBS
+    assert options.purge_offline_workers == FORGETS_AFTER
 
 
 def test_flower_names_tasks_by_what_they_do(rita: Processes) -> None:

@@ -13,6 +13,7 @@ from click.testing import Result
 from cryptography.fernet import Fernet
 from flask import Flask
 
+from app.cli.operations import HEADINGS
 from tests.factories import Browser
 
 PATH = "/api/data-sources"
@@ -52,7 +53,10 @@ def test_open_operations_of_every_organization_are_listed_oldest_first(
     assert [row["id"] for row in listed(command)] == operations
     assert [row["id"] for row in listed(command, "--organization", str(eve.organization_id))] == operations[1:]
     assert listed(command, "--state", "failed") == []
-    assert "2 operations" in command("operations", "list").output
+    heading, *rows, count = command("operations", "list").output.splitlines()
+    assert heading.split() == list(HEADINGS)
+    assert [row.split()[5] for row in rows] == [str(ada.organization_id), str(eve.organization_id)]
+    assert count == "2 operations"
 
 
 def test_one_operation_is_shown_whole(ada: Browser, command: Command) -> None:
@@ -94,7 +98,7 @@ def test_what_is_not_there_is_told_in_a_sentence(command: Command, words: list[s
     done = command("operations", *words, str(uuid4()))
 
     assert done.exit_code == 1
-    assert done.output.startswith("Error: Your organization has no such operation")
+    assert done.output.startswith("Error: There is no operation with this id")
 
 
 def test_organizations_are_listed_with_what_they_have(ada: Browser, command: Command) -> None:

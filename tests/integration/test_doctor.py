@@ -171,6 +171,29 @@ def test_a_redis_that_writes_to_disk_is_found(doctor: Doctor, tmp_path: Path, en
     assert "appendonly" in row["mend"]
 
 
+@pytest.mark.parametrize(
+    ("limit", "policy", "ok", "says"),
+    [
+        ("0", "allkeys-lru", True, "any number"),
+        ("1gb", "noeviction", True, "of 1024 MiB, noeviction"),
+        ("1gb", "volatile-ttl", False, "noeviction"),
+        ("2mb", "noeviction", False, "more memory"),
+    ],
+)
+def test_a_redis_that_throws_away_or_is_nearly_full_is_found(
+    doctor: Doctor, tmp_path: Path, *, limit: str, policy: str, ok: bool, says: str
+) -> None:
+    with Valkey(tmp_path / "valkey") as own, Redis.from_url(own.url) as its:
+        its.config_set("maxmemory-policy", policy)
+        if limit == "2mb":
+            its.set("filling", "x" * 2**20)
+        its.config_set("maxmemory", limit)
+        row = found(doctor(redis_url=own.url), "memory")
+
+    assert row["ok"] is ok
+    assert says in row["found"] + row["mend"]
+
+
 def test_credentials_sealed_with_a_key_that_was_dropped_are_found(web: Flask, doctor: Doctor) -> None:
     seals, parked = web.extensions["seals"], uuid7()
     seals.park(parked, {}, organization_id=uuid7(), connection_id=uuid7(), ttl=timedelta(minutes=1))
