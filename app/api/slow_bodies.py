@@ -1,5 +1,8 @@
 """A request's body that is read within a time, however slowly it comes: till then, what has come is in our memory.
 
+However quickly it comes, too: of one that never has to be waited for, a greenlet would read on and on while nobody else
+had a turn, though the request was answered long ago; gunicorn looks for the next one behind its body.
+
 Used by the web server alone (`gunicorn.conf.py`): it counts what a greenlet waits.
 """
 
@@ -12,14 +15,22 @@ from typing import Any
 
 import gevent
 
+# What is read of a body at most, in bytes: an honest one is a third of it; behind a longer one comes no further request.
+MOST = 1024 * 1024
+# So much is read in one go, in bytes, of which each may be a chunk; and for so long until others have their turn, in seconds. Of a sleep of nothing
+# gevent's loop makes no turn in which it looks at its sockets.
+PIECE, READS_FOR, A_TURN = 1024, 0.002, 0.001
+
 
 class BoundedBody:
-    """gunicorn's body of a request, whose reads take so long in all. Each raises TimeoutError after that."""
+    """gunicorn's body of a request, whose reads take so long in all. Each raises TimeoutError after that, or MOST."""
 
     def __init__(self, body: Any, *, within: timedelta) -> None:
         self._body = body
         self._left = within.total_seconds()
         self._is_late = False
+        self._count = 0
+        self._had_turn_at = time.monotonic()
 
     @property
     def failed(self) -> bool:
@@ -28,11 +39,16 @@ class BoundedBody:
 
     def read(self, size: int | None = None) -> bytes:
         """Read so many bytes, or all."""
-        return bytes(self._timed(self._body.read, size))
+        left = MOST + 1 if size is None or size < 0 else size
+        pieces: list[bytes] = []
+        while left > 0 and (piece := self._counted(self._body.read, min(left, PIECE))):
+            pieces.append(piece)
+            left -= len(piece)
+        return b"".join(pieces)
 
     def readline(self, size: int | None = None) -> bytes:
         """Read a line."""
-        return bytes(self._timed(self._body.readline, size))
+        return self._counted(self._body.readline, size)
 
     def readlines(self, size: int | None = None) -> list[bytes]:
         """Read all lines."""
@@ -42,6 +58,17 @@ class BoundedBody:
         """Yield lines."""
         while line := self.readline():
             yield line
+
+    def _counted(self, read: Callable[..., Any], *args: Any) -> bytes:
+        found = bytes(self._timed(read, *args))
+        self._count += len(found)
+        if self._count > MOST:
+            self._is_late = True
+            raise TimeoutError
+        if time.monotonic() - self._had_turn_at > READS_FOR:
+            gevent.sleep(A_TURN)
+            self._had_turn_at = time.monotonic()
+        return found
 
     def _timed(self, read: Callable[..., Any], *args: Any) -> Any:
         if self._left <= 0:
