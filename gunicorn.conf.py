@@ -24,7 +24,7 @@ from gunicorn.workers.ggevent import GeventWorker
 from psycogreen.gevent import patch_psycopg
 
 from app import create_app, extensions, figures, logs, tracebacks, tracing
-from app.api.slow_bodies import BoundedBody
+from app.api.slow_bodies import BoundedBody, after_others
 from app.config import Settings
 
 settings = Settings.from_environment("web")
@@ -39,14 +39,15 @@ BODY_WITHIN = timedelta(seconds=60)
 
 
 class worker_class(GeventWorker):  # noqa: N801 - the setting's name
-    """Waits for greenlets' sockets, but for no client without end."""
+    """Waits for greenlets' sockets, but for no client without end, and answers none alone."""
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> Any:
         """Answer, within each wait's PATIENCE; an event stream sets a shorter one for itself."""
         sock.settimeout(PATIENCE)
         req.body = BoundedBody(req.body, within=BODY_WITHIN)
         try:
-            return super().handle_request(listener_name, req, sock, addr)
+            with after_others():
+                return super().handle_request(listener_name, req, sock, addr)
         except TimeoutError:
             # What gunicorn takes for a client that has left.
             raise BrokenPipeError(errno.EPIPE, "the client does not read") from None

@@ -10,16 +10,38 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any
 
 import gevent
 
-# What is read of a body at most, in bytes: an honest one is a third of it; behind a longer one comes no further request.
+# What is read of a body at most, in bytes: an honest one is a third of it; behind a longer one comes no other request.
 MOST = 1024 * 1024
-# So much is read in one go, in bytes, of which each may be a chunk; and for so long until others have their turn, in seconds. Of a sleep of nothing
+# What is read of one in one go, in bytes, of which each may be a chunk of its own.
+PIECE = 1024
+# How long bodies are read, and others wait for their turn, and how long that is, in seconds. Of a sleep of nothing
 # gevent's loop makes no turn in which it looks at its sockets.
-PIECE, READS_FOR, A_TURN = 1024, 0.002, 0.001
+READS_FOR, A_TURN = 0.002, 0.001
+# A request that comes sooner behind an answer, in seconds, was there before it.
+AT_ONCE = 0.0005
+
+_answered_at: ContextVar[float] = ContextVar("answered_at", default=0.0)
+
+
+@contextmanager
+def after_others() -> Iterator[None]:
+    """Handle a request; if it was waiting behind the last one of its connection, after the others have had a turn.
+
+    Else who sends one behind the other and never has to be waited for is answered, and nobody else is.
+    """
+    if time.monotonic() - _answered_at.get() < AT_ONCE:
+        gevent.sleep(A_TURN)
+    try:
+        yield
+    finally:
+        _answered_at.set(time.monotonic())
 
 
 class BoundedBody:

@@ -12,7 +12,7 @@ import gevent
 import pytest
 
 from app.api import slow_bodies
-from app.api.slow_bodies import BoundedBody
+from app.api.slow_bodies import BoundedBody, after_others
 from tests.e2e.processes import Processes
 from tests.project import PROJECT
 
@@ -58,6 +58,18 @@ def test_one_that_stops_midway_ends() -> None:
 
     with pytest.raises(TimeoutError):
         BoundedBody(Stopped(), within=timedelta(seconds=0.05)).read(1)
+
+
+def test_requests_that_come_one_behind_the_other_are_not_answered_alone() -> None:
+    turns: list[int] = []
+    beside = gevent.spawn(turns.append, 1)
+
+    with after_others():
+        pass
+    assert turns == []
+    with after_others():
+        assert turns == [1]
+    beside.join()
 
 
 class AtOnce:
