@@ -24,24 +24,24 @@ PIECE = 1024
 # How long bodies are read, and others wait for their turn, and how long that is, in seconds. Of a sleep of nothing
 # gevent's loop makes no turn in which it looks at its sockets.
 READS_FOR, A_TURN = 0.002, 0.001
-# A request that comes sooner behind an answer, in seconds, was there before it.
-AT_ONCE = 0.0005
 
-_answered_at: ContextVar[float] = ContextVar("answered_at", default=0.0)
+# The turn of gevent's loop in which the last request of a connection was answered.
+_answered_in: ContextVar[int | None] = ContextVar("answered_in", default=None)
 
 
 @contextmanager
 def after_others() -> Iterator[None]:
-    """Handle a request; if it was waiting behind the last one of its connection, after the others have had a turn.
+    """Handle a request; if it was there when the last one of its connection was answered, after others have had a turn.
 
     Else who sends one behind the other and never has to be waited for is answered, and nobody else is.
     """
-    if time.monotonic() - _answered_at.get() < AT_ONCE:
+    loop = gevent.get_hub().loop
+    if loop.iteration == _answered_in.get():
         gevent.sleep(A_TURN)
     try:
         yield
     finally:
-        _answered_at.set(time.monotonic())
+        _answered_in.set(loop.iteration)
 
 
 class BoundedBody:
