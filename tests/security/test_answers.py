@@ -31,11 +31,14 @@ def an_answer(body: bytes) -> tuple[FinalResponse, Socket]:
 
 
 def test_a_chunk_is_never_smaller_than_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    answer, _ = an_answer(b"2\r\nok\r\n0\r\n\r\n")
+    body = b"2\r\nok\r\n0\r\n\r\n"
+    answer, opened = an_answer(body)
+    monkeypatch.setattr(opened.file, "close", lambda: None)
     monkeypatch.setattr(http.client.HTTPResponse, "_read_next_chunk_size", lambda _: -2)
 
     with pytest.raises(http.client.IncompleteRead):
         answer.read(100)
+    assert opened.file.read() == body
 
 
 def test_what_follows_the_last_chunk_is_left_unread(monkeypatch: pytest.MonkeyPatch) -> None:
