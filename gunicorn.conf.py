@@ -27,7 +27,7 @@ from gunicorn.workers.ggevent import GeventWorker
 from psycogreen.gevent import patch_psycopg
 
 from app import create_app, extensions, figures, logs, tracebacks, tracing
-from app.api.slow_bodies import BoundedBody
+from app.api.slow_bodies import BoundedBody, after_others
 from app.config import Settings
 
 settings = Settings.from_environment("web")
@@ -42,7 +42,10 @@ BODY_WITHIN = timedelta(seconds=60)
 
 
 class worker_class(GeventWorker):  # noqa: N801 - the setting's name
-    """Waits for greenlets' sockets, but for no client without end, and at a stop for none that asks nothing."""
+    """Waits for greenlets' sockets, but for no client without end, nor at a stop for one that asks nothing.
+
+    No client is answered alone while others wait.
+    """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -82,7 +85,8 @@ class worker_class(GeventWorker):  # noqa: N801 - the setting's name
         self._idle.discard(sock)
         req.body = BoundedBody(req.body, within=BODY_WITHIN)
         try:
-            return super().handle_request(listener_name, req, sock, addr)
+            with after_others():
+                return super().handle_request(listener_name, req, sock, addr)
         except TimeoutError:
             # What gunicorn takes for a client that has left.
             raise BrokenPipeError(errno.EPIPE, "the client does not read") from None

@@ -11,6 +11,7 @@ from pydantic import (
     AfterValidator,
     AliasChoices,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StrictBool,
@@ -170,15 +171,26 @@ def _either_name(schema: dict[str, Any]) -> None:
     schema["dependentSchemas"] = {"config": {"not": {"required": ["settings"]}}}
 
 
+# The largest shape has five. What is wrong with each is found out before anything is said of any.
+MOST_CREDENTIALS = 100
+
+
+def _few(value: Any) -> Any:
+    if isinstance(value, dict) and len(value) > MOST_CREDENTIALS:
+        raise ValueError(f"must not be more than {MOST_CREDENTIALS}")
+    return value
+
+
 _GIVEN = {"type": ["string", "number", "boolean"], "minLength": 1}
 _CREDENTIALS_SCHEMA: dict[str, Any] = {
+    "maxProperties": MOST_CREDENTIALS,
     "anyOf": [
         {"maxProperties": 0},
         *(
             {"required": sorted(shape), "properties": dict.fromkeys(sorted(shape), _GIVEN)}
             for shape in CREDENTIAL_SHAPES
         ),
-    ]
+    ],
 }
 
 
@@ -193,7 +205,7 @@ class VerifyBody(BaseModel):
         json_schema_extra=_either_name,
     )
 
-    credentials: dict[str, str | int | float | bool | None] = Field(
+    credentials: Annotated[dict[str, str | int | float | bool | None], BeforeValidator(_few)] = Field(
         default_factory=dict,
         repr=False,
         description="Of one of the shapes that the external service knows; empty for types that need none.",

@@ -50,6 +50,8 @@ _BEYOND = re.compile(r"(?:0000|-\d{4,10}|\+\d*[1-9]\d{4,10})-\d\d-\d\d(?![^t ])"
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d{1,3})?", re.ASCII | re.IGNORECASE)
 # .NET of old: milliseconds; the offset only says what the clock on the wall showed.
 _DOTNET = re.compile(r"/date\((-?\d{1,17})(?:[+-]\d{4})?\)/", re.ASCII | re.IGNORECASE)
+# Of more parts or other letters no place has its name, and zoneinfo looks for each part in turn.
+_PLACE = re.compile(r"[a-z0-9_+-]{1,40}(?:/[a-z0-9_+-]{1,40}){1,3}", re.ASCII | re.IGNORECASE)
 # What Jackson makes of a LocalDateTime: year, month, day, hour, minute and, unless they are zero, second, nanosecond.
 _SHORTEST_ARRAY, _LONGEST_ARRAY = 5, 7
 
@@ -146,9 +148,11 @@ def _in_place(moment: datetime, zone: str) -> datetime:
         # CET, IST: several places call their time so.
         raise ValueError("names a zone that means several")
     try:
-        place = ZoneInfo(zone)
+        place = ZoneInfo(zone) if _PLACE.fullmatch(zone) else None
     except (KeyError, ValueError, OSError):
-        raise ValueError("names a zone that is not known here") from None
+        place = None
+    if place is None:
+        raise ValueError("names a zone that is not known here")
     first, second = (moment.replace(tzinfo=place, fold=fold).utcoffset() for fold in (0, 1))
     if first != second or first is None:
         raise ValueError("is an hour that this place has twice or not at all")

@@ -63,6 +63,9 @@ _VALUES = ("value", "val", "values", "default", "v")
 # Of a text, so much is looked at in one go; the next piece begins before this one's end, by more than any credential's
 # beginning is long. A value costs as much as some characters more.
 PIECE, OVERLAP, A_VALUE = 4 * 1024, 1024, 50
+# Letters are normalized so many at a time: marks that stand in a row are put in order by comparing each with each. And
+# one letter may stand for eighteen, of which only as many are looked at as honest texts have.
+A_FEW = 256
 
 Rest = Callable[[int], None]
 
@@ -93,32 +96,47 @@ def find(value: Any, *, path: str, rest: Rest = lambda _: None) -> Iterator[str]
 
     `rest` is called again and again, with how many characters have been looked at since.
     """
+    # Put together for what is found alone: a key may be as long as a configuration, with as many values inside.
+    steps = [path]
+    for _ in _find(value, steps, rest):
+        yield "".join(steps)
+
+
+def _find(value: Any, steps: list[str], rest: Rest) -> Iterator[None]:
+    """Yield whenever `steps` lead to what looks like a credential."""
     if isinstance(value, dict):
         given = _given_by_pair(value)
         for key, inner in value.items():
             if _is_found_in(key, rest):
                 # Not by its own name, which would repeat it.
-                yield path
-            elif is_secret_key(key) or (key == given and _holds(value[given])):
-                yield f"{path}.{key}"
+                yield
+                continue
+            steps.append(f".{key}")
+            if is_secret_key(key) or (key == given and _holds(value[given])):
+                yield
             else:
-                yield from find(inner, path=f"{path}.{key}", rest=rest)
+                yield from _find(inner, steps, rest)
+            steps.pop()
     elif isinstance(value, list):
         if len(value) == 2 and all(isinstance(each, str) for each in value) and _is_given(*value, spoken=True):  # noqa: PLR2004
-            yield f"{path}[1]"
+            steps.append("[1]")
+            yield
+            steps.pop()
             return
         for index, inner in enumerate(value):
-            yield from find(inner, path=f"{path}[{index}]", rest=rest)
+            steps.append(f"[{index}]")
+            yield from _find(inner, steps, rest)
+            steps.pop()
     elif isinstance(value, str):
         if _is_found_in(value, rest):
-            yield path
+            yield
     else:
         rest(A_VALUE)
 
 
 def _credential_named(key: str) -> str | None:
     """Return the name of a credential's field without case, joints and what trails it; None for any other field."""
-    words = [word.lower() for word in _WORDS.findall(_plain(key)[-256:])]
+    words = [word.lower() for word in _WORDS.findall(_plain(key[-256:]))]
     while len(words) > 1 and (words[-1].isdigit() or words[-1] in _TRAILING or re.fullmatch(r"v\d*", words[-1])):
         words.pop()
     bare = "".join(words)
@@ -146,7 +164,7 @@ def _holds(value: Any) -> bool:
 
 
 def _is_found_in(text: str, rest: Rest) -> bool:
-    text = _plain(text)
+    text = _plain(text, rest)
     if "%" in text and (decoded := unquote(text)) != text and _is_found_in_plain(decoded, rest):
         return True
     return _is_found_in_plain(text, rest)
@@ -204,6 +222,13 @@ def _is_user_and_password(text: str) -> bool:
         return False
 
 
-def _plain(text: str) -> str:
+def _plain(text: str, rest: Rest = lambda _: None) -> str:
     """Return a text as it reads: letters of other widths as the usual ones, without what nobody sees."""
-    return text if text.isascii() else unicodedata.normalize("NFKC", text).translate(_FORMAT)
+    if text.isascii():
+        return text
+    plain = []
+    for start in range(0, len(text), A_FEW):
+        normalized = unicodedata.normalize("NFKC", text[start : start + A_FEW])
+        plain.append(normalized[: 3 * A_FEW].translate(_FORMAT))
+        rest(A_FEW)
+    return "".join(plain)

@@ -192,7 +192,7 @@ def copy_of(message: Message, *, queue: str) -> Outgoing:
 
 
 def publish(channel: Any, outgoing: Outgoing) -> None:
-    """Publish a message, persistent. Where the channel waits for confirms, RabbitMQ has it when this returns.
+    """Publish a message, persistent, to its queue alone. Where the channel waits for confirms, RabbitMQ has it then.
 
     Raises BrokerError, or TimeoutError; also where there is no such queue, which RabbitMQ confirms like any other.
     """
@@ -202,7 +202,7 @@ def publish(channel: Any, outgoing: Outgoing) -> None:
         priority=outgoing.properties.get("priority"),
         content_type=outgoing.properties.get("content_type"),
         content_encoding=outgoing.properties.get("content_encoding"),
-        headers=dict(outgoing.headers),
+        headers={name: value for name, value in outgoing.headers.items() if name not in _ROUTING},
         properties=own | {"delivery_mode": 2},
     )
     channel.basic_publish(
@@ -210,6 +210,8 @@ def publish(channel: Any, outgoing: Outgoing) -> None:
     )
 
 
+# By these, RabbitMQ sends a message to further queues: its publisher's wish, and carried out when it was published.
+_ROUTING = frozenset(("CC", "BCC"))
 # What kombu's channels take by themselves.
 _APART = ("priority", "content_type", "content_encoding")
 

@@ -1,6 +1,7 @@
 """The final answer to a request, past the interim ones that may come before it (RFC 9110, section 15.2).
 
-Python's http.client passes over 100 alone and takes 102 and 103 for the answer itself.
+Python's http.client passes over 100 alone and takes 102 and 103 for the answer itself. Of a body in chunks, whoever
+answers says how much is read: here no chunk is smaller than nothing, and what follows the last one is left unread.
 """
 
 from __future__ import annotations
@@ -22,6 +23,16 @@ class FinalResponse(http.client.HTTPResponse):
                 return version, status, reason
             http.client.parse_headers(self.fp)
         raise http.client.HTTPException("nothing but interim answers")
+
+    def _read_next_chunk_size(self) -> int:
+        size = int(super()._read_next_chunk_size())  # type: ignore[misc]
+        if size < 0:
+            # What its caller takes for a body that ends early.
+            raise ValueError("a chunk of less than nothing")
+        return size
+
+    def _read_and_discard_trailer(self) -> None:
+        """Leave what follows the last chunk unread: the connection is closed, and nobody looks at it."""
 
 
 class HeadersUnread(http.client.HTTPException):

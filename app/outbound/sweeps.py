@@ -30,4 +30,5 @@ def note(redis: Redis, name: str) -> None:
 def age(redis: Redis, name: str) -> timedelta | None:
     """Return how long ago a sweep was made, None if not for a day. Raises redis.RedisError."""
     left = redis.pttl(f"{PREFIX}{name}")
-    return None if left < 0 else KEPT - timedelta(milliseconds=left)
+    # A time to live that is longer is not ours, and might fit no timedelta.
+    return None if left < 0 else KEPT - timedelta(milliseconds=min(left, KEPT // timedelta(milliseconds=1)))

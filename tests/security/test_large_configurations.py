@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import threading
 import time
+import unicodedata
 from itertools import pairwise
 
 import pytest
 from flask import Flask
 
-from app.api import looking
+from app.api import looking, schemas
 from app.api.schemas import LARGEST_CONFIG
 from app.domain import secrets
 from tests.e2e.browser import Person
@@ -44,6 +45,48 @@ def test_what_is_only_cut_to_the_looks_of_one_is_not(end: int) -> None:
     word = "AKI" + "A" * 60
 
     assert list(secrets.find(f"{'a' * (secrets.PIECE + end - 20)} {word} {LARGE}", path="config")) == []
+
+
+def wide(text: str) -> str:
+    return "".join(chr(ord(letter) + 0xFEE0) for letter in text)
+
+
+def test_letters_are_normalized_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    normalize, lengths = unicodedata.normalize, []
+
+    def observed(form: str, text: str) -> str:
+        lengths.append(len(text))
+        return normalize(form, text)
+
+    monkeypatch.setattr(unicodedata, "normalize", observed)
+    value = {"é" * 5_000: [wide("Eng") * 5_000, "ö" * 5_000]}
+
+    assert list(secrets.find(value, path="config")) == []
+    assert list(secrets.find(f"{'é' * secrets.A_FEW} {wide('password=')}hunter22", path="config")) == ["config"]
+    assert max(lengths) <= secrets.A_FEW
+
+
+def test_the_path_of_what_is_no_credential_is_not_put_together() -> None:
+    class Path(str):
+        __slots__ = ()
+
+        def __format__(self, _: str) -> str:
+            raise AssertionError
+
+    path = Path("config")
+
+    assert list(secrets.find({"a": [{"b": ["c"]}, 1]}, path=path)) == []
+    assert list(secrets.find({"a": [{"b": ["c", {"password": 1}]}, 1]}, path=path)) == ["config.a[0].b[1].password"]
+
+
+def test_what_is_wrong_with_credentials_is_not_looked_for_in_thousands(owner: Browser) -> None:
+    path = f"{PATH}/{owner.connection('confluence')['id']}/verify"
+    many = {str(number): [] for number in range(schemas.MOST_CREDENTIALS + 1)}
+
+    answer = owner.post(path, {"credentials": many})
+
+    assert answer.status_code == 422
+    assert [problem["field"] for problem in answer.json["errors"]] == ["credentials"]
 
 
 def test_of_one_organization_one_is_looked_at_at_a_time(

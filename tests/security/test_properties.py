@@ -85,3 +85,17 @@ def test_the_status_worker_reads_and_buries_a_message_without_the_headers_that_c
 
     assert (letter.body, letter.reason, letter.content_type) == (b"not JSON", "not_json", "text/plain")
     assert (letter.headers, letter.properties["message_id"]) == ({}, "m")
+
+
+@pytest.mark.rabbitmq
+@pytest.mark.parametrize("header", ["CC", "BCC"])
+def test_a_dead_letter_goes_nowhere_else_whomever_its_message_was_copied_to(
+    service: Service, letters: Callable[[], list[DeadLetter]], header: str
+) -> None:
+    service.send_raw("not JSON", headers={header: [STATUS], "x": "kept"})
+    eventually(letters)
+    service.send_raw("still not JSON")
+    first, second = eventually(lambda: found if len(found := letters()) > 1 else None)
+
+    assert (first.body, first.headers) == (b"not JSON", {"x": "kept"})
+    assert second.body == b"still not JSON"

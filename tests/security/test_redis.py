@@ -12,7 +12,7 @@ from redis import Redis
 
 from app import figures
 from app.api import limits
-from app.outbound import breaker, events, sealing, tickets
+from app.outbound import breaker, events, sealing, sweeps, tickets
 from tests.integration.tasks.conftest import Desk
 from tests.receiver import Receiver
 
@@ -152,6 +152,13 @@ def test_a_probe_that_was_written_by_hand_holds_webhooks_no_longer_than_one_of_o
 
     assert ours.pause() == probe
     redis.delete(f"{breaker.PREFIX}failures", f"{breaker.PREFIX}probe")
+
+
+def test_a_sweep_that_was_noted_by_hand_is_no_older_than_new(redis: Redis) -> None:
+    redis.set(f"{sweeps.PREFIX}{sweeps.DISPATCH}", "1", px=10**18)
+
+    assert sweeps.age(redis, sweeps.DISPATCH) == timedelta(0)
+    redis.delete(f"{sweeps.PREFIX}{sweeps.DISPATCH}")
 
 
 @pytest.mark.parametrize("written", ["inf", "nan", "9" * 300, "-1", "words"])

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from datetime import timedelta
 from functools import partial
 
 import gevent
 import pytest
 
-from app.api.slow_bodies import BoundedBody
+from app.api import slow_bodies
+from app.api.slow_bodies import BoundedBody, after_others
 from tests.e2e.processes import Processes
 from tests.project import PROJECT
 
@@ -56,6 +58,54 @@ def test_one_that_stops_midway_ends() -> None:
 
     with pytest.raises(TimeoutError):
         BoundedBody(Stopped(), within=timedelta(seconds=0.05)).read(1)
+
+
+def test_requests_that_come_one_behind_the_other_are_not_answered_alone() -> None:
+    turns: list[int] = []
+    beside = gevent.spawn(turns.append, 1)
+
+    with after_others():
+        pass
+    assert turns == []
+    with after_others():
+        assert turns == [1]
+    beside.join()
+
+
+class AtOnce:
+    """A body that never has to be waited for, though reading it takes time, and that does not end."""
+
+    def __init__(self, *, takes: float = 0.0) -> None:
+        self._takes = takes
+
+    def read(self, size: int) -> bytes:
+        time.sleep(self._takes)
+        return b"x" * size
+
+
+def test_one_that_comes_quickly_leaves_others_their_turns() -> None:
+    turns: list[int] = []
+
+    def other() -> None:
+        while True:
+            gevent.sleep(0)
+            turns.append(1)
+
+    beside = gevent.spawn(other)
+    body = BoundedBody(AtOnce(takes=0.0001), within=timedelta(seconds=5))
+
+    assert len(body.read(slow_bodies.MOST)) == slow_bodies.MOST
+    beside.kill()
+    assert len(turns) > 10
+
+
+def test_one_without_end_ends() -> None:
+    body = BoundedBody(AtOnce(), within=timedelta(seconds=5))
+
+    assert len(body.read(slow_bodies.MOST)) == slow_bodies.MOST
+    with pytest.raises(TimeoutError):
+        body.read(1)
+    assert body.failed
 
 
 def test_the_web_server_reads_bodies_so(served: Processes) -> None:
