@@ -26,7 +26,9 @@ from gunicorn.workers.ggevent import GeventWorker
 
 made = runpy.run_path("gunicorn.conf.py")["worker_class"]
 GeventWorker.handle_request = lambda self, listener, request, *_: print(type(request.body).__name__)
-made.handle_request(object.__new__(made), "", SimpleNamespace(body=None), socket.socket(), "")
+worker = object.__new__(made)
+worker._idle = set()
+made.handle_request(worker, "", SimpleNamespace(body=None), socket.socket(), "")
 """
 
 
