@@ -72,7 +72,7 @@ def test_no_command_on_operations_prints_what_a_terminal_would_obey(web: Flask, 
 
     listed = command("list", "--state", "failed")
 
-    assert_harmless(listed, rows=2)
+    assert_harmless(listed, rows=3)
     assert r"no\x1b[31;1m \r" in listed.output
     assert_harmless(command("list", "--state", "failed", "--json"), rows=1)
     assert_harmless(command("show", operation))
