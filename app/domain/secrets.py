@@ -63,8 +63,8 @@ _VALUES = ("value", "val", "values", "default", "v")
 # Of a text, so much is looked at in one go; the next piece begins before this one's end, by more than any credential's
 # beginning is long. A value costs as much as some characters more.
 PIECE, OVERLAP, A_VALUE = 4 * 1024, 1024, 50
-# Letters are normalized so many at a time, for of more that may take far more than so many times as long. And one letter
-# may stand for eighteen, of which only as many are looked at as honest texts have.
+# Letters are normalized so many at a time, for of more that may take far more than so many times as long. And one may
+# stand for eighteen, of which only as many are looked at as honest texts have.
 A_FEW = 256
 
 Rest = Callable[[int], None]
