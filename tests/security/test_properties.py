@@ -9,7 +9,6 @@ from typing import Any
 
 import amqp
 import pytest
-from celery.contrib.testing.worker import start_worker
 from flask import Flask
 from kombu import Message
 
@@ -17,6 +16,7 @@ from app.outbound.broker import MOVES, copy_of
 from app.outbound.dead_letters import DeadLetter
 from app.outbound.properties import readable_part
 from tests.e2e.service import STATUS, Service, channel
+from tests.status_worker import consuming
 from tests.waiting import eventually
 
 SAID: dict[str, Any] = {
@@ -64,13 +64,8 @@ def test_a_count_that_a_publisher_made_up_does_not_grow_beyond_what_fits_a_heade
 def service(celery_module: ModuleType, rabbitmq_url: str, app: Flask) -> Iterator[Service]:
     """The external service's queue, with a worker of this process bound to it."""
     assert app
-    made = Service(rabbitmq_url, queue=STATUS)
-    made.delete(STATUS)
-    made.declare()
-    celery_module.status_app.conf.update(broker_heartbeat=2, worker_enable_remote_control=False)
-    with start_worker(celery_module.status_app, pool="threads", concurrency=2, perform_ping_check=False):
+    with consuming(celery_module, rabbitmq_url) as made:
         yield made
-    made.delete(STATUS)
 
 
 @pytest.mark.rabbitmq

@@ -22,6 +22,7 @@ from app.outbound.dead_letters import DeadLetter
 from tests.e2e.service import STATUS, Service
 from tests.factories import a_sync_message
 from tests.integration.status.conftest import Database, completions
+from tests.status_worker import consuming
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.rabbitmq
@@ -40,14 +41,8 @@ def consumer(celery_module: ModuleType) -> ModuleType:
 def service(celery_module: ModuleType, rabbitmq_url: str, app: Flask) -> Iterator[Service]:
     """The external service's queue, with a worker of this process bound to it."""
     assert app
-    made = Service(rabbitmq_url, queue=STATUS)
-    made.delete(STATUS)
-    made.declare()
-    # The heartbeat is what wakes the worker's loop, so that it sees that it should end.
-    celery_module.status_app.conf.update(broker_heartbeat=2, worker_enable_remote_control=False)
-    with start_worker(celery_module.status_app, pool="threads", concurrency=2, perform_ping_check=False):
+    with consuming(celery_module, rabbitmq_url) as made:
         yield made
-    made.delete(STATUS)
 
 
 def test_a_fault_of_the_consumers_own_costs_the_connection_and_nothing_else(
