@@ -1,7 +1,7 @@
 """The settings, typed, read from the environment once; nothing else reads `os.environ`.
 
-Every name is listed in CONTRACT's settings and in the README's table. A durations' unit is the second. Any of them may
-be given as a file, whose name is in `NAME_FILE`; and a process is given those that it uses, see `needs.py`.
+docs/settings.md has the text below each setting; `python -m devstack.settings` writes it. A duration's unit is the
+second. Any may be given as a file, whose name is in `NAME_FILE`; a process gets those that it uses, see `needs.py`.
 """
 
 from __future__ import annotations
@@ -42,98 +42,146 @@ class Settings(BaseSettings):
     spared: ClassVar[frozenset[str]] = frozenset()
 
     environment: Literal["production", "development"] = "production"
+    """`development` lets the application's role own the tables, and listens on loopback only."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """The least severe log lines to write."""
     port: types.Port = 8000
+    """Where the API and the built-in page listen."""
     web_processes: int = Field(default=1, ge=1)
-    # Said by /healthz and /readyz, so that whoever started this process can tell its answer from a stranger's.
+    """Processes that serve requests; one for each processor core."""
     instance_id: types.HeaderValue | None = None
+    """A name that `/healthz` and `/readyz` answer in `X-Instance-ID`."""
 
     database_url: types.PostgresUrl
+    """The application's role: no superuser, no BYPASSRLS, and in production not the owner of the tables."""
     migration_database_url: types.PostgresUrl | None = None
+    """The role that owns the tables and migrates; by default that of `DATABASE_URL`."""
     rabbitmq_url: types.BrokerUrl
+    """The broker: `amqp(s)://…`, or `redis(s)://…` for kombu's Redis transport."""
     redis_url: types.RedisUrl
-    # Connections that one process may hold; the threads of the webhook worker share them.
+    """Events, tickets and encrypted credentials. This Redis must not persist to disk."""
     database_pool_size: int = Field(default=10, ge=1)
+    """Database connections of one process, which its threads share."""
 
     automation_webhook_url: types.HttpUrl
+    """The external service; https, or plain http on loopback."""
     automation_auth: types.HeaderValue
-    # All sign: two while one is rotated.
+    """Sent to the external service as the `Authorization` header."""
     webhook_signing_secret: types.SigningSecrets = ()
-    # A private certificate authority of the external service, as a PEM file.
+    """Signs webhooks as in Standard Webhooks; make one with `echo "whsec_$(openssl rand -base64 32)"`. While it is
+    rotated, name both: each signs."""
     webhook_ca_file: types.CaFile | None = None
+    """A private certificate authority (PEM), trusted instead of the system's, which `SSL_CERT_FILE` and `SSL_CERT_DIR`
+    may name, too."""
     webhook_connect_seconds: types.Seconds = timedelta(seconds=3)
+    """How long a webhook may take to connect."""
     webhook_read_seconds: types.Seconds = timedelta(seconds=10)
+    """How long a webhook waits for each read of the answer."""
     webhook_total_seconds: types.Seconds = timedelta(seconds=12)
-    # So many attempts in a row that find the receiver down, of whatever operations, stop all but a probe at a time.
+    """How long a webhook may take in all."""
     webhook_failures_to_park: int = Field(default=10, ge=1)
+    """After so many attempts in a row that find the external service down, only one attempt at a time is made, as a
+    probe."""
     webhook_probe_seconds: types.Seconds = timedelta(seconds=5)
+    """The pause between two such probes."""
     verify_retry_seconds: types.SecondsList = retry.VERIFY_WAITS
+    """The retry schedule of a verification's webhook: the pause after each attempt."""
     sync_retry_seconds: types.SecondsList = retry.SYNC_WAITS
+    """The retry schedule of a sync's webhook."""
 
     status_queues: Annotated[types.Names, Field(min_length=1)] = ("data_source_status",)
-    # After a batch of status messages that could not be applied; the last again and again.
+    """The queues on which the external service answers."""
     status_retry_seconds: types.SecondsList = retry.STATUS_WAITS
+    """The retry schedule of status messages that could not be applied; the last pause repeats."""
     # A restart or a failover of the database is over sooner, and nothing went back. After this long another worker may
     # try what this one holds, well before RabbitMQ takes it away (`consumer_timeout`, 30 minutes).
     status_hold_seconds: types.Seconds = timedelta(minutes=5)
-    # RabbitMQ's management page, with its user, for `doctor` to ask what no client is told.
+    """After so long, status messages that could not be applied go back to their queue, once."""
     rabbitmq_management_url: types.AnyHttpUrl | None = None
+    """RabbitMQ's management page, with user and password, where `doctor` looks up policies."""
 
     jwt_secret: types.JwtSecret | None = None
+    """Verifies tokens with HS256. Set exactly one of this and the next two."""
     jwt_public_key: types.PublicKey | None = None
+    """Verifies tokens with a PEM key: RSA of 2048 bits or more, P-256, P-384, P-521, Ed25519 or Ed448."""
     jwt_jwks_url: types.HttpUrl | None = Field(default=None, validate_default=True)
+    """Verifies tokens with the issuer's key set, fetched from here."""
     jwt_audience: str | None = None
-    # Names whose ids are no UUIDs, too: see `claim_rules`.
+    """The `aud` that tokens must have; by default it is not checked."""
     jwt_issuer: str | None = None
+    """The `iss` that tokens must have; by default it is not checked. With an issuer, ids need not be UUIDs."""
     jwt_claim_user: types.AssignedClaim = claims.USER
+    """The claim, or dotted path to it, that holds the user's id."""
     jwt_claim_email: types.Claim = claims.EMAIL
+    """The claim that holds the e-mail address."""
     jwt_claim_organization: types.AssignedClaim = claims.ORGANIZATION
+    """The claim that holds the organization's id."""
     jwt_claim_role: types.AssignedClaim = claims.ROLE
+    """The claim that holds the role or roles."""
     jwt_role_map: types.RoleMap = ()
-    # How long the keys of an issuer that is away go on counting; longer, and one that it withdrew does, too.
+    """The issuer's roles and ours: `Rita.Admin:admin,*:member`; by default `owner`, `admin` and `member`."""
     jwt_jwks_stale_seconds: types.Seconds = timedelta(hours=4)
+    """How long the last known keys go on counting while the issuer cannot be reached, also those it withdrew."""
     # Newest first: the first seals, all open.
     seal_keys: types.SealKeys = Field(min_length=1)
+    """Fernet keys that encrypt credentials on their way, newest first: the first encrypts, all decrypt."""
 
-    # What Prometheus shows at /metrics; without it the page is not served.
     metrics_token: Annotated[types.HeaderValue, Field(min_length=16)] | None = None
-    # Where the workers serve their own page; two of a kind on one machine need a port each.
+    """The bearer token that `/metrics` asks for, 16 characters or more; without it nothing is served there."""
     worker_metrics_port: types.Port | None = None
+    """Where `worker` serves its metrics; two on one machine need a port each. Needs `METRICS_TOKEN`."""
     webhook_worker_metrics_port: types.Port | None = None
+    """The same for `webhook_worker`."""
 
-    # What a worker touches every few seconds while it consumes: for whoever has to end one that does not.
     heartbeat_file: Path | None = None
+    """A file that the worker touches every five seconds while it consumes, for health checks."""
 
-    # Where traces go, by OTLP over HTTP. The exporter reads this and the other OTEL_ settings by itself.
+    # The exporter reads this and the other OTEL_ settings by itself.
     otel_exporter_otlp_endpoint: types.AnyHttpUrl | None = None
+    """Where traces go, by OTLP over HTTP; needs the extra `otel`. OpenTelemetry reads its other `OTEL_…` variables."""
 
     enabled_data_source_types: types.KnownTypes = ()
+    """Types beside the four standard ones: `jira`, `gdrive`, `slack`, `notion`, `zendesk`."""
 
     verify_deadline_seconds: types.Seconds = timedelta(minutes=2)
+    """After so long, a verification without an answer ends as expired."""
     sync_start_deadline_seconds: types.Seconds = timedelta(minutes=30)
+    """After so long, a delivered sync that was not started ends as expired."""
     sync_silence_deadline_seconds: types.Seconds = timedelta(hours=2)
+    """After so long without a report, a running sync ends as expired."""
 
     dispatch_interval_seconds: types.Seconds = timedelta(seconds=1)
+    """How often webhooks that are due are looked for."""
     expiry_interval_seconds: types.Seconds = timedelta(seconds=10)
+    """How often operations past their deadline are looked for."""
     operation_retention_days: int = Field(default=90, ge=1)
+    """Days that finished operations are kept."""
     audit_retention_days: int = Field(default=400, ge=1)
+    """Days that the audit trail is kept."""
 
     sse_heartbeat_seconds: types.Seconds = timedelta(seconds=15)
+    """How often an event stream says that it is alive."""
     sse_ticket_seconds: types.Seconds = timedelta(seconds=30)
-    # That one organization may have open in one web process: one for each page that somebody looks at.
+    """How long a ticket for an event stream is good."""
     sse_streams_per_organization: int = Field(default=300, ge=1)
+    """Event streams that one organization may have open in one web process; one more is answered 429."""
 
-    # What an organization may ask for: each verification costs the external service a sign-in at the source.
+    # Each verification costs the external service a sign-in at the source.
     verify_rate_limit: types.RateLimit = "30/minute"
+    """Verifications of one organization, or `off`; more are answered 429 with `Retry-After`."""
     sync_rate_limit: types.RateLimit = "60/minute"
-    # Of settings, and ends of operations: far more than people do, and little enough to keep for AUDIT_RETENTION_DAYS.
+    """Syncs of one organization, or `off`."""
+    # Far more than people do, and little enough to keep for AUDIT_RETENTION_DAYS.
     change_rate_limit: types.RateLimit = "120/minute"
+    """Configuration changes and ended operations of one organization, or `off`."""
     # After a deployment every open page of an organization asks at once.
     ticket_rate_limit: types.RateLimit = "600/minute"
-    # Whose word counts about a request's client, scheme and path.
+    """Tickets for event streams of one organization, or `off`."""
     trusted_proxies: types.Networks = ()
-    # The pages of other origins that may call the API.
+    """Addresses and networks of the proxies in front, whose `X-Forwarded-For`, `-Proto` and `-Prefix` are believed."""
     cors_origins: types.Origins = ()
+    """Origins whose pages may call the API and hand a token over to the built-in page; https, or plain http on
+    loopback."""
 
     @field_validator("jwt_jwks_url")
     @classmethod

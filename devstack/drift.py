@@ -1,4 +1,4 @@
-"""Do models and migrations say the same? `python -m devstack.drift`, part of `make check`.
+"""Do models and migrations, settings and their page say the same? `python -m devstack.drift`, part of `make check`.
 
 On a database of its own, in the PostgreSQL that TEST_DATABASE_URL names (a superuser's) or in a private one: up from
 nothing, compared with the models as Alembic compares them, down again, where nothing may be left, and up once more,
@@ -25,6 +25,7 @@ from sqlalchemy import Connection, Engine, create_engine, make_url, pool, text
 
 from app.cli import migrations
 from app.extensions import db
+from devstack import settings
 from devstack.child import StartError
 from devstack.databases import create_database, drop_database
 from devstack.postgres import PostgreSQL
@@ -62,16 +63,16 @@ def main() -> int:
     """Print what differs; return the exit code, 1 if anything does."""
     try:
         with _server(os.environ) as admin_url, _database(admin_url) as (owner_url, application_url):
-            found = drift(owner_url, application_url)
+            found = settings.drift() + drift(owner_url, application_url)
     except StartError as failed:
         print(failed, file=sys.stderr)
         return 1
     for difference in found:
         print(difference)
     if found:
-        print(f"Models and migrations differ in {len(found)} places.", file=sys.stderr)
+        print(f"{len(found)} differences.", file=sys.stderr)
         return 1
-    print("Models and migrations agree; the migrations go down and up again.")
+    print("Models, migrations and the page of settings agree; the migrations go down and up again.")
     return 0
 
 

@@ -12,6 +12,7 @@ import yaml
 from honcho.environ import parse_procfile
 
 from app.config import Settings
+from devstack import settings
 from tests.demo import made_by_the_script
 from tests.project import PROJECT
 
@@ -58,10 +59,18 @@ def test_the_example_of_the_environment_names_settings_that_there_are() -> None:
     assert required <= named
 
 
-def test_the_readme_explains_every_setting() -> None:
-    readme = (PROJECT / "README.md").read_text()
+def test_the_page_of_settings_has_every_setting_with_its_default_and_is_up_to_date() -> None:
+    found = {cells[1].strip(" `"): cells for cells in (row.split("|") for row in settings.rows())}
 
-    assert [name for name in Settings.model_fields if f"`{name.upper()}`" not in readme] == []
+    assert {name.upper() for name in Settings.model_fields} <= found.keys()
+    assert found["SYNC_RETRY_SECONDS"][3].strip() == "`5,30,120,240,480`"
+    assert settings.drift() == []
+
+
+def test_the_page_of_settings_knows_what_the_procfile_reads() -> None:
+    read = {name for line in LINES.values() for name in re.findall(r"\$\{([A-Z_]+)", line)}
+
+    assert read <= settings.OF_THE_PROCFILE.keys() | {name.upper() for name in Settings.model_fields}
 
 
 def test_the_external_services_user_has_the_rights_of_the_runbook_and_no_more() -> None:
