@@ -41,12 +41,13 @@ brokers: $(INSTALLED) ## test on RabbitMQ 3.10, 4.0 and 4.3, classic and quorum 
 containers: $(INSTALLED) ## build the image and run docker-compose.yml by podman, without Docker; Debian, as root
 	@$(BIN)/python -m tests.containers $(ARGS)
 
-check: $(INSTALLED) ## format, lint, types, import contracts, migration drift: what CI runs besides the tests
+check: $(INSTALLED) ## format, lint, types, import contracts, migration drift, documents: what CI runs besides the tests
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m devstack.drift
+	$(BIN)/python -m devstack.documents
 
 bench: $(INSTALLED) ## measure this product beside its peers, into docs/performance.md; ARGS='--only ingest --quick'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/bench.txt
