@@ -43,15 +43,18 @@ def _problems(document: markdown.Document) -> Iterator[tuple[int, str]]:
     for block in document.blocks:
         if problem := blocks.problem(block):
             yield block.line, problem
-    if document.path.name == OF_THE_PAST:
-        return
+    if document.path.name != OF_THE_PAST:
+        yield from _unknown(document)
+
+
+def _unknown(document: markdown.Document) -> Iterator[tuple[int, str]]:
+    """Yield the files, names and commands that there are not."""
     for number, span in document.spans:
         for problem in (*names.problems(span, beside=document.path.parent), *commands.problems(span)):
             yield number, problem
     for block in document.blocks:
         if block.language == "sh":
-            for problem in commands.problems(block.text):
-                yield block.line, problem
+            yield from ((block.line, problem) for problem in commands.problems(block.text))
 
 
 def _broken(link: str, document: markdown.Document) -> str | None:

@@ -1,4 +1,4 @@
-"""Commands that documents tell people to run: targets of make, commands of flask, modules of Python, and their options."""
+"""Commands that documents tell people to run: targets of make, commands of flask, modules of Python; their options."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ import click
 from devstack.unconnected import application
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
-BEGINNING = r"(?:^|[;&|(] *|\bexec |'|\")"
 MAKE = re.compile(
     r"(?:^|&& |; |[A-Z_]+=\S+ )make((?: +[A-Z]+=(?:'[^']*'|\S+))*)(?: +([a-z]+))?(?=$|[ \n;'#])", re.MULTILINE
 )

@@ -14,6 +14,8 @@ from tests.devstack.conftest import RunNode
 from tests.node import needs_node
 
 Write = Callable[[str], Path]
+# In two parts, for this file is one in which a name may occur.
+UNKNOWN = "_".join(["unheard", "of"])
 
 
 @pytest.fixture
@@ -56,8 +58,8 @@ def test_what_is_there_is_passed(write: Write, text: str) -> None:
         ("[away](#nowhere)", "the link #nowhere leads to no heading"),
         ("`app/no_such_file.py`", "there is no file app/no_such_file.py"),
         ("`domain/lifecycle.py`", "there is no file domain/lifecycle.py"),
-        ("`no_such_setting`", "nothing is called no_such_setting"),
-        ("`NO_SUCH_SETTING=1`", "nothing is called NO_SUCH_SETTING"),
+        (f"`{UNKNOWN}`", f"nothing is called {UNKNOWN}"),
+        (f"`{UNKNOWN.upper()}=1`", f"nothing is called {UNKNOWN.upper()}"),
         ("`make nothing`", "make has no target nothing"),
         ("```sh\nmake run && make nothing\n```\n", "make has no target nothing"),
         ("`flask --app app operations lost`", "flask has no command lost in operations"),
