@@ -32,7 +32,7 @@ def problems(span: str, *, beside: Path) -> Iterator[str]:
 
 
 def _is_there(path: str, beside: Path) -> bool:
-    if any(folder.glob(path.rstrip("/")) and any(folder.glob(path.rstrip("/"))) for folder in (PROJECT, beside)):
+    if any(found for folder in (PROJECT, beside) for found in folder.glob(path.rstrip("/"))):
         return True
     return "/" not in path and path in {file.name for file in files()}
 

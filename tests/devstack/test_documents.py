@@ -14,8 +14,8 @@ from tests.devstack.conftest import RunNode
 from tests.node import needs_node
 
 Write = Callable[[str], Path]
-# In two parts, for this file is one in which a name may occur.
-UNKNOWN = "_".join(["unheard", "of"])
+# Put together, for this file is one in which a name may occur.
+UNKNOWN = "unheard-of".replace("-", "_")
 
 
 @pytest.fixture
