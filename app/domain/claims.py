@@ -1,4 +1,4 @@
-"""Who and what a token's claims say, whatever its issuer calls them; see the README's "Identity providers"."""
+"""Who and what a token's claims say, whatever its issuer calls them; see docs/identity-providers.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tokens in the shapes that identity providers document, each with the settings that the README names for it."""
+"""Tokens in the shapes that identity providers document, with the settings that docs/identity-providers.md has for each."""
 
 from __future__ import annotations
 
@@ -315,9 +315,9 @@ def test_one_of_another_issuer_is_refused(app: Flask, provider: str) -> None:
 
 
 @pytest.mark.parametrize("provider", ISSUERS)
-def test_the_readme_names_each_with_these_settings(provider: str) -> None:
-    readme = (PROJECT / "README.md").read_text()
-    row = next(line for line in readme.splitlines() if line.startswith(f"| {provider} |"))
+def test_the_page_of_providers_names_each_with_these_settings(provider: str) -> None:
+    page = (PROJECT / "docs/identity-providers.md").read_text()
+    row = next(line for line in page.splitlines() if line.startswith(f"| {provider} |"))
 
     for setting, value in SETTINGS[provider].items():
         assert f"`{value}`" in row, setting
