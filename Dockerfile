@@ -1,4 +1,5 @@
-# One image for every process of the Procfile; the command decides which. `--target demo` adds the stand-in of the demo.
+# One image for every process of the Procfile; the command decides which. `--target demo` adds the demo's stand-in,
+# `--target conformance` the command that tries an external service.
 ARG PYTHON=3.14.8-slim-trixie
 FROM python:${PYTHON} AS dependencies
 # [otel] for traces.
@@ -37,6 +38,11 @@ RUN pip install --no-cache-dir --require-hashes -r demo.txt
 COPY devstack ./devstack
 USER rita
 CMD ["python", "-m", "devstack.demo"]
+
+# Tries somebody's external service: docs/integration.md, section 4.
+FROM demo AS conformance
+ENTRYPOINT ["python", "-m", "devstack.conformance"]
+CMD ["--help"]
 
 # What is built where no target is named.
 FROM production

@@ -97,6 +97,31 @@ def test_the_typescript_example_compiles_and_passes_every_row(rabbitmq_url: str,
     assert results(done) == dict.fromkeys(CLAUSES, "pass")
 
 
+# Debian's packages librabbitmq-client-java and libjackson2-databind-java, and what they need.
+JARS = [
+    Path("/usr/share/java") / f"{name}.jar"
+    for name in ("amqp-client", "slf4j-api", "jackson-databind", "jackson-core", "jackson-annotations")
+]
+
+
+@pytest.mark.skipif(
+    not (shutil.which("javac") and all(jar.exists() for jar in JARS)),
+    reason="no JDK with the libraries of the Java example: default-jdk-headless and the two above",
+)
+def test_the_java_example_compiles_without_warnings_and_passes_every_row(rabbitmq_url: str, tmp_path: Path) -> None:
+    libraries = ":".join(str(jar) for jar in JARS)
+    source = EXAMPLES / "java" / "Service.java"
+    compiled = run(tmp_path, "javac", "-Xlint:all", "-Werror", "-cp", libraries, "-d", str(tmp_path), str(source))
+    assert compiled.returncode == 0, compiled.stderr
+    command = ["java", "-cp", f"{libraries}:{tmp_path}", "Service"]
+
+    with started(command, folder=tmp_path, rabbitmq_url=rabbitmq_url) as where:
+        done = conformance("--json", *where)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert results(done) == dict.fromkeys(CLAUSES, "pass")
+
+
 def test_a_failing_row_is_named_with_its_section_and_in_the_exit_code(rabbitmq_url: str, tmp_path: Path) -> None:
     shutil.copy(EXAMPLES / "service.py", tmp_path)
     not_agreed = "whsec_" + "bm90LWFncmVlZC1ub3QtYWdyZWVkLW5vdC1hZ3JlZWQ="

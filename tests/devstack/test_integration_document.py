@@ -117,7 +117,7 @@ def test_a_key_is_called_required_if_it_is(number: str, kind: str) -> None:
 
 @pytest.mark.parametrize("number", ["3.2", "3.3"])
 def test_the_messages_that_are_shown_are_messages(number: str) -> None:
-    (shown,) = re.findall(r"^    (\{.*?\})$", section(number), flags=re.MULTILINE | re.DOTALL)
+    (shown,) = re.findall(r"```json\n(.*?)```", section(number), flags=re.DOTALL)
 
     report = messages.parse(shown.replace("…", "0191e7f4-6c1e-7d2a-9f0b-3c5d7e9f1a2b"), queue="data_source_status")
 

@@ -99,6 +99,7 @@ def test_the_images_python_is_of_an_exact_version() -> None:
         "python:${PYTHON}",
         "dependencies",
         "production",
+        "demo",
     }
 
 
