@@ -10,8 +10,8 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from pydantic import BaseModel, ConfigDict
-from uuid_utils.compat import uuid7
 
+from app.domain import ids
 from app.domain.retry import Outcome, Verdict
 from app.outbound import bodies, webhook
 from app.outbound.webhook import Target
@@ -185,5 +185,5 @@ class Trial:
             "timestamp": wire_time(datetime.now(UTC)),
             "connection_id": connection_id,
             "connection_type": self.material.connection_type,
-            "operation_id": uuid7(),
+            "operation_id": ids.made_at(datetime.now(UTC)),
         }
