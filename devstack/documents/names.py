@@ -22,7 +22,7 @@ FOREIGN = frozenset(
 
 def problems(span: str, *, beside: Path) -> Iterator[str]:
     """Yield what is wrong with a span of code in a document of this folder."""
-    if span.split("/")[0] in SKIPPED:
+    if span.split("/", maxsplit=1)[0] in SKIPPED:
         return
     if FILE.fullmatch(span) or re.fullmatch(rf"(?:{'|'.join(_folders())})/[\w./*-]*", span):
         if not _is_there(span, beside):

@@ -71,9 +71,9 @@ def test_the_runbooks_backup_holds_every_row_and_can_be_restored(
     program("grep")
     connection = a_connection(migrated)
     dump, look = re.findall(
-        r"^    ((?:PGOPTIONS=.*pg_dump|pg_restore --data-only) .*?)(?:    #.*)?$", DOCUMENT, re.MULTILINE
+        r"^((?:PGOPTIONS=.*pg_dump|pg_restore --data-only) .*?)(?:    #.*)?$", DOCUMENT, re.MULTILINE
     )
-    (restore,) = re.findall(r"^    (pg_restore --exit-on-error .*)$", DOCUMENT, re.MULTILINE)
+    (restore,) = re.findall(r"^(pg_restore --exit-on-error .*)$", DOCUMENT, re.MULTILINE)
 
     def run(line: str, database: Database) -> str:
         environ = {"PATH": f"{PROGRAMS}:{os.environ['PATH']}", **environment_of(database.owner_url)}
@@ -113,7 +113,8 @@ def test_the_settings_of_the_runbook_are_settings_that_there_are() -> None:
 
 
 def test_the_runbook_puts_no_password_into_the_list_of_processes() -> None:
-    programs = re.findall(r"^ {4}(.*\b(?:psql|pg_\w+|redis-cli|curl)\b.*)$", DOCUMENT, re.MULTILINE)
+    blocks = "\n".join(re.findall(r"^```sh\n(.*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL))
+    programs = re.findall(r"^(.*\b(?:psql|pg_\w+|redis-cli|curl)\b.*)$", blocks, re.MULTILINE)
     # What a pipe begins with is the shell's own.
     arguments = [line.partition("#")[0].rpartition("|")[2] for line in programs]
 
