@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from devstack.documents import blocks, markdown
 from devstack.documents.__main__ import documents, problems
 from tests.devstack.conftest import RunNode
 from tests.node import needs_node
+from tests.project import PROJECT
 
 Write = Callable[[str], Path]
 # Put together, for this file is one in which a name may occur.
@@ -81,6 +83,18 @@ def test_what_is_not_there_is_named_with_its_place(write: Write, text: str, prob
 
     assert problem in found
     assert found.startswith(f"{path}:")
+
+
+@pytest.mark.parametrize("page", sorted((PROJECT / "docs/decisions").glob("0*.md")), ids=lambda page: page.stem[:4])
+def test_a_decision_is_a_page_of_context_decision_and_consequences(page: Path) -> None:
+    text = page.read_text()
+
+    assert re.findall(r"^\*\*(Context|Decision|Decision and consequences|Consequences)\.\*\*", text, re.MULTILINE) in (
+        ["Context", "Decision", "Consequences"],
+        ["Context", "Decision and consequences"],
+    )
+    assert len(text.splitlines()) < 50
+    assert f"({page.name})" in (page.parent / "README.md").read_text()
 
 
 COMPILE = """
