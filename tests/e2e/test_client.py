@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -33,10 +34,12 @@ PATIENCE = 60
 
 @pytest.fixture(scope="module")
 def built() -> Iterator[Path]:
-    """The client and a page, as tsc makes them, under the client's own strict settings."""
+    """The client, a page and the example of docs/frontend.md, compiled under the client's own strict settings."""
     with installed(DOCS / "client") as folder:
         for script in ("page.ts", "waits.ts"):
             shutil.copy(Path(__file__).with_name(script), folder)
+        (example,) = re.findall(r"```ts\n(.*?)```", (DOCS / "frontend.md").read_text(), re.DOTALL)
+        (folder / "frontend.ts").write_text(example)
         done = run(folder, "npm", "run", "--silent", "check")
         assert done.returncode == 0, done.stdout
         yield folder / "built"
