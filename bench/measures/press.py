@@ -1,4 +1,4 @@
-"""What a press of the sync button costs in the request: commit and enqueue."""
+"""What a sync costs in the request: commit and enqueue."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _press(stage: Stage, size: Size, *, line: str) -> list[float]:
 
 MEASURE = Measure(
     "press",
-    "A press: what it costs in the request",
+    "A sync request: what it costs the web process",
     {"tiny": Size(30), "quick": Size(500), "full": Size(2_000)},
     run,
 )

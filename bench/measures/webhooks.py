@@ -1,4 +1,4 @@
-"""How soon a press becomes a webhook, and how many webhooks a second one worker delivers."""
+"""How soon a request becomes a webhook, and how many webhooks a second one worker delivers."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def run(stage: Stage, size: Size, repeat: int) -> list[Row]:
         waiting_theirs.append(measured(_backlog, stage, size, lines=THEIRS))
     rows = [
         Row(
-            f"press to webhook at {RATE}/s, {name}",
+            f"request to webhook at {RATE}/s, {name}",
             "ms",
             [percentile(delays, share) for delays, _ in ours],
             PEER,
@@ -58,7 +58,7 @@ def run(stage: Stage, size: Size, repeat: int) -> list[Row]:
     steady = [[rate for _, rate in found] for found in (ours, theirs)]
     return [
         *rows,
-        Row(f"webhooks at {RATE} presses/s", "webhooks/s", steady[0], PEER, steady[1], ratio_target=at_least(0.9)),
+        Row(f"webhooks at {RATE} requests/s", "webhooks/s", steady[0], PEER, steady[1], ratio_target=at_least(0.9)),
         Row(
             f"webhooks from a full queue, answered after {ANSWER_SECONDS * 1000:.0f} ms",
             "webhooks/s",
@@ -118,7 +118,7 @@ def _arrivals(stage: Stage, count: int) -> list[float]:
 
 MEASURE = Measure(
     "webhooks",
-    "A press: from the click to the webhook",
+    "A sync request: from the click to the webhook",
     {"tiny": Size(20, 20), "quick": Size(1_000, 500), "full": Size(3_000, 2_000)},
     run,
 )
