@@ -1,4 +1,4 @@
-"""Tokens in the shapes that identity providers document, with the settings that docs/identity-providers.md has for each."""
+"""Tokens in the shapes that identity providers document, with the settings of docs/identity-providers.md for each."""
 
 from __future__ import annotations
 
