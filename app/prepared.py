@@ -2,7 +2,7 @@
 
 psycopg2 sends each statement as text, and for a few rows found by an index PostgreSQL plans longer than it works.
 Those marked `prepared` go as SQL's PREPARE and EXECUTE: https://www.postgresql.org/docs/current/sql-prepare.html.
-See `docs/decisions/0018-prepared-for-a-second.md`.
+See `docs/decisions/0018-cached-plans.md`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Syncs have the worker's threads, as many as it was started with. Verifications have threads of their own, and so has
 housekeeping, which finds lost jobs and ends what is overdue. Each queue's jobs are fetched apart from the others', too:
-a broker that sent so many in all would send nothing but syncs. See `docs/decisions/0027-lanes-and-shares.md`.
+a broker that sent so many in all would send nothing but syncs. See `docs/decisions/0027-queues-and-shares.md`.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ class AuditLog(Model):
     # Time-ordered (UUID version 7), by which it is found when its time is over.
     id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
     # No foreign keys. The trail goes with its organization by a trigger, which costs nothing when a row is written
-    # (`docs/decisions/0023-no-foreign-key-from-the-trail.md`), and outlives all else that it tells of.
+    # (`docs/decisions/0023-no-foreign-key-from-the-audit-trail.md`), and outlives all else that it tells of.
     organization_id: Mapped[UUID] = mapped_column(Uuid)
     connection_id: Mapped[UUID | None] = mapped_column(Uuid)
     operation_id: Mapped[UUID | None] = mapped_column(Uuid)

@@ -2,7 +2,7 @@
 
 After a row of attempts that all found it down, attempts stop but for one probe at a time; what is due meanwhile waits
 without spending an attempt. The first answer of any kind closes the circuit again. See
-`docs/decisions/0010-a-breaker-of-our-own.md`.
+`docs/decisions/0010-circuit-breaker.md`.
 """
 
 from __future__ import annotations

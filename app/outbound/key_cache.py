@@ -1,6 +1,6 @@
 """The keys that verify tokens, as they were last fetched: requests take them from here and do not wait.
 
-See `docs/decisions/0029-keys-that-nobody-waits-for.md`.
+See `docs/decisions/0029-background-key-refresh.md`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A verification's credentials between the press and the POST: sealed, in Redis, for as long as its deadline.
 
-They are in no database row, no task argument, no log and no event; see `docs/decisions/0002-sealed-credentials.md`.
+They are in no database row, no task argument, no log and no event; see `docs/decisions/0002-encrypted-credentials.md`.
 """
 
 from __future__ import annotations

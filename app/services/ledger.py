@@ -1,7 +1,7 @@
 """Cases in and out of the database, set-wise: the one reader with locks, the one writer of state, history and audit.
 
 One statement serves one row or five hundred alike, so a press and a flood of messages take the same road. See
-`docs/decisions/0003-one-ledger.md`.
+`docs/decisions/0003-one-module-for-all-state.md`.
 """
 
 from __future__ import annotations

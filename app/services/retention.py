@@ -1,7 +1,7 @@
 """History has an end: finished operations and audit rows past their retention go, a batch at a time.
 
 Both are found by their ids, which begin with the moment at which they were made: an index on the time itself would be
-written with every row, for one reader a night. See `docs/decisions/0021-old-by-its-id.md`.
+written with every row, for one reader a night. See `docs/decisions/0021-purge-by-id.md`.
 """
 
 from __future__ import annotations

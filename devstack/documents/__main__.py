@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,11 +12,15 @@ from devstack.documents import blocks, commands, markdown, names
 
 # Its entries tell what was: only its links must lead somewhere.
 OF_THE_PAST = "CHANGELOG.md"
+# What refers to documents; data does not.
+REFERRING = {".py", ".ts", ".js", ".mjs", ".java", ".sh", ".yml", ".yaml", ".toml", ".example", ""}
+REFERENCE = re.compile(r"\b(docs/[\w/-]+(?:\.md|/\d{4}(?![\w-])))(?:#([\w-]+))?")
 
 
 def main() -> int:
     """Look at every document."""
     found = [line for path in documents() for line in problems(path)]
+    found += [line for path in names.files() if path.suffix in REFERRING for line in misled(path)]
     for line in found:
         print(line)
     return int(bool(found))
@@ -32,6 +37,18 @@ def problems(path: Path) -> Iterator[str]:
     where = path.relative_to(names.PROJECT) if path.is_relative_to(names.PROJECT) else path
     for number, problem in sorted(_problems(document)):
         yield f"{where}:{number}: {problem}"
+
+
+def misled(path: Path) -> Iterator[str]:
+    """Yield a line for each reference to a document, in a file that is none, that leads nowhere.
+
+    A decision may be named by its number alone: `docs/decisions/0001`.
+    """
+    for number, line in enumerate(path.read_text(errors="replace").splitlines(), start=1):
+        for name, anchor in REFERENCE.findall(line):
+            files = list(names.PROJECT.glob(f"{name}*" if name[-1].isdigit() else name))
+            if not files or (anchor and anchor not in markdown.read(files[0]).anchors):
+                yield f"{path.relative_to(names.PROJECT)}:{number}: there is no {name}{anchor and '#'}{anchor}"
 
 
 def _problems(document: markdown.Document) -> Iterator[tuple[int, str]]:

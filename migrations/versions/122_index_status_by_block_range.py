@@ -1,4 +1,4 @@
-"""A change of status writes the row and no index: see `docs/decisions/0019-a-status-moves-no-index.md`."""
+"""A change of status writes the row and no index: see `docs/decisions/0019-status-changes-write-no-index.md`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two indexes fewer to write for each message: see `docs/decisions/0021-old-by-its-id.md`."""
+"""Two indexes fewer to write for each message: see `docs/decisions/0021-purge-by-id.md`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The index of deadlines is for deadlines alone: see `docs/decisions/0022-no-index-of-all-that-is-open.md`."""
+"""The index of deadlines is for deadlines alone: see `docs/decisions/0022-index-of-deadlines.md`."""
 
 from __future__ import annotations
 

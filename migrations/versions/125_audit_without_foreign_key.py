@@ -1,4 +1,4 @@
-"""The trail goes with its organization by a trigger: see `docs/decisions/0023-no-foreign-key-from-the-trail.md`."""
+"""The trail goes with its organization by a trigger: `docs/decisions/0023-no-foreign-key-from-the-audit-trail.md`."""
 
 from __future__ import annotations
 

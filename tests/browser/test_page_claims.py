@@ -21,7 +21,7 @@ from tests.e2e.processes import JWT_SECRET, Processes
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 ISSUER = "https://acme.eu.auth0.com/"
-# As in the README's row for Auth0.
+# As in the row for Auth0 in docs/identity-providers.md.
 SETTINGS = {
     "JWT_ISSUER": ISSUER,
     "JWT_CLAIM_EMAIL": "https://acme.example/email",

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from devstack.documents import blocks, markdown
-from devstack.documents.__main__ import documents, problems
+from devstack.documents import blocks, markdown, names
+from devstack.documents.__main__ import REFERRING, documents, misled, problems
 from tests.devstack.conftest import RunNode
 from tests.node import needs_node
 from tests.project import PROJECT
@@ -34,6 +34,7 @@ def write(tmp_path: Path) -> Write:
 
 def test_every_document_of_the_project_names_what_exists() -> None:
     assert [line for path in documents() for line in problems(path)] == []
+    assert [line for path in names.files() if path.suffix in REFERRING for line in misled(path)] == []
 
 
 @pytest.mark.parametrize(
@@ -83,6 +84,21 @@ def test_what_is_not_there_is_named_with_its_place(write: Write, text: str, prob
 
     assert problem in found
     assert found.startswith(f"{path}:")
+
+
+def test_code_refers_to_documents_that_there_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "docs/decisions").mkdir(parents=True)
+    (tmp_path / "docs/page.md").write_text("# A heading\n")
+    (tmp_path / "docs/decisions/0001-one.md").write_text("# 1. One\n")
+    monkeypatch.setattr(names, "PROJECT", tmp_path)
+    folder = "docs"
+    good = [f"{folder}/page.md", f"{folder}/page.md#a-heading", f"{folder}/decisions/0001"]
+    bad = [f"{folder}/gone.md", f"{folder}/page.md#nowhere", f"{folder}/decisions/0002"]
+    (tmp_path / "code.py").write_text("\n".join([*good, *bad]))
+
+    found = list(misled(tmp_path / "code.py"))
+
+    assert [line.rpartition(" ")[2] for line in found] == bad
 
 
 @pytest.mark.parametrize("page", sorted((PROJECT / "docs/decisions").glob("0*.md")), ids=lambda page: page.stem[:4])

@@ -15,7 +15,7 @@ from tests.project import PROJECT
 MANIFESTS = list(yaml.safe_load_all((PROJECT / "docs/kubernetes/rita.yaml").read_text()))
 PROCFILE = parse_procfile((PROJECT / "Procfile").read_text()).processes
 NEWEST = kubernetes_validate.latest_version()
-# What the README tells platforms to give.
+# What docs/deploy.md tells platforms to give.
 GRACE = 40
 
 

@@ -8,7 +8,7 @@ from tests.faults.ledger import Evidence
 from tests.faults.scene import Scene, fault
 from tests.faults.world import LINES
 
-# What the README tells platforms to give.
+# What docs/deploy.md tells platforms to give.
 GRACE = 40.0
 
 
