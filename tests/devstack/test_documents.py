@@ -87,11 +87,11 @@ def test_what_is_not_there_is_named_with_its_place(write: Write, text: str, prob
 
 
 def test_code_refers_to_documents_that_there_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "docs/decisions").mkdir(parents=True)
-    (tmp_path / "docs/page.md").write_text("# A heading\n")
-    (tmp_path / "docs/decisions/0001-one.md").write_text("# 1. One\n")
-    monkeypatch.setattr(names, "PROJECT", tmp_path)
     folder = "docs"
+    (tmp_path / folder / "decisions").mkdir(parents=True)
+    (tmp_path / folder / "page.md").write_text("# A heading\n")
+    (tmp_path / folder / "decisions" / "0001-one.md").write_text("# 1. One\n")
+    monkeypatch.setattr(names, "PROJECT", tmp_path)
     good = [f"{folder}/page.md", f"{folder}/page.md#a-heading", f"{folder}/decisions/0001"]
     bad = [f"{folder}/gone.md", f"{folder}/page.md#nowhere", f"{folder}/decisions/0002"]
     (tmp_path / "code.py").write_text("\n".join([*good, *bad]))
