@@ -93,7 +93,7 @@ def make_app(settings: Settings) -> Celery:
         beat_schedule=schedule.schedule(settings),
         # The schedule is in the code and what is due is in PostgreSQL: beat has nothing to remember on a disk.
         beat_scheduler="tasks.schedule:Scheduler",
-        beat_max_loop_interval=1,
+        beat_max_loop_interval=5,
     )
     return made
 
