@@ -49,6 +49,7 @@ def _common(settings: Settings) -> dict[str, Any]:
     """Return what every worker needs to outlive its broker; each line has its reason in docs/decisions/0006."""
     return {
         "broker_url": settings.rabbitmq_url,
+        "broker_use_ssl": broker.tls_options(settings.rabbitmq_url),
         "broker_heartbeat": 6,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
