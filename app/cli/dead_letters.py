@@ -10,6 +10,7 @@ import click
 from app import extensions
 from app.cli.plainly import Group, block, record, row
 from app.domain import texts
+from app.domain.texts import counted
 from app.outbound import broker
 from app.outbound.dead_letters import DeadLetterQueue
 
@@ -46,7 +47,7 @@ def list_letters(limit: int, *, as_json: bool) -> None:
             row(letter.died_at, letter.reason, letter.detail, widths=(25, 19))
             row("  ", texts.cut(body, longest=GLANCE))
     if not as_json:
-        row(f"{len(letters)} dead letters")
+        row(counted(len(letters), "dead letter"))
 
 
 @group.command()
@@ -56,7 +57,7 @@ def show(number: int) -> None:
     with _queue() as queue:
         letters = queue.look(limit=number)
     if len(letters) < number:
-        raise click.ClickException(f"There are {len(letters)} dead letters")
+        raise click.ClickException(f"The list has {counted(len(letters), 'dead letter')}")
     letter = letters[-1]
     for name in SHOWN:
         row(name, getattr(letter, name), widths=(12,))
@@ -72,7 +73,7 @@ def replay(limit: int) -> None:
     """Put the dead letters back on the queue that they came from; what still cannot be applied returns here."""
     with _queue() as queue:
         replayed = queue.replay(limit=limit, default_queue=extensions.settings().status_queues[0])
-    row(f"Replayed {replayed.count} dead letters")
+    row(f"Replayed {counted(replayed.count, 'dead letter')}")
     for name, count in replayed.homeless.items():
         row(f"{count} stay: there is no queue {name!r} to put them back on", err=True)
 
@@ -83,7 +84,7 @@ def replay(limit: int) -> None:
 def drop(limit: int, *, yes: bool) -> None:
     """Delete the dead letters for good."""
     if not yes:
-        click.confirm(f"Delete up to {limit} dead letters for good?", abort=True)
+        click.confirm(f"Delete up to {counted(limit, 'dead letter')} for good?", abort=True)
     with _queue() as queue:
         count = queue.drop(limit=limit)
-    row(f"Dropped {count} dead letters")
+    row(f"Dropped {counted(count, 'dead letter')}")

@@ -12,9 +12,10 @@ import click
 import pydantic_core
 from flask import current_app
 
-from app.cli.plainly import Group, counted, record, row
+from app.cli.plainly import Group, record, row
 from app.domain.actors import SYSTEM
 from app.domain.cases import ENDED, OPEN
+from app.domain.texts import counted
 from app.jobs import Jobs
 from app.outbound import events
 from app.outbound.sealing import seals

@@ -6,6 +6,7 @@ import click
 from flask.cli import with_appcontext
 
 from app.cli.plainly import Command, record, row
+from app.domain.texts import counted
 from app.services import organizations as service
 from app.unit_of_work import unit_of_work
 
@@ -23,6 +24,6 @@ def organizations(*, limit: int, as_json: bool) -> None:
             record(each._asdict())
         else:
             since = each.created_at.isoformat(timespec="seconds")
-            row(each.id, since, f"{each.connections:>4} connections", f"{each.at_work:>4} at work")
+            row(each.id, since, counted(each.connections, "connection"), f"{each.at_work} at work", widths=(36, 25, 16))
     if not as_json:
-        row(f"{len(found)} organizations")
+        row(counted(len(found), "organization"))

@@ -50,11 +50,6 @@ def record(values: Any) -> None:
     click.echo(json.dumps(pydantic_core.to_jsonable_python(values, bytes_mode="base64", fallback=str)))
 
 
-def counted(number: int, what: str) -> str:
-    """Return a number of things in words: `1 operation`, `2 operations`."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
 @contextmanager
 def plainly(*, setting: str | None = None) -> Iterator[None]:
     """End the command with one sentence where a server is away or something is refused; `setting` named the server."""

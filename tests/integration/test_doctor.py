@@ -295,7 +295,7 @@ def test_dead_letters_are_found(doctor: Doctor, rabbitmq_url: str) -> None:
     finally:
         Service(rabbitmq_url).delete(DEAD_LETTERS)
 
-    assert (row["ok"], row["found"]) == (False, "1 messages")
+    assert (row["ok"], row["found"]) == (False, "1 message")
     assert "dead-letters list" in row["mend"]
 
 
