@@ -18,8 +18,9 @@ from tests.project import PROJECT
 
 # Where a release is to be had.
 SUITES: Mapping[str, str] = {"3.11": "bookworm", "3.13": "trixie", "3.14": "forky"}
-# What tests start and no dependency brings: the shell, what a Procfile's lines name, and what mounts another /usr.
-PACKAGES = ("dash", "coreutils", "grep", "sed", "hostname", "libc-bin", "util-linux", "mount")
+# What tests start and no dependency brings: the shell, what a Procfile's lines name, what mounts another /usr; and the
+# library that wheels of C++ rely on.
+PACKAGES = ("dash", "coreutils", "grep", "sed", "hostname", "libc-bin", "util-linux", "mount", "libstdc++6")
 LOCK = PROJECT / "locks/dev.txt"
 INSTALLED_WITHIN = timedelta(minutes=8)
 
