@@ -29,10 +29,10 @@ CHOICES = (*SUITES, *(f"{release}{GUARDED}" for release in SUITES))
 # What no dependency brings: the shell.
 PACKAGES = ("dash",)
 USER, ADMIN = "rita", "admin"
-# What Rita needs of a Redis; docs/operations.md says it to whoever makes such a user.
-RIGHTS = (
-    "resetkeys ~rita:* resetchannels &rita:* -@all +@read +@write +@pubsub +@scripting +@connection -@dangerous +time +info"
-)
+# What Rita needs of a Redis: keys and channels, then commands. docs/operations.md says it to whoever makes such a user.
+KEYS = "resetkeys ~rita:* resetchannels &rita:*"
+COMMANDS = "-@all +@read +@write +@pubsub +@scripting +@connection -@dangerous +time"
+RIGHTS = f"{KEYS} {COMMANDS}"
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,13 @@ GLANCE = 200
 # What there is to say of a letter, beside what the service sent.
 SHOWN = ("died_at", "reason", "detail", "queue", "content_type")
 
-_limit = click.option("--limit", default=LIMIT, show_default=True, type=click.IntRange(min=1), help="At most so many.")
+_limit = click.option(
+    "--limit",
+    default=LIMIT,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="At most so many letters, oldest first.",
+)
 
 
 @contextmanager
@@ -34,7 +40,7 @@ def _queue() -> Iterator[DeadLetterQueue]:
 
 @group.command("list")
 @_limit
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print each letter as one line of JSON, whole.")
 def list_letters(limit: int, *, as_json: bool) -> None:
     """Show the dead letters, oldest first, and leave them in the queue."""
     with _queue() as queue:
@@ -53,7 +59,7 @@ def list_letters(limit: int, *, as_json: bool) -> None:
 @group.command()
 @click.argument("number", type=click.IntRange(min=1))
 def show(number: int) -> None:
-    """Show one dead letter whole, by its place in the list, counted from 1."""
+    """Show one dead letter whole: NUMBER is its place in the list, counted from 1."""
     with _queue() as queue:
         letters = queue.look(limit=number)
     if len(letters) < number:
@@ -80,7 +86,7 @@ def replay(limit: int) -> None:
 
 @group.command()
 @_limit
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Drop them without asking first.")
 def drop(limit: int, *, yes: bool) -> None:
     """Delete the dead letters for good."""
     if not yes:

@@ -16,11 +16,11 @@ from app.cli.redis_examination import of_redis
 from app.cli.sweeping import of_clocks, of_sweeps
 
 
-@click.command(cls=Command)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.command(cls=Command, epilog="Exit code: 0 if all is well, 1 if anything has to be mended or it cannot start.")
+@click.option("--json", "as_json", is_flag=True, help="Print each finding as one line of JSON.")
 @with_appcontext
 def doctor(*, as_json: bool) -> None:
-    """Look at everything that Rita stands on; exit code 1 if anything has to be mended.
+    """Look at everything that Rita stands on, and say what to do about what is wrong.
 
     Settings that do not allow a start end this command, like any other, with one message that names them all.
     """

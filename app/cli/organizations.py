@@ -12,8 +12,10 @@ from app.unit_of_work import unit_of_work
 
 
 @click.command(cls=Command)
-@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most so many.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most so many, newest first."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print each organization as one line of JSON.")
 @with_appcontext
 def organizations(*, limit: int, as_json: bool) -> None:
     """List the organizations, newest first, with how many connections each has and how many are at work."""
