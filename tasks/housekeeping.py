@@ -14,7 +14,7 @@ from app import extensions
 from app.domain.cases import ended_verifications
 from app.extensions import Session
 from app.jobs import Jobs
-from app.outbound import events, sweeps
+from app.outbound import clocks, events, sweeps
 from app.outbound.sealing import seals
 from app.services import deliveries, operations, retention
 from app.unit_of_work import database_time, unit_of_work
@@ -25,13 +25,18 @@ log = structlog.get_logger()
 
 
 @app.task(name=schedule.DISPATCH, shared=False, send_events=False)
-def dispatch(**_of_a_later_release: object) -> None:
+def dispatch(*, said_at: object = None, **_of_a_later_release: object) -> None:
     """Send a job for every operation that is due and has none; a lost job is found here.
 
     One that has only waited long may well be in a long queue: it is looked at again when its new mark has run out.
+    `said_at` is beat's clock when it asked for this, in seconds since 1970.
     """
+    now = database_time()
     _dispatch()
-    sweeps.note(extensions.redis(), sweeps.DISPATCH)
+    redis = extensions.redis()
+    sweeps.note(redis, sweeps.DISPATCH)
+    clocks.note_of_beat(redis, said_at, now=now)
+    clocks.note(redis, "webhook_worker", now=database_time())
 
 
 def _dispatch() -> None:

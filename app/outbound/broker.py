@@ -51,6 +51,9 @@ RELIABLE_REDIS = {"socket_connect_timeout": 4, "socket_timeout": 8}
 CLASSIC = {"x-queue-type": "classic"}
 # How often a quorum queue has had a message back: RabbitMQ's own headers, the second one since 4.3.
 RETURNS = ("x-delivery-count", "x-acquired-count")
+# RabbitMQ 4 deletes what a quorum queue has had back 20 times, and may count five seconds behind. A worker that is
+# killed again and again takes longer than a second to be back.
+MOST_RETURNS = 10
 # How often we have published a message anew, so that it is counted from nothing.
 MOVES = "x-rita-moves"
 # A publisher may have written any number there, of which the next would fit no header.

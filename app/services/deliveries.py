@@ -16,6 +16,7 @@ from app.domain import lifecycle, retry
 from app.domain.actors import SYSTEM
 from app.domain.cases import Case, Change, Operation
 from app.domain.delivery import Delivery
+from app.domain.texts import counted
 from app.extensions import Session
 from app.prepared import IDS, prepared
 from app.services import history, ledger
@@ -231,5 +232,5 @@ def _log_entry(attempt: int, outcome: retry.Outcome, *, now: datetime) -> dict[s
 
 
 def _told(outcome: retry.Outcome, *, attempts: int) -> str:
-    tries = "1 attempt" if attempts == 1 else f"{attempts} attempts"
+    tries = counted(attempts, "attempt")
     return f"{outcome.error}; given up after {tries}"
