@@ -9,7 +9,7 @@ INSTALLED = .venv/.installed
 # Whatever the shell says: each of the many processes that a target starts would compile all modules anew.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help setup run test faults brokers containers check bench audit lock format clean distclean
+.PHONY: help setup run test faults brokers matrix containers check bench audit lock format clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +37,9 @@ faults: $(INSTALLED) ## inject every fault into the real processes, write docs/r
 
 brokers: $(INSTALLED) ## test on RabbitMQ 3.10, 4.0 and 4.3, classic and quorum queues; ARGS='--list', '--only 4.3-quorum', '--quick'
 	@$(BIN)/python -m tests.brokers $(ARGS)
+
+matrix: $(INSTALLED) ## test on each Python, PostgreSQL, Redis and Valkey; ARGS='--list', '--only postgresql-15', '--quick', '--full'
+	@$(BIN)/python -m tests.matrix $(ARGS)
 
 containers: $(INSTALLED) ## build the image and run docker-compose.yml by podman, without Docker; Debian, as root
 	@$(BIN)/python -m tests.containers $(ARGS)

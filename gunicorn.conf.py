@@ -37,6 +37,9 @@ bind = f"{settings.address}:{settings.port}"
 # How long a client may take to read one piece of an answer, or to send one of its request, in seconds: what it has not
 # read is in our memory until then. 5 MB in this time are a slow telephone's.
 PATIENCE = 30
+# What the kernel may keep of an answer that is not read, in bytes, of which it counts twice as many. By itself it takes
+# megabytes for each connection, of the memory that all connections of the machine share, until long after PATIENCE.
+KEPT = 128 * 1024
 # How long all pieces of a request's body may take together: the longest is 320 KiB.
 BODY_WITHIN = timedelta(seconds=60)
 
@@ -54,6 +57,7 @@ class worker_class(GeventWorker):  # noqa: N801 - the setting's name
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serve a connection, one request after the other."""
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KEPT)
         self._idle.add(client)
         try:
             super().handle(listener, client, addr)

@@ -10,7 +10,7 @@ from celery import Celery
 
 from app.config import Settings
 from app.domain.delivery import Delivery
-from app.outbound.broker import TASKS, BrokerError, Queue, connected, task_queue
+from app.outbound.broker import TASKS, BrokerError, Queue, connected, task_queue, tls_options
 from app.outbound.inspection import look_at
 
 log = structlog.get_logger()
@@ -55,6 +55,7 @@ class Jobs:
             task_create_missing_queues=False,
             task_publish_retry_policy=_BRIEF,
             task_ignore_result=True,
+            broker_use_ssl=tls_options(settings.rabbitmq_url),
             broker_connection_timeout=1,
             broker_pool_acquire_timeout=1,
             broker_transport_options={"socket_connect_timeout": 1, "socket_timeout": 2}

@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, MutableMapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
-from sqlalchemy import BindParameter, ColumnElement, Executable, Select, event
+from sqlalchemy import BindParameter, ColumnElement, DateTime, Executable, Select, String, Text, Uuid, event
 from sqlalchemy import cast as cast_to
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import dialect as postgresql_dialect
 from sqlalchemy.engine import Connection, Dialect, Engine, ExceptionContext
 from sqlalchemy.engine.interfaces import ExecutionContext
 from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.types import UserDefinedType
+from sqlalchemy.types import TypeEngine, UserDefinedType
 
 Statement = TypeVar("Statement", bound=Executable)
 
@@ -29,6 +33,7 @@ Statement = TypeVar("Statement", bound=Executable)
 KEPT_FIRST, KEPT_FOR = 1 / 16, 1.0
 OPTION, BEFORE = "prepared", "before"
 PLANS = "plans"
+_DIALECT: Dialect = postgresql_dialect()  # type: ignore[no-untyped-call]
 
 
 def prepared(statement: Statement, *, before: Select[Any] | None = None) -> Statement:
@@ -45,22 +50,47 @@ def array_of(ids: Iterable[UUID]) -> str:
     return "{" + ",".join([id_.hex for id_ in ids]) + "}"
 
 
-class Ids(UserDefinedType[Sequence[UUID]]):
-    """The type of a parameter of many ids, sent as one literal of an array instead of an expression for each."""
+class Array(UserDefinedType[Any]):
+    """The type of a parameter of many values, sent as one literal of an array instead of an expression for each."""
 
     cache_ok = True
 
+    def __init__(self, item: TypeEngine[Any]) -> None:
+        """Take the type of each value. Of a text no length is said: a cast would cut what is longer, without a word."""
+        self.item = Text() if isinstance(item, String) else item
+
     def get_col_spec(self, **_: Any) -> str:
         """Return PostgreSQL's name of the type."""
-        return "UUID[]"
+        return f"{self.item.compile(_DIALECT)}[]"
 
-    def bind_processor(self, dialect: Dialect) -> Callable[[Any], str]:  # noqa: ARG002 - SQLAlchemy's signature
-        """Return what writes the ids."""
-        return array_of
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], str]:
+        """Return what writes the values."""
+        write = self._writer(dialect)
+        return lambda values: "{" + ",".join(["NULL" if value is None else write(value) for value in values]) + "}"
 
     def bind_expression(self, bindvalue: BindParameter[Any]) -> ColumnElement[Any]:
         """Say the type, which a text alone does not tell."""
         return cast_to(bindvalue, self)
+
+    def _writer(self, dialect: Dialect) -> Callable[[Any], str]:
+        match self.item:
+            case Uuid():
+                return attrgetter("hex")
+            case DateTime():
+                return datetime.isoformat
+            case String():
+                return _quoted
+            case JSONB():
+                to_json = cast(Any, self.item).bind_processor(dialect)
+                return lambda value: _quoted(to_json(value))
+        return str
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+IDS = Array(Uuid())
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -6,6 +6,7 @@ and does not fail, or nobody could build while it is away.
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -40,6 +41,7 @@ def run(*options: str) -> subprocess.CompletedProcess[str]:
 
 def main(options: Sequence[str]) -> int:
     """Print the verdict and return the exit status; options are pip-audit's own."""
+    argparse.ArgumentParser(prog="python -m devstack.audit", description=__doc__).parse_known_args(options)
     rehearsal = run("--dry-run")
     if rehearsal.returncode != 0:
         print(rehearsal.stderr)

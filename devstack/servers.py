@@ -33,6 +33,8 @@ class Servers:
     rabbitmq_url: str
     # The superuser's address, where the PostgreSQL is a private one.
     admin_database_url: str | None
+    # The address of whoever may do everything.
+    admin_redis_url: str
     # The private ones.
     private: tuple[Server, ...]
     # One for each, that says what it is.
@@ -69,7 +71,7 @@ def servers(directory: Path, *, environ: Mapping[str, str], keep: bool = True) -
         if not keep:
             running.callback(remove, directory)
         start = _Start(directory, environ=environ, keep=keep, running=running)
-        redis_url = start.redis()
+        redis_url, admin_redis_url = start.redis()
         # Before the database, which is there long before it.
         rabbitmq_url = start.broker()
         database_url, migration_database_url, admin_database_url = start.database()
@@ -79,6 +81,7 @@ def servers(directory: Path, *, environ: Mapping[str, str], keep: bool = True) -
             redis_url=redis_url,
             rabbitmq_url=rabbitmq_url,
             admin_database_url=admin_database_url,
+            admin_redis_url=admin_redis_url,
             private=tuple(start.private),
             sentences=tuple(sorted(start.sentences)),
         )
@@ -129,7 +132,7 @@ class _Start:
         if given:
             self.sentences.append("PostgreSQL: the one in DATABASE_URL.")
             return given, self.environ.get("MIGRATION_DATABASE_URL") or given, None
-        server = self._enter(PostgreSQL(self.directory / "postgres", durable=self.keep))
+        server = self._enter(PostgreSQL(self.directory / "postgres", durable=self.keep, environ=self.environ))
         self.sentences.append(f"PostgreSQL: a private one, on port {server.port}.")
         owner_url, application_url = create_database(
             server.url,
@@ -139,15 +142,18 @@ class _Start:
         )
         return application_url, owner_url, server.url
 
-    def redis(self) -> str:
-        """Return the address for events, tickets and sealed credentials, none of which may reach a disk."""
+    def redis(self) -> tuple[str, str]:
+        """Return the address for events, tickets and sealed credentials, none of which may reach a disk; twice.
+
+        The second one is that of whoever may do everything.
+        """
         given = self.environ.get("REDIS_URL")
         if given:
             self.sentences.append("Redis: the one in REDIS_URL.")
-            return given
-        server = self._enter(Valkey(self.directory / "valkey"))
+            return given, given
+        server = self._enter(Valkey(self.directory / "valkey", environ=self.environ))
         self.sentences.append(f"Redis: a private Valkey, on port {server.port}.")
-        return server.url
+        return server.url, server.admin_url
 
     def broker(self) -> str:
         """Return the address of RabbitMQ, which is only on its way, or of what stands in for it."""

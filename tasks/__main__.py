@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import sys
 from importlib import import_module
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import click
 from celery.bin.base import CLIContext
@@ -19,38 +19,61 @@ gc.set_threshold(50_000)
 
 from app.config import Settings  # noqa: E402
 
-# What each is: (Celery's command, its module, the application's name in `tasks.celery`).
+
+class Process(NamedTuple):
+    """A line of the Procfile: Celery's command, its module, the application's name in `tasks.celery`, what it does."""
+
+    command: str
+    module: str
+    app: str
+    does: str
+
+
 PROCESSES = {
-    "worker": ("worker", "celery.bin.worker", "status_app"),
-    "webhook_worker": ("worker", "celery.bin.worker", "app"),
-    "beat": ("beat", "celery.bin.beat", "app"),
-    "flower": ("flower", "flower.command", "app"),
+    "worker": Process("worker", "celery.bin.worker", "status_app", "applies the external service's status messages"),
+    "webhook_worker": Process("worker", "celery.bin.worker", "app", "delivers webhooks and keeps house"),
+    "beat": Process("beat", "celery.bin.beat", "app", "asks for the sweeps; one is enough"),
+    "flower": Process("flower", "flower.command", "app", "shows tasks and workers"),
 }
 
 
 class Processes(click.Group):
     """Loads the one that is started."""
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return Celery's command, or None; it finds the application in the context."""
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        """Return Celery's command, or None."""
         if cmd_name not in PROCESSES:
             return None
-        name, module, app = PROCESSES[cmd_name]
-        # All that is missing in one message; the applications by themselves use less.
-        Settings.from_environment(cmd_name)
-        if cmd_name == "flower":
-            ours = import_module("tasks.flower")
-            ours.demand_password()
-            ours.bound_history()
-        ctx.obj = CLIContext(app=getattr(import_module("tasks.celery"), app), no_color=True, workdir=None, quiet=True)
-        return cast(click.Command, getattr(import_module(module), name))
+        return cast(click.Command, getattr(import_module(PROCESSES[cmd_name].module), PROCESSES[cmd_name].command))
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """Return their names, which are the Procfile's."""
-        return list(PROCESSES)
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the process that is started; the command finds the application in the context.
+
+        Raises SettingsError where it lacks what it uses.
+        """
+        name, command, rest = super().resolve_command(ctx, args)
+        if name in PROCESSES and "--help" not in rest:
+            # All that is missing in one message; the applications by themselves use less.
+            Settings.from_environment(name)
+            if name == "flower":
+                ours = import_module("tasks.flower")
+                ours.demand_password()
+                ours.bound_history()
+            app = getattr(import_module("tasks.celery"), PROCESSES[name].app)
+            ctx.obj = CLIContext(app=app, no_color=True, workdir=None, quiet=True)
+        return name, command, rest
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as above
+        """Name them without loading them."""
+        with formatter.section("Processes"):
+            formatter.write_dl([(name, process.does) for name, process in PROCESSES.items()])
 
 
-@click.group(cls=Processes, help="Start one process. `python -m tasks NAME --help` shows its options.")
+@click.group(
+    cls=Processes, help="Start one process. `python -m tasks NAME --help` shows its options, which are Celery's."
+)
 def main(**_: Any) -> None:
     """Leave the rest to Celery."""
 

@@ -49,6 +49,7 @@ def _common(settings: Settings) -> dict[str, Any]:
     """Return what every worker needs to outlive its broker; each line has its reason in docs/decisions/0006."""
     return {
         "broker_url": settings.rabbitmq_url,
+        "broker_use_ssl": broker.tls_options(settings.rabbitmq_url),
         "broker_heartbeat": 6,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
@@ -93,7 +94,7 @@ def make_app(settings: Settings) -> Celery:
         beat_schedule=schedule.schedule(settings),
         # The schedule is in the code and what is due is in PostgreSQL: beat has nothing to remember on a disk.
         beat_scheduler="tasks.schedule:Scheduler",
-        beat_max_loop_interval=1,
+        beat_max_loop_interval=5,
     )
     return made
 

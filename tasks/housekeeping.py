@@ -14,29 +14,35 @@ from app import extensions
 from app.domain.cases import ended_verifications
 from app.extensions import Session
 from app.jobs import Jobs
-from app.outbound import events, sweeps
+from app.outbound import clocks, events, sweeps
 from app.outbound.sealing import seals
 from app.services import deliveries, operations, retention
-from app.unit_of_work import unit_of_work
+from app.unit_of_work import database_time, unit_of_work
 from tasks import schedule
 from tasks.celery import app
 
 log = structlog.get_logger()
 
 
-@app.task(name=schedule.DISPATCH, shared=False)
-def dispatch(**_of_a_later_release: object) -> None:
+@app.task(name=schedule.DISPATCH, shared=False, send_events=False)
+def dispatch(*, said_at: object = None, **_of_a_later_release: object) -> None:
     """Send a job for every operation that is due and has none; a lost job is found here.
 
     One that has only waited long may well be in a long queue: it is looked at again when its new mark has run out.
+    `said_at` is beat's clock when it asked for this, in seconds since 1970.
     """
+    now = database_time()
     _dispatch()
-    sweeps.note(extensions.redis(), sweeps.DISPATCH)
+    redis = extensions.redis()
+    sweeps.note(redis, sweeps.DISPATCH)
+    clocks.note_of_beat(redis, said_at, now=now)
+    clocks.note(redis, "webhook_worker", now=database_time())
 
 
 def _dispatch() -> None:
+    now = database_time()
     with unit_of_work(system=True) as work:
-        due = deliveries.take_due(work.session, now=work.now)
+        due = deliveries.take_due(work.session, now=now)
     if not due:
         return
     sent, unsent = cast(Jobs, current_app.extensions["jobs"]).deliver_webhooks(due.unsent, overdue=due.overdue)
@@ -46,7 +52,7 @@ def _dispatch() -> None:
     log.info("operations_dispatched", sent=len(sent), unsent=len(unsent))
 
 
-@app.task(name=schedule.EXPIRE, shared=False)
+@app.task(name=schedule.EXPIRE, shared=False, send_events=False)
 def expire(**_of_a_later_release: object) -> None:
     """End every operation that has waited longer than its deadline, and tell its organization."""
     _expire()
@@ -54,8 +60,9 @@ def expire(**_of_a_later_release: object) -> None:
 
 
 def _expire() -> None:
+    now = database_time()
     with unit_of_work(system=True) as work:
-        overdue: list[UUID] = operations.find_overdue(work.session, now=work.now)
+        overdue: list[UUID] = operations.find_overdue(work.session, now=now)
     if not overdue:
         return
     with unit_of_work(system=True) as work:

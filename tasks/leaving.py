@@ -12,16 +12,12 @@ import structlog
 
 from app import figures
 from app.domain.messages import Unacceptable
-from app.outbound.broker import Message, Outgoing, copy_of, times_returned
+from app.outbound.broker import MOST_RETURNS, Message, Outgoing, copy_of, times_returned
 from app.outbound.confirmed import Confirmed
 from app.outbound.dead_letters import DeadLetter
 from tasks.inbox import Delivery
 
 log = structlog.get_logger()
-
-# RabbitMQ 4 deletes what a quorum queue has had back 20 times, and may count five seconds behind. A worker that is
-# killed again and again takes longer than a second to be back.
-MOST_RETURNS = 10
 
 
 def comes_too_often(message: Message) -> bool:

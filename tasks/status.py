@@ -18,7 +18,7 @@ from app import errors, extensions, figures, tracing
 from app.domain.cases import ended_verifications
 from app.domain.messages import Report, Unacceptable, parse
 from app.domain.unreadable import Unreadable, about
-from app.outbound import events
+from app.outbound import clocks, events
 from app.outbound.sealing import seals
 from app.services import status_updates
 from app.unit_of_work import database_time, unit_of_work
@@ -34,6 +34,9 @@ FAULTS_OF_ONE = (
     ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError,
 )  # fmt: skip
 
+
+# In seconds. A round trip for each batch would be many in a flood.
+CLOCK_EVERY = 60.0
 
 # By the place of a message in its batch.
 Refusals = dict[int, Unacceptable]
@@ -55,8 +58,20 @@ def apply_messages(raw: Sequence[tuple[str, str]]) -> None:
     with tracing.work("apply status messages", kind=SpanKind.CONSUMER, **{"messaging.batch.message_count": len(raw)}):
         refusals = apply(raw)
     figures.batch_applied(messages=len(raw), took=time.monotonic() - started)
+    _say_how_the_clock_goes()
     if refusals:
         raise Refused([(place, refusal.reason, refusal.detail) for place, refusal in sorted(refusals.items())])
+
+
+class _Clock:
+    # When it was last said, by the monotonic clock.
+    said_at = -CLOCK_EVERY
+
+
+def _say_how_the_clock_goes() -> None:
+    if time.monotonic() - _Clock.said_at >= CLOCK_EVERY:
+        _Clock.said_at = time.monotonic()
+        clocks.note(extensions.redis(), "worker", now=database_time())
 
 
 def apply(raw: Sequence[tuple[str, str]], *, now: datetime | None = None) -> Refusals:

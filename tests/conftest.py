@@ -26,7 +26,7 @@ from app import create_app
 from app.config import Settings
 from app.extensions import db
 from app.outbound.broker import TASKS
-from devstack import brokers
+from devstack import brokers, postgres_programs, redis_programs
 from devstack.servers import Servers, servers
 from tests import scratch
 from tests.databases import Template, migrated_template
@@ -48,6 +48,9 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("tests")
 
+# What chooses the private servers' releases, and where they are kept.
+CHOOSING = (brokers.SETTING, postgres_programs.SETTING, redis_programs.SETTING, "XDG_CACHE_HOME")
+
 # The environment that pytest was started with must not leak into the settings under test.
 for name in list(os.environ):
     if name.lower() in Settings.model_fields:
@@ -68,7 +71,7 @@ def private_servers() -> Iterator[Servers]:
         "REDIS_URL": os.environ.get("TEST_REDIS_URL", ""),
         "RABBITMQ_URL": os.environ.get("TEST_RABBITMQ_URL", ""),
         "PATH": os.environ["PATH"],
-        brokers.SETTING: os.environ.get(brokers.SETTING, ""),
+        **{name: os.environ.get(name, "") for name in CHOOSING},
     }
     directory = Path(tempfile.mkdtemp(prefix="rita-tests-"))
     directory.chmod(0o755)
@@ -83,7 +86,7 @@ def private_servers() -> Iterator[Servers]:
 
 def leave_as_found(named: Servers) -> None:
     """Remove what tests leave in a Redis and a RabbitMQ that outlive them."""
-    with Redis.from_url(named.redis_url) as redis:
+    with Redis.from_url(named.admin_redis_url) as redis:
         _empty_redis(redis)
     if named.rabbitmq_url.startswith("amqp"):
         Service(named.rabbitmq_url).delete(*QUEUES)
@@ -162,6 +165,13 @@ def app(flask_app: Flask) -> Iterator[Flask]:
 def redis(flask_app: Flask) -> Redis:
     client: Redis = flask_app.extensions["redis"]
     return client
+
+
+@pytest.fixture
+def admin_redis(private_servers: Servers) -> Iterator[Redis]:
+    """The same Redis, for what Rita itself may not do."""
+    with Redis.from_url(private_servers.admin_redis_url) as client:
+        yield client
 
 
 @pytest.fixture(scope="session")

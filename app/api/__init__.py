@@ -27,7 +27,7 @@ def init_app(app: Flask) -> None:
 
     They are imported here, for a worker serves its figures through one of them and uses no other.
     """
-    for name in (*AROUND, "stream", "looking", "health"):
+    for name in (*AROUND, "stream", "looking", "reading", "health"):
         import_module(f"app.api.{name}").init_app(app)
     for name in ENDPOINTS:
         app.register_blueprint(import_module(f"app.api.{name}").blueprint)

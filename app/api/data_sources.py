@@ -8,7 +8,7 @@ from uuid import UUID
 from flask import Blueprint, Response, request
 
 from app import errors, extensions
-from app.api import answers, auth, limits, looking, parameters, schemas, views
+from app.api import answers, auth, limits, looking, parameters, reading, schemas, views
 from app.api.description import Described
 from app.api.requests import answer, body
 from app.domain import sources
@@ -51,9 +51,10 @@ def seed() -> Response:
     tag=TAG,
     gives=answers.ManyConnections,
     parameters=parameters.filters,
-    refuses=(errors.InvalidParameter, errors.InvalidType),
+    refuses=(errors.InvalidParameter, errors.InvalidType, errors.RateLimited),
     connection_at="/data/0/id",
 )
+@reading.in_turn
 def index() -> Response:
     """List the organization's connections that pass every filter."""
     who = auth.current()
@@ -100,7 +101,10 @@ def create() -> Response:
 
 
 @blueprint.get(ONE)
-@Described(tag=TAG, gives=answers.OneConnection, refuses=(errors.NotFound,), connection_at="/data/id")
+@Described(
+    tag=TAG, gives=answers.OneConnection, refuses=(errors.NotFound, errors.RateLimited), connection_at="/data/id"
+)
+@reading.in_turn
 def show(connection_id: str) -> Response:
     """Show one connection."""
     wanted = connection_uuid(connection_id)

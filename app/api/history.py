@@ -7,7 +7,7 @@ from uuid import UUID
 from flask import Blueprint, Response, request
 
 from app import errors
-from app.api import answers, auth, limits, parameters, views
+from app.api import answers, auth, limits, parameters, reading, views
 from app.api.data_sources import ONE, as_uuid, connection_uuid
 from app.api.description import Described
 from app.api.requests import answer
@@ -28,9 +28,10 @@ blueprint.before_request(auth.authenticate)
     tag=TAG,
     gives=answers.ManyOperations,
     parameters=parameters.paging,
-    refuses=(errors.NotFound, errors.InvalidPage),
+    refuses=(errors.NotFound, errors.InvalidPage, errors.RateLimited),
     operation_at="/data/0/id",
 )
+@reading.in_turn
 def list_operations(connection_id: str) -> Response:
     """List a connection's operations, newest first."""
     wanted, (before, limit) = connection_uuid(connection_id), _page()
@@ -45,8 +46,9 @@ def list_operations(connection_id: str) -> Response:
     tag=TAG,
     gives=answers.ManyAuditEntries,
     parameters=parameters.paging,
-    refuses=(errors.NotFound, errors.InvalidPage),
+    refuses=(errors.NotFound, errors.InvalidPage, errors.RateLimited),
 )
+@reading.in_turn
 def list_audit(connection_id: str) -> Response:
     """List who changed what on a connection, newest first."""
     wanted, (before, limit) = connection_uuid(connection_id), _page()
@@ -58,7 +60,8 @@ def list_audit(connection_id: str) -> Response:
 
 
 @blueprint.get(ONE_OPERATION)
-@Described(tag=TAG, gives=answers.OneOperation, refuses=(errors.NotFound,))
+@Described(tag=TAG, gives=answers.OneOperation, refuses=(errors.NotFound, errors.RateLimited))
+@reading.in_turn
 def show_operation(operation_id: str) -> Response:
     """Show one operation."""
     wanted = _operation_uuid(operation_id)

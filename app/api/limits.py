@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 
 from app import errors, extensions
 from app.api import auth
+from app.domain.texts import counted
 from app.setting_types import OFF
 
 log = structlog.get_logger()
@@ -61,7 +62,7 @@ def spend(name: str, *, limit: str) -> None:
     # Hosts of an earlier release counted by their own clocks.
     seconds = min(max(1, math.ceil(float(wait))), item.get_expiry())
     log.info("rate_limited", limit=name)
+    again = f"try again in {counted(seconds, 'second')}"
     raise errors.RateLimited(
-        f"Your organization has asked too often (the limit is {limit}); try again in {seconds} seconds",
-        retry_after=seconds,
+        f"Your organization has asked too often (the limit is {limit}); {again}", retry_after=seconds
     )

@@ -12,7 +12,7 @@ from flask import Blueprint, Flask, Response, current_app, request
 from redis.exceptions import RedisError
 
 from app import errors, extensions, figures
-from app.api import answers, auth, limits, parameters, pushed, views
+from app.api import answers, auth, limits, parameters, pushed, reading, views
 from app.api.description import Described
 from app.api.requests import answer
 from app.outbound import events, lines
@@ -159,7 +159,7 @@ def _catch_up(channel: str, who: auth.Identity) -> tuple[list[Message], str]:
             return missed, missed[-1].id if missed else last_seen
     # The id before the rows: an event in between is then sent twice rather than never.
     seen = events.stream.last_id(channel)
-    with unit_of_work(tenants=[who.organization_id]) as work:
+    with reading.turn(), unit_of_work(tenants=[who.organization_id]) as work:
         cases = connections.find_all(work.session, who.organization_id)
     figures.stream_opened("snapshot")
     shown = [views.ConnectionView.of(case) for case in cases]

@@ -13,19 +13,19 @@ from app.cli import examinations
 from app.cli.findings import Finding
 from app.cli.plainly import Command, record, row
 from app.cli.redis_examination import of_redis
-from app.cli.sweeping import of_sweeps
+from app.cli.sweeping import of_clocks, of_sweeps
 
 
-@click.command(cls=Command)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.command(cls=Command, epilog="Exit code: 0 if all is well, 1 if anything has to be mended or it cannot start.")
+@click.option("--json", "as_json", is_flag=True, help="Print each finding as one line of JSON.")
 @with_appcontext
 def doctor(*, as_json: bool) -> None:
-    """Look at everything that Rita stands on; exit code 1 if anything has to be mended.
+    """Look at everything that Rita stands on, and say what to do about what is wrong.
 
     Settings that do not allow a start end this command, like any other, with one message that names them all.
     """
     failing = 0
-    for examine in (*examinations.EXAMINATIONS, of_sweeps):
+    for examine in (*examinations.EXAMINATIONS, of_sweeps, of_clocks):
         for finding in _findings(examine):
             failing += not finding.ok
             if as_json:
@@ -43,6 +43,7 @@ _USES = {
     examinations.of_receiver: "automation_webhook_url",
     examinations.of_keys: "seal_keys",
     of_sweeps: "redis_url",
+    of_clocks: "redis_url",
 }
 
 

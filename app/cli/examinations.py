@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import cast
 from urllib.parse import unquote, urlsplit
@@ -20,8 +20,9 @@ from app import extensions, jobs
 from app.cli import migrations
 from app.cli.findings import Finding, clock
 from app.cli.redis_examination import of_redis
+from app.domain.texts import counted
 from app.extensions import UnsafeDatabaseRole
-from app.outbound import broker, inspection, key_set, sealing, webhook
+from app.outbound import broker, inspection, key_set, sealing, trust, webhook
 from app.services import backlog
 from app.unit_of_work import unit_of_work
 
@@ -72,7 +73,7 @@ def _migrations() -> Finding:
 def _tables(connection: Connection) -> Iterator[Finding]:
     forced = {row.relname: row.forced for row in connection.execute(_FORCED)}
     open_to_all = [name for name, is_forced in forced.items() if not is_forced]
-    found = f"not forced on {', '.join(open_to_all)}" if open_to_all else f"forced on {len(forced)} tables"
+    found = f"not forced on {', '.join(open_to_all)}" if open_to_all else f"forced on {counted(len(forced), 'table')}"
     mend = "; ".join(f"ALTER TABLE {name} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY" for name in open_to_all)
     yield Finding("isolation", ok=not open_to_all, found=f"row-level security is {found}", mend=mend)
     wanted = [(table, right) for table, rights in RIGHTS.items() if table in forced for right in rights.split(", ")]
@@ -89,7 +90,8 @@ def _sweeps() -> Finding:
         measured = backlog.measure(work.session, now=work.now)
     due, overlooked = measured.oldest_due, measured.never_attempted
     found = (
-        f"{sum(measured.open.values())} operations open, {overlooked} overlooked, the oldest due for {due.seconds} s"
+        f"{counted(sum(measured.open.values()), 'operation')} open, {overlooked} overlooked,"
+        f" the oldest due for {due.total_seconds():.0f} s"
     )
     mend = "start beat and webhook_worker, or look into their logs; flask --app app operations list shows which"
     return Finding("deliveries", ok=not overlooked and due < DISPATCHED_WITHIN, found=found, mend=mend)
@@ -127,24 +129,21 @@ def _queue(seen: inspection.QueueFacts, *, name: str, worker: str) -> Finding:
     if seen.messages is None:
         found = f"this user may not look into {name}: {seen.refusal}"
         return Finding("queue", ok=False, found=found, mend="look with a user who may read it; change nothing before")
+    messages = counted(seen.messages, "message")
     if seen.is_forbidden:
-        found = (
-            f"{name}: {seen.messages} messages; this user may not configure it, and {worker} consumes it all the same"
-        )
+        found = f"{name}: {messages}; this user may not configure it, and {worker} consumes it all the same"
         return Finding("queue", ok=True, found=found)
     if seen.refusal and "'x-queue-type'" not in seen.refusal:
-        found = (
-            f"{name} was declared with other arguments than durable, and has {seen.messages} messages: {seen.refusal}"
-        )
+        found = f"{name} was declared with other arguments than durable, and has {messages}: {seen.refusal}"
         mend = f"have its publishers declare durable: true alone; {worker} consumes it as it is" + _what_follows(seen)
         return Finding("queue", ok=False, found=found, mend=mend)
     kind = f", {seen.type}{COUNTS if seen.type == 'quorum' else ''}" if seen.type else ""
     if seen.consumers == 0:
         mend = f"start {worker}, or look into its log"
-        found = f"{name} has {seen.messages} messages and no consumer{kind}"
+        found = f"{name} has {messages} and no consumer{kind}"
         return Finding("queue", ok=False, found=found, mend=mend)
-    consumers = "" if seen.consumers is None else f", {seen.consumers} consumers"
-    return Finding("queue", ok=True, found=f"{name}: {seen.messages} messages{consumers}{kind}")
+    consumers = "" if seen.consumers is None else f", {counted(seen.consumers, 'consumer')}"
+    return Finding("queue", ok=True, found=f"{name}: {messages}{consumers}{kind}")
 
 
 # What a quorum queue does that a classic one does not.
@@ -171,7 +170,8 @@ def _policies(name: str) -> Iterator[Finding]:
             yield Finding("policies", ok=False, found=found, mend="look at RABBITMQ_MANAGEMENT_URL and its user")
         return
     dropping = inspection.what_drops(asked)
-    found = f"{name}: {', '.join(dropping)}" if dropping else f"{name}: nothing has it drop messages"
+    limits = ", ".join([asked.get("type") or "of an unknown type", *inspection.limits(asked)])
+    found = f"{name}: {limits}; {', '.join(dropping) or 'nothing'} has it drop messages"
     mend = "rabbitmqctl list_policies: take it off this queue, or messages that were confirmed vanish unseen"
     yield Finding("policies", ok=not dropping, found=found, mend=mend)
 
@@ -180,15 +180,31 @@ def _dead_letters(seen: inspection.QueueFacts) -> Finding:
     if seen.messages is None:
         return Finding("dead letters", ok=True, found="this user may not look at them")
     mend = "flask --app app dead-letters list says why; then replay or drop them"
-    return Finding("dead letters", ok=not seen.messages, found=f"{seen.messages} messages", mend=mend)
+    return Finding("dead letters", ok=not seen.messages, found=counted(seen.messages, "message"), mend=mend)
 
 
 def of_receiver() -> Iterator[Finding]:
-    """Look whether the external service can be reached; nothing is sent to it."""
-    failure = webhook.reach(webhook.Target.from_settings(extensions.settings()))
+    """Look whether the external service can be reached, and whom a POST trusts; nothing is sent to it."""
+    target = webhook.Target.from_settings(extensions.settings())
+    if urlsplit(target.url).scheme == "https":
+        yield _trust(target.ca_file)
+    failure = webhook.reach(target)
     found = "can be reached" if failure is None else f"cannot be reached: {failure}"
     mend = "look at AUTOMATION_WEBHOOK_URL (and WEBHOOK_CA_FILE), name resolution and firewalls"
     yield Finding("receiver", ok=failure is None, found=found, mend=mend)
+
+
+def _trust(ca_file: str | None) -> Finding:
+    stores = [
+        f"{place}, changed on {datetime.fromtimestamp(place.resolve().stat().st_mtime, UTC):%Y-%m-%d %H:%M} UTC"
+        for place in trust.places(ca_file)
+    ]
+    found = f"a POST trusts the authorities of {' and of '.join(stores)}" if stores else "a POST trusts nobody"
+    mend = (
+        "install ca-certificates, or name a file in WEBHOOK_CA_FILE or SSL_CERT_FILE; certifi's list and"
+        " REQUESTS_CA_BUNDLE are not used"
+    )
+    return Finding("trust store", ok=bool(stores), found=found, mend=mend)
 
 
 def of_keys() -> Iterator[Finding]:
@@ -200,7 +216,7 @@ def of_keys() -> Iterator[Finding]:
         opened = sealing.seals().open(probe, **of_nobody)
         sealing.seals().discard(probe)
         mend = "look whether something between Rita and Redis changes values"
-        found = f"{len(settings.seal_keys)} keys; what is sealed opens again"
+        found = f"{counted(len(settings.seal_keys), 'key')}; what is sealed opens again"
         yield Finding("seal keys", ok=opened == {"probe": True}, found=found, mend=mend)
     except RedisError as problem:
         yield Finding("seal keys", ok=False, found=f"not tried: {type(problem).__name__}", mend="mend redis first")

@@ -27,11 +27,19 @@ def rotate() -> None:
 
 
 @click.command(cls=Command)
-@click.option("--organization", required=True, type=click.UUID, help="Whom it acts for.")
-@click.option("--email", required=True)
-@click.option("--role", type=click.Choice(["member", "admin", "owner"]), default="member", show_default=True)
+@click.option("--organization", required=True, type=click.UUID, help="The id of the organization it acts for.")
+@click.option("--email", required=True, help="The user's address, as the audit trail will show it.")
+@click.option(
+    "--role",
+    type=click.Choice(["member", "admin", "owner"]),
+    default="member",
+    show_default=True,
+    help="What the user may do.",
+)
 @click.option("--user", type=click.UUID, default=None, help="The user's id; a new one if left out.")
-@click.option("--minutes", type=click.IntRange(1, 24 * 60), default=60, show_default=True, help="How long it is good.")
+@click.option(
+    "--minutes", type=click.IntRange(1, 24 * 60), default=60, show_default=True, help="For how many minutes it is good."
+)
 @with_appcontext
 def token(*, organization: UUID, email: str, role: str, user: UUID | None, minutes: int) -> None:
     """Print an access token, to try things with; only where tokens are verified with JWT_SECRET."""

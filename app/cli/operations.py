@@ -12,9 +12,10 @@ import click
 import pydantic_core
 from flask import current_app
 
-from app.cli.plainly import Group, counted, record, row
+from app.cli.plainly import Group, record, row
 from app.domain.actors import SYSTEM
 from app.domain.cases import ENDED, OPEN
+from app.domain.texts import counted
 from app.jobs import Jobs
 from app.outbound import events
 from app.outbound.sealing import seals
@@ -26,14 +27,25 @@ group = Group("operations", help="What is asked of the external service: list, s
 HEADINGS = ("operation", "kind", "state", "attempts", "since", "organization", "connection", "error")
 WIDTHS = (36, 6, 11, 8, 25, 36, 36)
 
-_as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print each operation as one line of JSON.")
 _id = click.argument("operation_id", type=click.UUID)
 
 
 @group.command("list")
-@click.option("--organization", type=click.UUID, help="Of this one only.")
-@click.option("--state", type=click.Choice(sorted(OPEN | ENDED)), multiple=True, help="Of these only; default: open.")
-@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most so many.")
+@click.option("--organization", type=click.UUID, help="Only those of this organization, by its id.")
+@click.option(
+    "--state",
+    type=click.Choice(sorted(OPEN | ENDED)),
+    multiple=True,
+    help="Only those in this state; may be repeated. Without it: those that are open.",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    help="At most so many operations, oldest first.",
+)
 @_as_json
 def list_operations(*, organization: UUID | None, state: Sequence[str], limit: int, as_json: bool) -> None:
     """Show operations, oldest first."""
@@ -81,7 +93,7 @@ def retry(operation_id: UUID) -> None:
 
 @group.command()
 @_id
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="End it without asking first.")
 def end(operation_id: UUID, *, yes: bool) -> None:
     """End an open operation; its connection goes back to idle, and an answer that still comes is taken."""
     if not yes:

@@ -6,13 +6,16 @@ import click
 from flask.cli import with_appcontext
 
 from app.cli.plainly import Command, record, row
+from app.domain.texts import counted
 from app.services import organizations as service
 from app.unit_of_work import unit_of_work
 
 
 @click.command(cls=Command)
-@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most so many.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most so many, newest first."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print each organization as one line of JSON.")
 @with_appcontext
 def organizations(*, limit: int, as_json: bool) -> None:
     """List the organizations, newest first, with how many connections each has and how many are at work."""
@@ -23,6 +26,6 @@ def organizations(*, limit: int, as_json: bool) -> None:
             record(each._asdict())
         else:
             since = each.created_at.isoformat(timespec="seconds")
-            row(each.id, since, f"{each.connections:>4} connections", f"{each.at_work:>4} at work")
+            row(each.id, since, counted(each.connections, "connection"), f"{each.at_work} at work", widths=(36, 25, 16))
     if not as_json:
-        row(f"{len(found)} organizations")
+        row(counted(len(found), "organization"))

@@ -50,11 +50,6 @@ def record(values: Any) -> None:
     click.echo(json.dumps(pydantic_core.to_jsonable_python(values, bytes_mode="base64", fallback=str)))
 
 
-def counted(number: int, what: str) -> str:
-    """Return a number of things in words: `1 operation`, `2 operations`."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
 @contextmanager
 def plainly(*, setting: str | None = None) -> Iterator[None]:
     """End the command with one sentence where a server is away or something is refused; `setting` named the server."""
@@ -71,8 +66,18 @@ def plainly(*, setting: str | None = None) -> Iterator[None]:
         ) from None
 
 
+# What each of them ends with.
+EXIT_CODES = (
+    "Exit code: 0 when it is done, 1 when it is refused or a server does not answer (one sentence says which), 2 when "
+    "the command line is wrong."
+)
+
+
 class Command(click.Command):
     """A command that ends plainly."""
+
+    def __init__(self, name: str | None, **options: Any) -> None:
+        super().__init__(name, **({"epilog": EXIT_CODES} | options))
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run it."""

@@ -10,6 +10,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from app import extensions
 from app.cli.findings import Finding, clock
+from app.domain.texts import counted
 from app.outbound import sealing
 
 MEBI = 1024 * 1024
@@ -61,6 +62,6 @@ def _unopened() -> Finding:
     prefix = sealing.PREFIX
     waiting = [key.decode().removeprefix(prefix) for key in extensions.redis().scan_iter(f"{prefix}*", count=1_000)]
     unopened = [name for name in waiting if not sealing.seals().is_readable(UUID(name))]
-    found = f"{len(waiting)} verifications under way, {len(unopened)} sealed with an unknown key"
+    found = f"{counted(len(waiting), 'verification')} under way, {len(unopened)} sealed with an unknown key"
     mend = "put the former key into SEAL_KEYS again, behind the new one, and restart webhook_worker"
     return Finding("seals", ok=not unopened, found=found, mend=mend)

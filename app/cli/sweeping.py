@@ -1,4 +1,4 @@
-"""What the doctor looks at of the sweeps: whether anybody makes them."""
+"""What the doctor looks at of those who work: whether anybody makes the sweeps, and by which clocks."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from datetime import timedelta
 from redis.exceptions import RedisError
 
 from app import extensions
-from app.cli.findings import Finding
-from app.outbound import sweeps
+from app.cli.findings import SAME_TIME, Finding
+from app.outbound import clocks, sweeps
 
 # What a sweep may be late by: a restart of beat or of the worker takes a few seconds.
 LATE_BY = timedelta(minutes=1)
@@ -31,3 +31,18 @@ def of_sweeps() -> Iterator[Finding]:
             return
         found = f"{name}: none for a day" if age is None else f"{name}: the last {age.total_seconds():.0f} s ago"
         yield Finding("sweeps", ok=age is not None and age < interval + LATE_BY, found=found, mend=mend)
+
+
+def of_clocks() -> Iterator[Finding]:
+    """Look how far the clocks of beat and of the workers are from the database's."""
+    try:
+        seen = clocks.seen(extensions.redis())
+    except RedisError as problem:
+        yield Finding("clock", ok=False, found=f"not known: {type(problem).__name__}", mend="mend redis first")
+        return
+    for process, ahead in sorted(seen.items()):
+        found = f"{process}: {abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} the database's"
+        mend = "set that host's clock by NTP: signatures, logs and the nightly purge go by it"
+        yield Finding("clock", ok=abs(ahead) < SAME_TIME.total_seconds(), found=found, mend=mend)
+    if not seen:
+        yield Finding("clock", ok=True, found="no worker has said in ten minutes how its clock goes")

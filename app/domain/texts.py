@@ -17,6 +17,11 @@ def cut(text: str, *, longest: int) -> str:
     return text if len(text) <= longest else text[: longest - len(_CUT)] + _CUT
 
 
+def counted(number: int, what: str) -> str:
+    """Return a number of things in words: `1 operation`, `2 operations`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def visible(text: str) -> str:
     """Return a text that a terminal shows in one line and in its own order.
 

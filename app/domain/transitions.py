@@ -29,6 +29,8 @@ def move(operation: Operation, trigger: str, *, now: datetime) -> bool:
     if state is None:
         return False
     operation.state = state
+    # It is posted no more, and as large as a configuration, of which a member may ask for one a second.
+    operation.request = {}
     if state not in OPEN:
         operation.finished_at = now
         operation.deadline_at = operation.next_attempt_at = operation.queued_until = operation.claimed_until = None

@@ -27,6 +27,7 @@ from kombu.exceptions import OperationalError
 from kombu.transport import pyamqp
 
 from app.domain.messages import raw_of
+from app.outbound.broker_tls import tls_options
 from app.outbound.properties import tolerant
 
 log = structlog.get_logger()
@@ -50,12 +51,15 @@ RELIABLE_REDIS = {"socket_connect_timeout": 4, "socket_timeout": 8}
 CLASSIC = {"x-queue-type": "classic"}
 # How often a quorum queue has had a message back: RabbitMQ's own headers, the second one since 4.3.
 RETURNS = ("x-delivery-count", "x-acquired-count")
+# RabbitMQ 4 deletes what a quorum queue has had back 20 times, and may count five seconds behind. A worker that is
+# killed again and again takes longer than a second to be back.
+MOST_RETURNS = 10
 # How often we have published a message anew, so that it is counted from nothing.
 MOVES = "x-rita-moves"
 # A publisher may have written any number there, of which the next would fit no header.
 MOST_MOVES = 2**31
 
-__all__ = ["BrokerError", "Connection", "Message", "Queue"]
+__all__ = ["BrokerError", "Connection", "Message", "Queue", "tls_options"]
 
 # A broker that is there and refuses (another password, no such virtual host) says so with its client's own exceptions.
 BrokerError = (OperationalError, AMQPError)
@@ -268,11 +272,15 @@ def reliable_options(url: str) -> dict[str, Any]:
     return RELIABLE | TOLERANT if url.startswith("amqp") else dict(RELIABLE_REDIS)
 
 
+def connection_to(url: str, *, timeout: timedelta = timedelta(seconds=4), **options: Any) -> Connection:
+    """Return a connection to a broker, which is not opened yet."""
+    return Connection(url, ssl=tls_options(url), connect_timeout=timeout.total_seconds(), **options)
+
+
 @contextmanager
 def connected(url: str, *, timeout: timedelta = timedelta(seconds=4)) -> Iterator[Connection]:
     """Open a connection whose publishes are confirmed and bounded. Raises BrokerError."""
-    options = reliable_options(url)
-    with Connection(url, connect_timeout=timeout.total_seconds(), transport_options=options) as connection:
+    with connection_to(url, timeout=timeout, transport_options=reliable_options(url)) as connection:
         connection.ensure_connection(max_retries=1, interval_start=0.1, reraise_as_library_errors=True)
         yield connection
 
@@ -280,7 +288,7 @@ def connected(url: str, *, timeout: timedelta = timedelta(seconds=4)) -> Iterato
 def answers(url: str, *, timeout: timedelta) -> bool:
     """Tell whether the broker takes a connection."""
     try:
-        with Connection(url, connect_timeout=timeout.total_seconds()) as connection:
+        with connection_to(url, timeout=timeout) as connection:
             connection.ensure_connection(max_retries=1, interval_start=0, interval_max=0)
     except (*BrokerError, OSError):
         return False

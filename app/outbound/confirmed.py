@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from app.outbound.broker import BrokerError, Connection, Outgoing, bounded_options, is_amqp, publish
+from app.outbound.broker import BrokerError, Connection, Outgoing, bounded_options, connection_to, is_amqp, publish
 
 log = structlog.get_logger()
 
@@ -62,7 +62,7 @@ class Confirmed:
         # Amqp's own connection, and its descriptor: kombu's would connect again when it is asked for them.
         self._opened: Any = None
         self._descriptor: int | None = None
-        asked = Connection(url)
+        asked = connection_to(url)
         self._errors = (*BrokerError, OSError, *asked.connection_errors, *asked.channel_errors)
         self._is_blocked = self._is_sending = self._is_resting = self._is_closed = False
         self._faults = 0
@@ -117,7 +117,7 @@ class Confirmed:
         options = bounded_options(self._url)
         if self._url.startswith("amqp"):
             options |= {"on_blocked": self._block, "on_unblocked": self._unblock}
-        self._connection = Connection(self._url, connect_timeout=4, transport_options=options)
+        self._connection = connection_to(self._url, transport_options=options)
         self._connection.connect()
         self._prepare(self._connection)
         self._channel = self._connection.default_channel

@@ -14,13 +14,25 @@ from uuid import uuid4
 
 from amqp.exceptions import AccessRefused, NotFound, ResourceLocked
 
-from app.outbound.broker import CLASSIC, TASKS, BrokerError, Connection, Outgoing, declare, is_amqp, publish
+from app.outbound.broker import (
+    CLASSIC,
+    MOST_RETURNS,
+    TASKS,
+    BrokerError,
+    Connection,
+    Outgoing,
+    declare,
+    is_amqp,
+    publish,
+)
 
 # Of a policy or a declaration: what has the broker drop messages that it has confirmed.
 DROPPING = (
     "max-length", "max-length-bytes", "message-ttl", "expires",
     "x-max-length", "x-max-length-bytes", "x-message-ttl", "x-expires",
 )  # fmt: skip
+# What bounds a queue besides: how often a message may come back, and what becomes of one more than there is room for.
+LIMITS = ("delivery-limit", "overflow", "dead-letter-exchange", "single-active-consumer")
 ANSWERS_WITHIN = 5.0
 _CURRENT_TYPE = re.compile(r"current is (?:the value )?'(\w+)'")
 
@@ -123,6 +135,20 @@ def ask_management(url: str, *, virtual_host: str, queue: str) -> dict[str, Any]
 
 def what_drops(found: Mapping[str, Any]) -> list[str]:
     """Return what of a queue's policy and arguments lets confirmed messages vanish."""
-    rules = {**(found.get("effective_policy_definition") or {}), **(found.get("arguments") or {})}
+    rules = _rules(found)
     said = [f"{name} {rules[name]}" for name in DROPPING if name in rules]
+    returns = rules.get("x-delivery-limit", rules.get("delivery-limit"))
+    # Without a limit of its own it is RabbitMQ 4's, which Rita stays below.
+    if isinstance(returns, int) and 0 <= returns <= MOST_RETURNS:
+        said.append(f"delivery-limit {returns} (Rita moves a message at its {MOST_RETURNS}th return)")
     return [*said, *(["auto-delete"] if found.get("auto_delete") else [])]
+
+
+def limits(found: Mapping[str, Any]) -> list[str]:
+    """Return what else a queue's policy and arguments say that bounds it."""
+    rules = _rules(found)
+    return [f"{name} {rules[key]}" for name in LIMITS for key in (name, f"x-{name}") if key in rules]
+
+
+def _rules(found: Mapping[str, Any]) -> dict[str, Any]:
+    return {**(found.get("effective_policy_definition") or {}), **(found.get("arguments") or {})}

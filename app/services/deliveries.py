@@ -16,8 +16,9 @@ from app.domain import lifecycle, retry
 from app.domain.actors import SYSTEM
 from app.domain.cases import Case, Change, Operation
 from app.domain.delivery import Delivery
+from app.domain.texts import counted
 from app.extensions import Session
-from app.prepared import Ids, prepared
+from app.prepared import IDS, prepared
 from app.services import history, ledger
 from app.services.connections import COLUMNS
 
@@ -47,7 +48,7 @@ _NOW = bindparam("now", type_=DateTime(timezone=True))
 # Locked in the order of their ids, as everywhere, so that two workers with the same jobs never wait for each other.
 _CLAIMABLE = (
     select(OPERATIONS.id)
-    .where(OPERATIONS.id == any_(bindparam("operation_ids", type_=Ids())))
+    .where(OPERATIONS.id == any_(bindparam("operation_ids", type_=IDS)))
     .where(OPERATIONS.deadline_at > _NOW, *_due(_NOW))
     .order_by(OPERATIONS.id)
     .with_for_update(key_share=True)
@@ -200,7 +201,7 @@ def take_due(session: Session, *, now: datetime) -> Due:
 
 def release(session: Session, operation_ids: Sequence[UUID]) -> None:
     """Take back the mark of operations whose job could not be sent."""
-    of_these = any_(literal(list(operation_ids), Ids()))
+    of_these = any_(literal(list(operation_ids), IDS))
     session.execute(update(ledger.OPERATIONS).where(OPERATIONS.id == of_these).values(queued_until=None))
 
 
@@ -231,5 +232,5 @@ def _log_entry(attempt: int, outcome: retry.Outcome, *, now: datetime) -> dict[s
 
 
 def _told(outcome: retry.Outcome, *, attempts: int) -> str:
-    tries = "1 attempt" if attempts == 1 else f"{attempts} attempts"
+    tries = counted(attempts, "attempt")
     return f"{outcome.error}; given up after {tries}"

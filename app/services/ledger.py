@@ -36,7 +36,7 @@ from app.domain.abridging import abridged
 from app.domain.actors import Actor
 from app.domain.cases import NAMES, OPEN, Case, Change, Connection, Operation, Values
 from app.extensions import Session
-from app.prepared import Ids, prepared
+from app.prepared import IDS, prepared
 from app.services import rows
 
 CONNECTIONS, OPERATIONS, AUDIT = rows.CONNECTIONS, rows.OPERATIONS, rows.AUDIT
@@ -54,7 +54,7 @@ OPERATION_COLUMNS = [OPERATIONS.c[name] for name in NAMES[Operation]]
 
 
 # Statements are put together once: building and compiling one of thirty columns takes longer than running it.
-_IDS, _NAMED = bindparam("ids", type_=Ids()), bindparam("named", type_=Ids())
+_IDS, _NAMED = bindparam("ids", type_=IDS), bindparam("named", type_=IDS)
 _THEIRS = OPERATIONS.c.connection_id == any_(_IDS)
 # The open ones are few however long the history. An array leaves the statement as it is; `IN` would be put in anew.
 _IS_OPEN = OPERATIONS.c.state == any_(literal(sorted(OPEN), ARRAY(Text)))

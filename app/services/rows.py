@@ -1,4 +1,4 @@
-"""Rows as statements write them: many at once, from one parameter, a JSON array of records.
+"""Rows as statements write them: many at once, from one parameter a column, an array of its values.
 
 Statements are put together once for the columns that they write: building and compiling one of thirty columns takes
 longer than running it. For `ledger.py` alone, which knows what to write.
@@ -15,14 +15,14 @@ from typing import Any, cast
 from uuid import UUID
 
 from sqlalchemy import CTE, Select, Table, bindparam, column, func, literal, null, select, update
-from sqlalchemy.dialects.postgresql import JSONB, Insert
+from sqlalchemy.dialects.postgresql import Insert
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.sql.selectable import TableValuedAlias
 
 from app import errors, models
 from app.domain.cases import NAMES, Connection, Difference, Operation, Values, values_of
 from app.extensions import Session
-from app.prepared import prepared
+from app.prepared import Array, prepared
 
 CONNECTIONS = cast(Table, models.DataSourceConnection.__table__)
 OPERATIONS = cast(Table, models.Operation.__table__)
@@ -30,8 +30,9 @@ AUDIT = cast(Table, models.AuditLog.__table__)
 AUDIT_NAMES = tuple(AUDIT.c.keys())
 
 
-def _record(row: Connection | Operation) -> dict[str, Any]:
-    return dict(zip(NAMES[type(row)], values_of(row), strict=True))
+Columns = tuple[str, ...]
+# Of some columns, each row's values, column by column.
+Arrays = tuple[Columns, list[Sequence[Any]]]
 
 
 def write(
@@ -56,7 +57,9 @@ def write(
         "audited": _given(AUDIT_NAMES, audited, without=repeat(None)),
     }
     statement = _write_statement(**{name: columns for name, (columns, _) in parts.items()})
-    values = {name: records for name, (_, records) in parts.items() if records}
+    values = {
+        _parameter(rows, name): array for rows, arrays in parts.items() for name, array in zip(*arrays, strict=True)
+    }
     updated_at, count = session.execute(statement, values).one()
     if count < len(opened):
         raise errors.OperationInProgress("Another request for this data source came first")
@@ -65,14 +68,13 @@ def write(
 
 # A row keeps its identity, and the trigger keeps `updated_at`.
 _FIXED = frozenset({"id", "organization_id", "connection_id", "type", "created_at", "created_by", "updated_at"})
-Columns = tuple[str, ...]
 # What a row has where it is given nothing: what the table says (None, 0, False, of which Python has but one each).
 _NEW_OPERATION = tuple(
     field.default if OPERATIONS.c[field.name].server_default is not None else None for field in fields(Operation)
 )
 
 
-def _differing(names: Columns, rows: Sequence[Difference]) -> tuple[Columns, list[dict[str, Any]]]:
+def _differing(names: Columns, rows: Sequence[Difference]) -> Arrays:
     """Return the columns in which any of the rows differs from what is stored of it, and each row's values of those.
 
     Each row gets every column that differs in any of them: few as a rule, which is a third of the work of writing all.
@@ -83,20 +85,19 @@ def _differing(names: Columns, rows: Sequence[Difference]) -> tuple[Columns, lis
     differs = [map(ne, compress(now, may_change), compress(stored, may_change)) for now, stored in rows]
     differing = compress(compress(names, may_change), map(any, zip(*differs, strict=True)))
     wanted = {"id", *differing}
-    return _records(names, [now for now, _ in rows], chosen=[name in wanted for name in names])
+    return _arrays(names, [now for now, _ in rows], chosen=[name in wanted for name in names])
 
 
-def _given(names: Columns, rows: Sequence[Values], *, without: Iterable[Any]) -> tuple[Columns, list[dict[str, Any]]]:
+def _given(names: Columns, rows: Sequence[Values], *, without: Iterable[Any]) -> Arrays:
     """Return the columns in which any of the new rows has a value of its own, half as a rule, and each row's values."""
     if not rows:
         return (), []
     given = zip(*[map(is_not, row, without) for row in rows], strict=True)
-    return _records(names, rows, chosen=[any(column) for column in given])
+    return _arrays(names, rows, chosen=[any(column) for column in given])
 
 
-def _records(names: Columns, rows: Sequence[Values], *, chosen: Sequence[bool]) -> tuple[Columns, list[dict[str, Any]]]:
-    columns = tuple(compress(names, chosen))
-    return columns, [dict(zip(columns, compress(row, chosen), strict=True)) for row in rows]
+def _arrays(names: Columns, rows: Sequence[Values], *, chosen: Sequence[bool]) -> Arrays:
+    return tuple(compress(names, chosen)), list(compress(zip(*rows, strict=True), chosen))
 
 
 @lru_cache(maxsize=500)
@@ -118,12 +119,15 @@ def _write_statement(*, stale: Columns, changed: Columns, opened: Columns, audit
     return prepared(select(updated_at, count).add_cte(*parts))
 
 
+def _parameter(rows: str, name: str) -> str:
+    return f"{rows}_{name}"
+
+
 def _rows_of(table: Table, names: Columns, *, rows: str) -> TableValuedAlias:
-    """Return the parameter `rows`, a JSON array of records, as a table with the types of `table`'s columns."""
-    records = func.jsonb_to_recordset(bindparam(rows, type_=JSONB))
-    return records.table_valued(
-        *[column(name, table.c[name].type) for name in names], name=f"{rows}_rows"
-    ).render_derived(with_types=True)
+    """Return the parameters of `rows`, an array for each column, as a table with the types of `table`'s columns."""
+    arrays = [bindparam(_parameter(rows, name), type_=Array(table.c[name].type)) for name in names]
+    columns = [column(name, table.c[name].type) for name in names]
+    return func.unnest(*arrays).table_valued(*columns, name=f"{rows}_rows").render_derived()
 
 
 def _insert(table: Table, names: Columns, *, rows: str) -> Insert:
@@ -144,4 +148,6 @@ def insert_new(session: Session, rows: Sequence[Connection]) -> set[UUID]:
     """Insert connections that are not there yet; return the ids of those that were not."""
     if not rows:
         return set()
-    return set(session.scalars(_INSERT_CONNECTIONS, {"new": [_record(row) for row in rows]}))
+    columns = zip(*[values_of(row) for row in rows], strict=True)
+    values = {_parameter("new", name): column for name, column in zip(NAMES[Connection], columns, strict=True)}
+    return set(session.scalars(_INSERT_CONNECTIONS, values))

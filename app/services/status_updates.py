@@ -16,7 +16,7 @@ from app.domain.cases import Case, Change
 from app.domain.messages import Report, Unacceptable, has_possible_time, impossible_time, require_choices
 from app.domain.unreadable import Unreadable
 from app.extensions import Session
-from app.prepared import Ids
+from app.prepared import IDS
 from app.services import ledger
 
 COLUMNS = ledger.CONNECTIONS.c
@@ -107,7 +107,7 @@ def _looking_back(
 
 def explain(session: Session, wanted: Sequence[UUID]) -> list[Unacceptable]:
     """Tell, with a session of the system's scope, a connection that does not exist from one of another tenant."""
-    exists = select(COLUMNS.id).where(COLUMNS.id == any_(literal(wanted, Ids())), COLUMNS.deleted_at.is_(None))
+    exists = select(COLUMNS.id).where(COLUMNS.id == any_(literal(wanted, IDS)), COLUMNS.deleted_at.is_(None))
     existing = set(session.scalars(exists))
     foreign = Unacceptable("tenant_mismatch", "the connection belongs to another tenant than the message says")
     unknown = Unacceptable("unknown_connection", "there is no such connection")

@@ -74,23 +74,33 @@ def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m devstack.conformance",
         description="Play Rita against an external service and judge what comes back.",
-        epilog="Other processes can see a command's arguments: secrets may stand in the environment instead.",
+        epilog="Other processes can see a command's arguments: secrets may stand in the environment instead."
+        " Exit code: 0 if every row that could be judged passes, 1 if one fails, 2 if there could be no trial.",
     )
     environ, patience = os.environ, Patience()
     parser.add_argument("--webhook-url", required=True, help="where the service takes webhooks")
     parser.add_argument("--rabbitmq-url", required=True, help="the broker; a virtual host that nobody else uses")
-    parser.add_argument("--authorization", default=environ.get("AUTOMATION_AUTH", ""), help="or AUTOMATION_AUTH")
     parser.add_argument(
-        "--signing-secret", default=environ.get("WEBHOOK_SIGNING_SECRET") or (), help="or WEBHOOK_SIGNING_SECRET"
+        "--authorization",
+        default=environ.get("AUTOMATION_AUTH", ""),
+        help="what webhooks carry as Authorization; or AUTOMATION_AUTH",
+    )
+    parser.add_argument(
+        "--signing-secret",
+        default=environ.get("WEBHOOK_SIGNING_SECRET") or (),
+        help="what signs webhooks, whsec_…; or WEBHOOK_SIGNING_SECRET",
     )
     parser.add_argument("--ca-file", help="PEM file of a private certificate authority")
-    parser.add_argument("--queue", default="data_source_status")
+    parser.add_argument("--queue", default="data_source_status", help="where the service answers (%(default)s)")
     parser.add_argument("--credentials", type=Path, help="YAML file: type, and credentials good, bad and unreachable")
-    parser.add_argument("--verification-within", type=float, default=patience.verification.total_seconds())
-    parser.add_argument("--sync-within", type=float, default=patience.sync.total_seconds())
-    parser.add_argument(
-        "--quiet", type=float, default=patience.quiet.total_seconds(), help="wait for what must not come"
-    )
+    for name, usual, what in (
+        ("--verification-within", patience.verification, "how long the answer to a verification may take"),
+        ("--sync-within", patience.sync, "how long all answers to a sync may take together"),
+        ("--quiet", patience.quiet, "how long to wait for what must not come"),
+    ):
+        parser.add_argument(
+            name, type=float, default=usual.total_seconds(), metavar="SECONDS", help=f"{what} (%(default)s)"
+        )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     return parser
 

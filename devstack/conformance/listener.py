@@ -142,7 +142,7 @@ class Listener:
             userid=unquote(self._url.username or "guest"),
             password=unquote(self._url.password or "guest"),
             virtual_host=unquote(self._url.path[1:]) or "/",
-            ssl=tls,
+            ssl={"server_hostname": self._url.hostname} if tls else False,
             connect_timeout=5,
             read_timeout=10,
             write_timeout=10,

@@ -14,12 +14,13 @@ from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from devstack.brokers import COMBINATIONS, Combination
+from devstack.brokers import COMBINATIONS, SETTING, Combination
 from devstack.child import StartError
 from tests.brokers import report
-from tests.brokers.runs import Outcome, run_faults, run_tests
+from tests.brokers.runs import Outcome, run_faults
 from tests.faults import injected
 from tests.faults.scene import FAULTS
+from tests.runs import run_tests
 
 TESTS = (
     "tests/integration/status",
@@ -77,12 +78,14 @@ def _try(combination: Combination, *, quick: bool) -> Outcome | None:
     rabbitmq, erlang = installation.versions()
     print(f"\n{combination}: RabbitMQ {rabbitmq}, Erlang {erlang}", flush=True)
     began = time.monotonic()
+    python, environ = [sys.executable], {SETTING: str(combination)}
     with TemporaryDirectory(prefix="rita-brokers-") as folder:
         if quick:
-            tests = run_tests(combination, *QUICK, folder=Path(folder), within=QUICK_WITHIN)
+            tests = run_tests(python, *QUICK, environ=environ, folder=Path(folder), within=QUICK_WITHIN)
             faults = None
         else:
-            tests = run_tests(combination, "-n", "auto", *TESTS, folder=Path(folder), within=TESTS_WITHIN)
+            selection = ("-n", "auto", *TESTS)
+            tests = run_tests(python, *selection, environ=environ, folder=Path(folder), within=TESTS_WITHIN)
             faults = run_faults(combination, _names_of_faults(), within=FAULTS_WITHIN)
     return Outcome(
         combination=str(combination),

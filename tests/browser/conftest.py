@@ -31,8 +31,11 @@ def chromium() -> Iterator[Browser]:
 def stack(
     template: Template, private_servers: Servers, rabbitmq_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
-    redis_url = urlsplit(private_servers.redis_url)._replace(path=f"/{REDIS_NUMBER}").geturl()
-    with template.copied("page") as urls, Redis.from_url(redis_url) as redis:
+    redis_url, admin_redis_url = (
+        urlsplit(url)._replace(path=f"/{REDIS_NUMBER}").geturl()
+        for url in (private_servers.redis_url, private_servers.admin_redis_url)
+    )
+    with template.copied("page") as urls, Redis.from_url(admin_redis_url) as redis:
         redis.flushdb()
         with running(
             database_urls=urls,

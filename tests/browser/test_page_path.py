@@ -12,9 +12,9 @@ import pytest
 import requests
 from playwright.sync_api import Browser, expect
 
+from devstack import certificates
 from tests.browser.screen import Screen
 from tests.browser.stack import Stack
-from tests.proxies import certificates
 from tests.proxies.fronts import NGINX, Front, Times
 from tests.proxies.variants import under_path
 
@@ -45,7 +45,7 @@ def under(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Un
     with Front(
         kind, upstream=upstream, certificate=certificate, directory=directory, times=Times(idle=60, grace=1)
     ) as front:
-        yield Under(stack.processes, front, certificate.certificate)
+        yield Under(stack.processes, front, certificate.authority)
 
 
 @pytest.fixture

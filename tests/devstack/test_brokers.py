@@ -14,7 +14,8 @@ from devstack.child import StartError
 from devstack.rabbitmq import RabbitMQ
 from tests.brokers import __main__ as command
 from tests.brokers import report
-from tests.brokers.runs import Outcome, Tally
+from tests.brokers.runs import Outcome
+from tests.runs import Tally
 
 
 def mounts() -> str:

@@ -72,7 +72,7 @@ def runs(private_servers: Servers, template: Template, tmp_path: Path) -> Iterat
             stack.callback(process.kill)
             begun.append(Run(folder, output, process))
         yield begun
-        with Redis.from_url(private_servers.redis_url) as redis:
+        with Redis.from_url(private_servers.admin_redis_url) as redis:
             redis.flushdb()
 
 

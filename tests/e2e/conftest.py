@@ -40,8 +40,9 @@ def redis_url(private_servers: Servers) -> str:
 
 
 @pytest.fixture(scope="package")
-def own_redis(redis_url: str) -> Iterator[Redis]:
-    with Redis.from_url(redis_url) as client:
+def own_redis(private_servers: Servers) -> Iterator[Redis]:
+    url = urlsplit(private_servers.admin_redis_url)._replace(path=f"/{REDIS_NUMBER}").geturl()
+    with Redis.from_url(url) as client:
         client.flushdb()
         yield client
         client.flushdb()

@@ -55,8 +55,8 @@ class World:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.postgres = PostgreSQL(directory / "postgres", durable=False)
-        self.valkey = Valkey(directory / "valkey", keeps=True)
+        self.postgres = PostgreSQL(directory / "postgres", durable=False, environ=os.environ)
+        self.valkey = Valkey(directory / "valkey", keeps=True, environ=os.environ)
         self.rabbitmq = RabbitMQ(directory / "rabbitmq", environ=os.environ)
         self.receiver = Receiver()
         self.brokers: dict[str, Proxy] = {}

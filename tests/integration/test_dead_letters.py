@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -47,7 +48,7 @@ def broker_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield url
         service.delete(DEAD_LETTERS)
         return
-    with Valkey(tmp_path / "valkey", keeps=True) as valkey:
+    with Valkey(tmp_path / "valkey", keeps=True, environ=os.environ) as valkey:
         yield valkey.url
 
 
@@ -101,7 +102,7 @@ def test_one_letter_is_shown_whole_by_its_place(operator: FlaskCliRunner, broker
     assert shown.exit_code == 0
     assert long.decode() in shown.output
     assert "wrong_shape" in shown.output
-    assert (beyond.exit_code, beyond.output) == (1, "Error: There are 2 dead letters\n")
+    assert (beyond.exit_code, beyond.output) == (1, "Error: The list has 2 dead letters\n")
     assert len(look(broker_url)) == 2
 
 

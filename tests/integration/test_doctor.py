@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ from app.outbound import sweeps
 from app.outbound.broker import DEAD_LETTERS
 from app.outbound.dead_letters import DeadLetter
 from app.unit_of_work import unit_of_work
+from devstack import certificates
 from devstack.databases import create_database, drop_database
 from devstack.ports import free_port
 from devstack.valkey import Valkey
@@ -258,8 +260,19 @@ def test_a_queue_that_is_somebody_elses_alone_is_not_judged(doctor: Doctor, rabb
     assert "change nothing" in row["mend"]
 
 
-def test_a_policy_that_has_the_broker_drop_messages_is_found(doctor: Doctor, receiver: Receiver) -> None:
-    policies = {"effective_policy_definition": {"max-length": 10, "message-ttl": 60_000}, "arguments": {}}
+@pytest.mark.parametrize(
+    ("policy", "arguments", "ok", "says"),
+    [
+        ({"max-length": 10, "message-ttl": 60_000}, {}, False, "quorum; max-length 10, message-ttl 60000 has it drop"),
+        ({"delivery-limit": 5}, {}, False, "quorum, delivery-limit 5; delivery-limit 5 (Rita moves a message at"),
+        ({}, {"x-delivery-limit": -1}, True, "quorum, delivery-limit -1; nothing has it drop messages"),
+        ({"delivery-limit": 20}, {}, True, "quorum, delivery-limit 20; nothing has it drop messages"),
+    ],
+)
+def test_a_queues_type_and_limits_are_told_and_a_policy_that_has_it_drop_messages_is_found(
+    doctor: Doctor, receiver: Receiver, policy: Any, arguments: Any, *, ok: bool, says: str
+) -> None:
+    policies = {"type": "quorum", "effective_policy_definition": policy, "arguments": arguments}
 
     def behave(handler: BaseHTTPRequestHandler) -> None:
         body = json.dumps(policies).encode()
@@ -274,7 +287,8 @@ def test_a_policy_that_has_the_broker_drop_messages_is_found(doctor: Doctor, rec
         page.shutdown()
 
     assert receiver
-    assert "max-length 10, message-ttl 60000" in row["found"]
+    assert row["ok"] is ok
+    assert says in row["found"]
 
 
 def test_a_queue_that_no_worker_consumes_is_found_and_not_made(doctor: Doctor, rabbitmq_url: str) -> None:
@@ -295,7 +309,7 @@ def test_dead_letters_are_found(doctor: Doctor, rabbitmq_url: str) -> None:
     finally:
         Service(rabbitmq_url).delete(DEAD_LETTERS)
 
-    assert (row["ok"], row["found"]) == (False, "1 messages")
+    assert (row["ok"], row["found"]) == (False, "1 message")
     assert "dead-letters list" in row["mend"]
 
 
@@ -344,6 +358,52 @@ def test_sweeps_that_nobody_makes_are_found(doctor: Doctor, redis: Redis, age: t
     # A second or more may go by until it looks.
     assert re.fullmatch(says, stale["found"])
     assert "beat" in stale["mend"]
+
+
+@pytest.mark.parametrize(
+    ("ahead", "ok", "says"),
+    [
+        (-7.25, False, "beat: 7.2 s behind the database's"),
+        (60.0, False, "beat: 60.0 s ahead of the database's"),
+        (0.5, True, "beat: 0.5 s ahead of the database's"),
+        ("no clock's", True, "no worker has said in ten minutes how its clock goes"),
+    ],
+)
+def test_a_process_whose_clock_is_wrong_is_found(
+    doctor: Doctor, redis: Redis, ahead: object, *, ok: bool, says: str
+) -> None:
+    redis.set("rita:clock:beat", str(ahead))
+    try:
+        rows = doctor()
+    finally:
+        redis.delete("rita:clock:beat")
+
+    of_processes = [row for row in rows if row["what"] == "clock" and "machine" not in row["found"]]
+    assert [(row["ok"], row["found"]) for row in of_processes] == [(ok, says)]
+
+
+def test_the_store_that_a_post_trusts_is_named_with_its_age(
+    doctor: Doctor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = certificates.made_in(tmp_path).authority
+    os.utime(own, (0, 0))
+    elsewhere = {"automation_webhook_url": f"https://127.0.0.1:{free_port()}/"}
+
+    named = found(doctor(webhook_ca_file=str(own), **elsewhere), "trust store")
+    # Another library's variable, which Rita does not go by.
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(own))
+    of_openssl = found(doctor(**elsewhere), "trust store")
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere.pem")
+    monkeypatch.setenv("SSL_CERT_DIR", "/nowhere")
+    nobody = found(doctor(**elsewhere), "trust store")
+
+    assert (named["ok"], named["found"]) == (
+        True,
+        f"a POST trusts the authorities of {own}, changed on 1970-01-01 00:00 UTC",
+    )
+    assert f"{own}, changed on 1970-01-01 00:00 UTC" in of_openssl["found"]
+    assert (nobody["ok"], nobody["found"]) == (False, "a POST trusts nobody")
 
 
 def test_people_get_a_line_for_each_and_what_to_do_below_it(web: Flask, another_app: Callable[..., Flask]) -> None:

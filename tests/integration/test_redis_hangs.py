@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,6 @@ from flask import Flask
 
 from app import redis_pool
 from app.config import Settings
-from devstack.child import LOOPBACK
 from devstack.valkey import Valkey
 from tests.factories import Browser
 from tests.faults.proxy import Proxy
@@ -28,7 +28,7 @@ CREDENTIALS = {"credentials": {"api_token": "a-token"}}
 @pytest.fixture
 def valkey(tmp_path: Path) -> Iterator[Valkey]:
     """A Redis of this test's own, running again when the test ends."""
-    with Valkey(tmp_path / "valkey") as started:
+    with Valkey(tmp_path / "valkey", environ=os.environ) as started:
         yield started
         started.child.family()[0].resume()
 
@@ -82,7 +82,11 @@ def test_a_connection_that_died_unnoticed_costs_a_pause_and_no_press(
     assert web
     parts = urlsplit(settings.redis_url)
     with Proxy(parts.port or 6379) as proxy:
-        ada = Browser(another_app(redis_url=parts._replace(netloc=f"{LOOPBACK}:{proxy.port}").geturl()))
+        ada = Browser(
+            another_app(
+                redis_url=parts._replace(netloc=parts.netloc.replace(str(parts.port), str(proxy.port))).geturl()
+            )
+        )
         connection = ada.seeded()
         assert proxy.links > 0
         proxy.abandon("server")

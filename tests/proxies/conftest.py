@@ -13,15 +13,14 @@ from urllib.parse import urlsplit
 import pytest
 from redis import Redis
 
-from devstack import run
+from devstack import certificates, run
+from devstack.certificates import Certificate
 from devstack.child import LOOPBACK, stop_all
 from devstack.servers import Servers
 from tests.databases import Template
 from tests.e2e.browser import Person, Stream
 from tests.e2e.processes import READY_WITHIN, Processes, environment
 from tests.e2e.processes import show_logs as pytest_runtest_makereport  # noqa: F401 - pytest finds it by this name
-from tests.proxies import certificates
-from tests.proxies.certificates import Certificate
 from tests.proxies.fronts import KINDS, Front, Kind, Times
 from tests.proxies.variants import COMPRESSING
 
@@ -37,7 +36,7 @@ ALL = (*KINDS, COMPRESSING)
 
 @pytest.fixture(scope="module")
 def own_redis(private_servers: Servers) -> Iterator[Redis]:
-    url = urlsplit(private_servers.redis_url)._replace(path=f"/{REDIS_NUMBER}").geturl()
+    url = urlsplit(private_servers.admin_redis_url)._replace(path=f"/{REDIS_NUMBER}").geturl()
     with Redis.from_url(url) as client:
         client.flushdb()
         yield client
@@ -75,7 +74,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 
 @pytest.fixture(scope="module")
 def trust(certificate: Certificate) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=certificate.certificate)
+    return ssl.create_default_context(cafile=certificate.authority)
 
 
 @pytest.fixture(scope="module")

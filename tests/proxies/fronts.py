@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from devstack.certificates import NAME, Certificate
 from devstack.child import LOOPBACK, Child, Server
 from devstack.ports import free_port
 from tests.project import PROJECT, program
-from tests.proxies.certificates import NAME, Certificate
 
 FILES = PROJECT / "docs/proxies"
 # Debian's places for what only root should start.

@@ -5,9 +5,9 @@ import { readFileSync } from 'node:fs';
 import { connect, constants } from 'node:http2';
 import { createInterface } from 'node:readline';
 
-const [url, authorization, certificate, count] = process.argv.slice(2);
+const [url, authorization, authority, count] = process.argv.slice(2);
 const tell = (what, more = {}) => console.log(JSON.stringify({ what, at: Date.now() / 1000, ...more }));
-const session = connect(url, { ca: readFileSync(certificate) });
+const session = connect(url, { ca: readFileSync(authority) });
 session.on('connect', () => tell('connected', { protocol: session.alpnProtocol }));
 session.on('error', (problem) => tell('failed', { problem: String(problem) }));
 

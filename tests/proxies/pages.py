@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from devstack.certificates import Certificate
 from tests.e2e.browser import Person
 from tests.project import program
-from tests.proxies.certificates import Certificate
 
 SCRIPT = Path(__file__).with_name("pages.mjs")
 
@@ -41,7 +41,7 @@ class Pages:
 @contextmanager
 def opened(count: int, person: Person, certificate: Certificate, *, output: Path) -> Iterator[Pages]:
     """Open pages of a person's; leaving closes what is left of them."""
-    words = [person.base_url, person.headers["Authorization"], str(certificate.certificate), str(count)]
+    words = [person.base_url, person.headers["Authorization"], str(certificate.authority), str(count)]
     with output.open("w") as stdout:
         process = subprocess.Popen(
             [program("node"), str(SCRIPT), *words], stdin=subprocess.PIPE, stdout=stdout, stderr=stdout, text=True

@@ -14,12 +14,12 @@ import requests
 from redis import Redis
 
 from app.outbound.events import _PUBLISH, channel_of
+from devstack.certificates import NAME, Certificate
 from devstack.child import LOOPBACK
 from tests.e2e.browser import Person, Stream
 from tests.e2e.processes import Processes
 from tests.e2e.scrapes import Page
 from tests.proxies import pages
-from tests.proxies.certificates import NAME, Certificate
 from tests.proxies.conftest import HEARTBEAT, TIMES
 from tests.proxies.fronts import Front, Kind
 from tests.proxies.variants import PLAIN

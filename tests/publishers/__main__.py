@@ -145,7 +145,9 @@ def _of_clients(url: str) -> str:
 def main() -> int:
     """Let every client that is there publish, and print the table."""
     arguments = argparse.ArgumentParser(prog="python -m tests.publishers", description=__doc__)
-    arguments.add_argument("--rabbitmq-url", default="amqp://guest:guest@127.0.0.1:5672")
+    arguments.add_argument(
+        "--rabbitmq-url", default="amqp://guest:guest@127.0.0.1:5672", help="the broker (%(default)s)"
+    )
     arguments.add_argument("--only", default="", help="clients with this in their names")
     given = arguments.parse_args()
     print("| client | delivery mode | content type | timestamp as written | as Rita reads it |\n|---|---|---|---|---|")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -230,7 +231,7 @@ def test_without_redis_requests_pass_and_it_is_said(without_redis: Flask, caplog
 
 def test_limits_hold_again_once_redis_is_back(web: Flask, another_app: Callable[..., Flask], tmp_path: Path) -> None:
     assert web
-    with Valkey(tmp_path / "valkey") as valkey:
+    with Valkey(tmp_path / "valkey", environ=os.environ) as valkey:
         ada = Browser(another_app(redis_url=valkey.url, **LIMITS))
         assert [press(ada, "verify").status_code for _ in range(4)] == [404, 404, 404, 429]
         valkey.stop()

@@ -201,8 +201,8 @@ def test_nobody_goes_by_a_hosts_clock_but_for_what_is_judged_by_the_same_host() 
         "app/outbound/webhook.py",
         # What is told to people, and compared with nothing.
         "app/outbound/dead_letters.py", "app/outbound/events.py",
-        # Which looks at this very clock.
-        "app/cli/findings.py",
+        # Which look at this very clock.
+        "app/cli/findings.py", "app/outbound/clocks.py", "tasks/schedule.py",
     }  # fmt: skip
 
     assert set(uses("datetime.now", "datetime.utcnow", "time.time", "date.today")) == own

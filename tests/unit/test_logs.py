@@ -26,9 +26,9 @@ logging.getLogger("some.library").warning("cannot reach %s", "amqp://rita:hunter
 logging.getLogger("some.library").warning("cannot reach redis://:hunter2@redis/0 nor https://example.org/a:b@c")
 try:
     try:
-        raise ValueError("hunter2 is no number")
+        raise ValueError(f"{sys.argv[2]} is no number")
     except ValueError:
-        raise RedisConnectionError("redis://app:hunter2@db/0 is away")
+        raise RedisConnectionError(f"redis://app:{sys.argv[2]}@db/0 is away")
 except RedisConnectionError:
     log.exception("database_away")
 logging.getLogger("kombu.connection").info("quiet libraries stay quiet")
@@ -38,7 +38,7 @@ logging.getLogger("some.library").info("two\\nlines and %s", "an argument")
 
 @cache
 def lines(level: str) -> list[dict[str, Any]]:
-    done = subprocess.run([sys.executable, "-c", SCRIPT, level], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", SCRIPT, level, "hunter2"], capture_output=True, text=True, check=True)
     assert done.stderr == ""
     return [json.loads(line) for line in done.stdout.splitlines()]
 

@@ -86,3 +86,14 @@ def test_what_was_missed_is_made_up_for_once(beat: Beat, host: Host) -> None:
     host.wait(3600)
 
     assert sent_within(beat, host, 10)["dispatch"] <= 11
+
+
+def test_beat_looks_once_for_each_sweep_and_not_early(beat: Beat, host: Host) -> None:
+    sent_within(beat, host, 5)
+    looks = 0
+    while len(beat.sent) < 10:
+        # A task that was sent, or a wait until the next is due.
+        wait, looks = beat.tick(), looks + 1
+        host.wait(wait)
+
+    assert looks <= 2 * 10 + 1

@@ -15,6 +15,9 @@ from app.services import ledger, rows
 from app.unit_of_work import unit_of_work
 from tests.factories import Browser
 
+# What means something in an array of PostgreSQL, in JSON, or in a statement.
+HARD_TO_QUOTE = ["", "NULL", "null", '{"a": 1}', "a,b", '"', "\\", '\\"', "'", "%s %(ids)s :ids", " ", "\n\t", "ü€𝄞"]
+
 
 @pytest.mark.parametrize(
     "given",
@@ -22,6 +25,7 @@ from tests.factories import Browser
         {},
         {"attempts": 2, "reported_late": True, "late_reports": 3},
         {"request": {"full": True}, "attempt_log": [{"attempt": 1}], "request_id": "of-a-press"},
+        *[{"error": text, "request": {text: [text, None]}, "attempt_log": [text]} for text in HARD_TO_QUOTE],
     ],
 )
 def test_a_new_operation_is_read_back_as_it_was_written(web: Flask, given: dict[str, object]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -100,7 +101,7 @@ def web(short_settings: Settings) -> Iterator[Web]:
 @pytest.fixture
 def valkey(tmp_path: Path) -> Iterator[Valkey]:
     """A Redis that only this test has, and may stop."""
-    with Valkey(tmp_path / "valkey") as started:
+    with Valkey(tmp_path / "valkey", environ=os.environ) as started:
         yield started
 
 

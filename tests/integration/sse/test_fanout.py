@@ -19,7 +19,7 @@ BROWSERS = 50
 
 def test_fifty_browsers_share_one_subscription_to_the_channels_of_their_own(private_web: Web, valkey: Valkey) -> None:
     people = [private_web.person() for _ in range(5)]
-    with ExitStack() as opened, Redis.from_url(valkey.url) as redis:
+    with ExitStack() as opened, Redis.from_url(valkey.admin_url) as redis:
         streams = [opened.enter_context(people[number % 5].stream()) for number in range(BROWSERS)]
         eventually(lambda: all(stream.events for stream in streams))
 
@@ -30,7 +30,7 @@ def test_fifty_browsers_share_one_subscription_to_the_channels_of_their_own(priv
         eventually(lambda: sum(len(stream.updates) for stream in streams) == BROWSERS // 5)
 
     assert all(len(stream.updates) == 1 for stream in streams[::5])
-    with Redis.from_url(valkey.url) as redis:
+    with Redis.from_url(valkey.admin_url) as redis:
         eventually(lambda: redis.pubsub_channels() == [hearing.OURS.encode()])
 
 
@@ -39,7 +39,7 @@ def test_a_subscription_that_redis_ends_ends_the_streams_and_whoever_comes_back_
 ) -> None:
     """As Redis does with a subscriber that reads too slowly; redis-py connects again by itself, and tells nobody."""
     ada = private_web.person()
-    with ada.stream() as seen, Redis.from_url(valkey.url) as redis:
+    with ada.stream() as seen, Redis.from_url(valkey.admin_url) as redis:
         private_web.publish(ada.organization_id, 1)
         seen.wait_for(lambda data: data.get("number") == 1)
 

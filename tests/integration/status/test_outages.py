@@ -40,7 +40,7 @@ class Island:
 def island(settings: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Island]:
     directory: Path = tmp_path_factory.mktemp("island")
     rabbitmq = RabbitMQ(directory / "rabbitmq", environ=os.environ)
-    postgres = PostgreSQL(directory / "postgres", durable=False)
+    postgres = PostgreSQL(directory / "postgres", durable=False, environ=os.environ)
     with ExitStack() as running:
         running.callback(postgres.remove)
         running.enter_context(postgres)

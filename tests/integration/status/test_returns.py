@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ class Island:
 @pytest.fixture(scope="module")
 def island(rabbitmq_url: str, settings: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Island]:
     directory: Path = tmp_path_factory.mktemp("returns")
-    postgres = PostgreSQL(directory / "postgres", durable=False)
+    postgres = PostgreSQL(directory / "postgres", durable=False, environ=os.environ)
     service = Service(rabbitmq_url, queue=f"status.{uuid4().hex[:8]}")
     with channel(rabbitmq_url) as opened:
         opened.queue_declare(service.queue, durable=True, auto_delete=False, arguments=ARGUMENTS)

@@ -53,8 +53,8 @@ def tasks_app(celery_module: ModuleType) -> Flask:
 def run(celery_module: ModuleType) -> Callable[..., None]:
     """Run a task here and now, by the name under which jobs ask for it."""
 
-    def call(name: str, *args: Any) -> None:
-        celery_module.app.tasks[name](*args)
+    def call(name: str, *args: Any, **kwargs: Any) -> None:
+        celery_module.app.tasks[name](*args, **kwargs)
 
     return call
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from app.cli.findings import SAME_TIME
 from app.config import Settings
 from app.jobs import HOUSEKEEPING
 from app.outbound.broker import connected
@@ -92,13 +94,19 @@ def test_beat_ends_when_it_is_asked_to_with_half_of_the_brokers_word_for_a_task_
 
 @pytest.mark.parametrize("seconds", [-3600, 3600], ids=["back", "ahead"])
 def test_beat_sweeps_on_when_its_hosts_clock_is_set_while_it_runs(
-    beat: Processes, clock: HostClock, queues: Service, seconds: int
+    beat: Processes, clock: HostClock, queues: Service, celery_module: ModuleType, seconds: int
 ) -> None:
     clock.set_ahead(seconds)
     queues.purge(HOUSEKEEPING)
 
     eventually(lambda: queues.waiting(HOUSEKEEPING) > 2, within=AT_ONCE)
     assert beat.children["beat"].is_running
+    # And says by which clock, so that `doctor` can tell.
+    with connected(beat.environ["RABBITMQ_URL"]) as connection:
+        message = celery_module.app.amqp.queues[HOUSEKEEPING].bind(connection.default_channel).get(accept=["json"])
+        message.ack()
+    _, kwargs, _ = message.decode()
+    assert abs(kwargs["said_at"] - time.time() - seconds) < SAME_TIME.total_seconds()
 
 
 def test_a_sweep_that_nobody_takes_is_dropped_by_the_broker_and_not_by_another_hosts_clock(

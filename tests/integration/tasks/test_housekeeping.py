@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
+import socket
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from flask import Flask
+from redis import Redis
 
 from app import jobs
 from app.config import Settings
 from app.jobs import Jobs
+from app.outbound import clocks, sweeps
 from tests.factories import id_made_at
 from tests.integration.tasks.conftest import Desk, Job, Sql
 
@@ -47,6 +52,25 @@ def test_a_job_that_got_lost_is_sent_again_when_its_mark_is_old(desk: Desk, run:
     run(DISPATCH)
 
     assert take_jobs() == [("webhooks.deliver", [operation_id])]
+
+
+def test_a_sweep_tells_how_far_beats_clock_and_its_own_are_from_the_databases(run: Run, redis: Redis) -> None:
+    run(DISPATCH, said_at=time.time() + 3600)
+
+    ahead = clocks.seen(redis)
+
+    own = f"webhook_worker on {socket.gethostname()}"
+    assert {name: round(seconds, -1) for name, seconds in ahead.items()} == {"beat": 3600, own: 0}
+
+
+@pytest.mark.parametrize("said", ["an hour", 1e308, -1e12, math.inf, math.nan, {"a": 1}, None])
+def test_what_is_no_clocks_word_is_not_kept_and_the_sweep_is_made(run: Run, redis: Redis, said: object) -> None:
+    redis.delete(f"{clocks.PREFIX}beat")
+
+    run(DISPATCH, said_at=said)
+
+    assert "beat" not in clocks.seen(redis)
+    assert sweeps.age(redis, sweeps.DISPATCH) is not None
 
 
 def test_a_fresh_press_is_left_to_its_own_job(desk: Desk, run: Run, take_jobs: TakeJobs) -> None:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import os
+import tomllib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from importlib.metadata import version
 from types import ModuleType
 from typing import Any
 
@@ -26,12 +26,13 @@ from app.outbound.dead_letters import DeadLetterQueue
 from devstack import reports
 from tests.integration.tasks import recording
 from tests.integration.tasks.conftest import Desk, a_worker
+from tests.project import PROJECT
 from tests.receiver import Receiver
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.rabbitmq
 
-THIS = version("rita-data-sources")
+THIS = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["version"]
 RELEASES = recording.releases()
 # What the next release may add wherever it likes.
 LATER = {"of_a_later_release": {"a": [1]}}

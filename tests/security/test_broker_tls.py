@@ -1,0 +1,70 @@
+"""Who stands between Rita and the broker, with a certificate of their own, is not told the password."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from app.domain.delivery import Delivery
+from app.outbound import broker
+from devstack.unconnected import application
+from tests.integration.outbound.sockets import Stopped, a_certificate, listening
+
+SOON = timedelta(seconds=2)
+A_DELIVERY = Delivery(uuid4(), "sync", uuid4())
+
+
+def ask(url: str, _: ModuleType) -> None:
+    assert not broker.answers(url, timeout=SOON)
+
+
+def publish(url: str, _: ModuleType) -> None:
+    with broker.connected(url, timeout=SOON):
+        pytest.fail("nobody speaks AMQP there, or Redis' protocol")
+
+
+def press(url: str, _: ModuleType) -> None:
+    application(rabbitmq_url=url).extensions["jobs"].deliver_webhook(A_DELIVERY)
+
+
+def work(url: str, celery_module: ModuleType, *, make: str = "make_app") -> None:
+    made: Any = getattr(celery_module, make)(application(rabbitmq_url=url).extensions["settings"])
+    with made.connection_for_write(connect_timeout=SOON.total_seconds()) as opened:
+        opened.ensure_connection(max_retries=1, interval_start=0, reraise_as_library_errors=True)
+
+
+def apply(url: str, celery_module: ModuleType) -> None:
+    work(url, celery_module, make="make_status_app")
+
+
+@pytest.mark.parametrize("scheme", ["amqps", "rediss"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.9"])
+@pytest.mark.parametrize("connect", [ask, publish, press, work, apply])
+def test_a_broker_is_spoken_to_whose_certificate_has_its_name(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    celery_module: ModuleType,
+    scheme: str,
+    host: str,
+    connect: Callable[[str, ModuleType], None],
+) -> None:
+    heard: list[bytes] = []
+
+    def listen(connection: socket.socket, _: Stopped) -> None:
+        heard.append(connection.recv(100))
+
+    # Everybody here trusts whoever has made it.
+    certificate = a_certificate(tmp_path, address=host)
+    monkeypatch.setenv("SSL_CERT_FILE", certificate.ca_file)
+    with listening(listen, tls=certificate.server) as address, suppress(*broker.BrokerError, OSError):
+        connect(f"{scheme}://rita:word@{address}/0", celery_module)
+
+    assert bool(heard) is (host == "127.0.0.1")
