@@ -42,7 +42,9 @@ def unsent(*ports: int) -> list[int]:
     if not LISTED.exists():
         do_without("Linux alone lists what its connections keep")
     rows = [line.split() for line in LISTED.read_text().splitlines()[1:]]
-    kept = {int(remote.partition(":")[2], 16): int(queues.partition(":")[0], 16) for _, _, remote, _, queues, *_ in rows}
+    kept = {
+        int(remote.partition(":")[2], 16): int(queues.partition(":")[0], 16) for _, _, remote, _, queues, *_ in rows
+    }
     return [kept[port] for port in ports if kept.get(port)]
 
 
