@@ -27,7 +27,7 @@ from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.trace import SpanKind, Status
 
 from app.outbound import trusting
-from app.tracing import OPERATION
+from app.trace_attributes import OPERATION_ID
 
 # Streams last for hours, and their address may hold a ticket; the others are asked every few seconds by machines.
 UNTRACED = r"/api/sse(\?|$),/healthz,/readyz,/metrics"
@@ -54,8 +54,8 @@ class OperationOnEverySpan(SpanProcessor):
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Take the id from the span that this one is a part of."""
         parent = trace.get_current_span(parent_context)
-        if isinstance(parent, ReadableSpan) and parent.attributes and OPERATION in parent.attributes:
-            span.set_attribute(OPERATION, parent.attributes[OPERATION])
+        if isinstance(parent, ReadableSpan) and parent.attributes and OPERATION_ID in parent.attributes:
+            span.set_attribute(OPERATION_ID, parent.attributes[OPERATION_ID])
 
 
 class Discreet(BatchSpanProcessor):

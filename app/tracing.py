@@ -21,8 +21,8 @@ from opentelemetry.trace import Link, Span, SpanContext, SpanKind, TraceFlags, T
 
 from app.config import Settings, SettingsError
 from app.domain.cases import Change, Operation
+from app.trace_attributes import OPERATION_ID
 
-OPERATION = "rita.operation_id"
 _LOW_64 = 2**64 - 1
 Attributes = Mapping[str, str | int]
 
@@ -76,7 +76,7 @@ def work(name: str, *, kind: SpanKind = SpanKind.INTERNAL, **attributes: str | i
 @contextmanager
 def step(operation_id: UUID, name: str, **attributes: str | int) -> Iterator[Span]:
     """Take a step of an operation: a span of its trace, and all that is done within belongs to it."""
-    named: Attributes = {OPERATION: str(operation_id), **attributes}
+    named: Attributes = {OPERATION_ID: str(operation_id), **attributes}
     span = tracer().start_span(name, context=_of(operation_id), attributes=named)
     with _current(span):
         yield span
@@ -103,7 +103,7 @@ def _current(span: Span) -> Iterator[None]:
 
 def name_operation(operation_id: UUID) -> None:
     """Say that the current work is about one operation: what is started within it from now on carries the id, too."""
-    trace.get_current_span().set_attribute(OPERATION, str(operation_id))
+    trace.get_current_span().set_attribute(OPERATION_ID, str(operation_id))
 
 
 def lead_to(*operation_ids: UUID) -> None:
@@ -125,7 +125,7 @@ def note(changes: Iterable[Change], *, step: str, since: int, kind: SpanKind = S
     for change in changes:
         if change.operation is None:
             continue
-        attributes = {OPERATION: str(change.operation.id), "rita.change": change.action}
+        attributes = {OPERATION_ID: str(change.operation.id), "rita.change": change.action}
         context = _of(change.operation.id)
         span = tracer().start_span(step, context, kind=kind, attributes=attributes, links=links, start_time=since)
         span.end()
@@ -152,7 +152,7 @@ def is_on() -> bool:
 
 def _make_known(operation: Operation) -> None:
     attributes: Attributes = {
-        OPERATION: str(operation.id),
+        OPERATION_ID: str(operation.id),
         "rita.state": operation.state,
         "rita.origin": operation.origin,
         "rita.attempts": operation.attempts,

@@ -9,40 +9,15 @@ They are no more than settings until a worker starts, which then gets the Flask 
 
 from __future__ import annotations
 
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from celery import Celery, Task, signals
+from celery import Celery, signals
 
 from app import logs
 from app.config import Settings
 from app.outbound import broker
 from tasks import schedule, topology
-
-if TYPE_CHECKING:
-    from flask import Flask
-
-
-class AppTask(Task):
-    """A task that runs inside the Flask application's context: a session of its own, removed at the end."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run it."""
-        with flask_app_of(self.app).app_context():
-            return self.run(*args, **kwargs)
-
-
-@cache
-def flask_app_of(celery_app: Celery) -> Flask:
-    """Return the Flask application that the tasks of one of the two run in; it is made when it is first asked for.
-
-    Raises SettingsError, which names all that is missing or unsafe.
-    """
-    from app import factory  # noqa: PLC0415 - not in beat and Flower
-
-    if celery_app is status_app:
-        return factory.status_worker(Settings.from_environment("worker"))
-    return factory.webhook_worker(Settings.from_environment("webhook_worker"))
+from tasks.flask_context import STATUS_APP_NAME, FlaskContextTask
 
 
 def _common(settings: Settings) -> dict[str, Any]:
@@ -82,7 +57,7 @@ def _common(settings: Settings) -> dict[str, Any]:
 
 def make_app(settings: Settings) -> Celery:
     """Make the application that delivers webhooks and keeps house; beat and Flower use it too."""
-    made = Celery("rita", task_cls=AppTask, set_as_current=False)
+    made = Celery("rita", task_cls=FlaskContextTask, set_as_current=False)
     made.conf.update(
         _common(settings),
         task_queues=topology.task_queues(),
@@ -101,7 +76,7 @@ def make_app(settings: Settings) -> Celery:
 
 def make_status_app(settings: Settings) -> Celery:
     """Make the application that is bound to the external service's queues."""
-    made = Celery("rita-status", task_cls=AppTask, set_as_current=False)
+    made = Celery(STATUS_APP_NAME, task_cls=FlaskContextTask, set_as_current=False)
     made.conf.update(
         _common(settings),
         task_queues=topology.status_queues(settings),

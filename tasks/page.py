@@ -11,6 +11,7 @@ import structlog
 from celery import Celery
 
 from app.config import Settings
+from tasks.flask_context import is_status_app
 
 log = structlog.get_logger()
 
@@ -33,7 +34,7 @@ class _Handler(WSGIRequestHandler):
 
 def port_of(app: Celery, settings: Settings) -> int | None:
     """Return where the worker of a Celery application serves its page, or None."""
-    return settings.worker_metrics_port if app.main == "rita-status" else settings.webhook_worker_metrics_port
+    return settings.worker_metrics_port if is_status_app(app) else settings.webhook_worker_metrics_port
 
 
 def serve(settings: Settings, *, port: int | None) -> None:

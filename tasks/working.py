@@ -22,7 +22,7 @@ from app import extensions, figures, tracing
 from app.config import Settings
 from app.jobs import VERIFICATIONS, WEBHOOKS
 from tasks import page
-from tasks.celery import flask_app_of, status_app
+from tasks.flask_context import flask_app_of, is_status_app
 
 log = structlog.get_logger()
 
@@ -76,7 +76,7 @@ def spare_what_was_imported(**_: Any) -> None:
 @cache
 def start(celery_app: Celery) -> None:
     """Give a worker its tasks and its Flask application, for the life of the process."""
-    for module in ("tasks.status",) if celery_app is status_app else ("tasks.webhooks", "tasks.housekeeping"):
+    for module in ("tasks.status",) if is_status_app(celery_app) else ("tasks.webhooks", "tasks.housekeeping"):
         import_module(module)
     _connect(flask_app_of(celery_app))
     # Before the pool forks: what a child's collector walks through, the child has a copy of.

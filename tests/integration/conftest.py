@@ -11,6 +11,7 @@ from flask import Flask
 
 from app.config import Settings
 from app.extensions import db
+from tasks.flask_context import flask_app_of
 
 
 def _as_environment(settings: Settings) -> dict[str, str]:
@@ -40,7 +41,7 @@ def celery_module(settings: Settings, flask_app: Flask) -> Iterator[ModuleType]:
             working.start(celery_app)
     yield celery
     for celery_app in (celery.app, celery.status_app):
-        made = celery.flask_app_of(celery_app)
+        made = flask_app_of(celery_app)
         with made.app_context():
             db.engine.dispose()
         made.extensions["redis"].close()

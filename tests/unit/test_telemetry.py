@@ -13,6 +13,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from app import telemetry, tracing
 from app.config import Settings, SettingsError
+from app.trace_attributes import OPERATION_ID
 
 
 @pytest.fixture
@@ -57,12 +58,12 @@ def test_an_operations_id_is_handed_down_and_a_query_of_nobodys_is_not_sent(
     tracer, operation_id = provider.get_tracer("test"), str(uuid4())
 
     tracer.start_span("SELECT", kind=SpanKind.CLIENT).end()
-    with tracer.start_as_current_span("step", attributes={tracing.OPERATION: operation_id}):
+    with tracer.start_as_current_span("step", attributes={OPERATION_ID: operation_id}):
         tracer.start_span("SELECT", kind=SpanKind.CLIENT).end()
 
     assert [(span.name, dict(span.attributes or {})) for span in read()] == [
-        ("SELECT", {tracing.OPERATION: operation_id}),
-        ("step", {tracing.OPERATION: operation_id}),
+        ("SELECT", {OPERATION_ID: operation_id}),
+        ("step", {OPERATION_ID: operation_id}),
     ]
 
 

@@ -21,6 +21,7 @@ from app.config import Settings
 from app.jobs import VERIFICATIONS, WEBHOOKS
 from app.outbound.broker import connected
 from app.outbound.events import channel_of
+from tasks.flask_context import flask_app_of
 from tests.factories import Browser, id_made_at
 
 Sql = Callable[..., list[dict[str, Any]]]
@@ -45,8 +46,7 @@ def a_worker(celery_module: ModuleType) -> Iterator[list[tuple[str, str]]]:
 @pytest.fixture
 def tasks_app(celery_module: ModuleType) -> Flask:
     """The Flask application that webhooks are delivered in."""
-    made: Flask = celery_module.flask_app_of(celery_module.app)
-    return made
+    return flask_app_of(celery_module.app)
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ from app.extensions import db
 from app.outbound import events
 from app.services import backlog
 from app.unit_of_work import unit_of_work
+from tasks.flask_context import flask_app_of
 from tests.e2e.browser import Person
 from tests.e2e.processes import Processes, environment
 from tests.factories import a_sync_message, a_verification_message, apply_messages
@@ -50,7 +51,7 @@ def ahead(
     """How far the database is ahead of this host, for every connection that is made from here on."""
     settings = web.extensions["settings"]
     role = make_url(settings.database_url).username
-    apps = (web, *map(celery_module.flask_app_of, (celery_module.app, celery_module.status_app)))
+    apps = (web, *map(flask_app_of, (celery_module.app, celery_module.status_app)))
     with closing(psycopg2.connect(settings.owner_database_url)) as owner, owner.cursor() as cursor:
         owner.autocommit = True
         cursor.execute("CREATE SCHEMA another_clock")
