@@ -8,7 +8,8 @@ delivered again, each one after it. See decision 0033.
 
 from __future__ import annotations
 
-from collections.abc import Container
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -32,8 +33,8 @@ class NotAJob(Exception):
         super().__init__(fields["reason"])
 
 
-def take(message: Message, *, tasks: Container[str]) -> None:
-    """Leave of a message what a job of ours says. Raises NotAJob."""
+def take(message: Message, *, tasks: Mapping[str, Callable[..., object]]) -> None:
+    """Leave of a message what a job of ours says; `tasks` are the functions, by name. Raises NotAJob."""
     headers = message.headers or {}
     task = headers.get("task")
     if not isinstance(task, str):
@@ -45,6 +46,10 @@ def take(message: Message, *, tasks: Container[str]) -> None:
     except (TypeError, ValueError, AttributeError):
         raise NotAJob(reason="invalid job", error="its id is no UUID") from None
     args, kwargs = _arguments(message)
+    try:
+        inspect.signature(tasks[task]).bind(*args, **kwargs)
+    except TypeError:
+        raise NotAJob(reason="invalid job", error="its arguments are not those of the task") from None
     reprs = tuple(texts.cut(repr(each), longest=LONGEST_SHOWN) for each in (args, kwargs))
     say_task(message, task, task_id, args=args, kwargs=kwargs, reprs=(reprs[0], reprs[1]))
 

@@ -72,7 +72,7 @@ class LanesConsumer(MonitoredConsumer):
     def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Message], None]:
         """Return what takes each delivery: Celery's own, of what is left of it."""
         # Celery's own tasks run others.
-        tasks = {name for name in self.app.tasks if not name.startswith("celery.")}
+        tasks = {name: task.run for name, task in self.app.tasks.items() if not name.startswith("celery.")}
         handle: Callable[[Message], None] = super().create_task_handler(*args, **options)
 
         def take(message: Message) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Hashable
 from threading import Lock
 from uuid import UUID
+
+
+# Of one owner, that a process remembers: more than an organization asks for in an hour. Who makes jobs up has others.
+MOST_WAITING = 10_000
 
 
 class Shares:
@@ -19,7 +23,8 @@ class Shares:
         self._most = most
         self._lock = Lock()
         self._under_way: dict[Hashable, int] = defaultdict(int)
-        self._waiting: dict[Hashable, deque[UUID]] = defaultdict(deque)
+        # Each in the order of its coming.
+        self._waiting: dict[Hashable, dict[UUID, None]] = defaultdict(dict)
 
     def enter(self, owner: Hashable, operation_id: UUID) -> bool:
         """Take a part of the owner's share; False if it is used up, and then this one waits."""
@@ -27,15 +32,17 @@ class Shares:
             if self._under_way[owner] < self._most:
                 self._under_way[owner] += 1
                 return True
-            if operation_id not in self._waiting[owner]:
-                self._waiting[owner].append(operation_id)
+            if len(self._waiting[owner]) < MOST_WAITING:
+                self._waiting[owner][operation_id] = None
             return False
 
     def following(self, owner: Hashable) -> UUID | None:
         """Return what is to be done next with the part that the caller has, or None, and then it is given back."""
         with self._lock:
-            if self._waiting[owner]:
-                return self._waiting[owner].popleft()
+            if waiting := self._waiting[owner]:
+                first = next(iter(waiting))
+                del waiting[first]
+                return first
             self._give_back(owner)
             return None
 

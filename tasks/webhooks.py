@@ -51,9 +51,14 @@ def deliver(
 
     A job of an earlier release does not say whose it is: it has a share to itself.
     """
-    owner = (kind, organization_id or operation_id)
-    following: UUID | None = UUID(operation_id)
-    if not shares.enter(owner, UUID(operation_id)):
+    try:
+        following: UUID | None = UUID(operation_id)
+    except (ValueError, TypeError, AttributeError):
+        # Whoever may publish to the queue wrote it.
+        log.error("job_refused", reason="invalid job", error="its operation is no UUID")
+        return
+    owner = (str(kind), str(organization_id or operation_id))
+    if not shares.enter(owner, following):
         log.debug("webhook_awaits_its_share", operation_id=operation_id)
         return
     try:

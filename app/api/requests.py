@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import ClientDisconnected
 
 from app import errors
+from app.domain import texts
 
 log = structlog.get_logger()
 
@@ -24,6 +25,8 @@ LARGEST_BODY = 320 * 1024
 # Of what is wrong with a body: nobody mends more at once, and an answer must not outgrow what it answers.
 MOST_PROBLEMS, LONGEST_FIELD = 20, 100
 BROKEN_OFF = "The body ends early, or its chunks are framed wrongly"
+# Of a path, in a log line: the longest of ours is half as long.
+LONGEST_PATH = 200
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -60,7 +63,7 @@ def body(model: type[Model], *, optional: bool = False) -> Model:
     """Return the request's body as `model`; `optional` takes an empty one as `{}`.
 
     Raises UnsupportedMediaType, MalformedBody, MalformedJson, PayloadTooLarge, or Invalid with each field that is
-    wrong. No answer repeats what was sent.
+    wrong. No answer repeats a value that was sent; of a key that is wrong it tells its sender the beginning.
     """
     try:
         content = request.get_data(cache=False)
@@ -116,7 +119,7 @@ def _end(response: Response) -> Response:
         "http_request",
         client=request.remote_addr,
         method=request.method,
-        path=request.path,
+        path=texts.cut(request.path, longest=LONGEST_PATH),
         status=response.status_code,
         duration_ms=round((time.monotonic() - g.get("started", time.monotonic())) * 1000, 1),
     )

@@ -72,9 +72,9 @@ class BoundedBody:
         """Read a line."""
         return self._counted(self._body.readline, size)
 
-    def readlines(self, size: int | None = None) -> list[bytes]:
-        """Read all lines."""
-        return list(self._timed(self._body.readlines, size))
+    def readlines(self, _: int | None = None) -> list[bytes]:
+        """Read all lines; how many are wanted is a hint that need not be taken (PEP 3333)."""
+        return list(self)
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield lines."""

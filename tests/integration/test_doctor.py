@@ -26,6 +26,7 @@ from uuid_utils.compat import uuid7
 from app.outbound import sweeps
 from app.outbound.broker import DEAD_LETTERS
 from app.outbound.dead_letters import DeadLetter
+from app.outbound.sealing import PREFIX
 from app.unit_of_work import unit_of_work
 from devstack import certificates
 from devstack.databases import create_database, drop_database
@@ -194,6 +195,20 @@ def test_a_redis_that_throws_away_or_is_nearly_full_is_found(
 
     assert row["ok"] is ok
     assert says in row["found"] + row["mend"]
+
+
+def test_what_somebody_else_has_written_beside_them_is_found_too(web: Flask, doctor: Doctor, redis: Redis) -> None:
+    assert web
+    names = [f"{PREFIX}of-nobody", PREFIX.encode() + b"\xff"]
+    for name in names:
+        redis.set(name, "x", ex=60)
+    try:
+        row = found(doctor(), "seals")
+    finally:
+        redis.delete(*names)
+
+    assert not row["ok"]
+    assert row["found"] == "2 verifications under way, 2 sealed with an unknown key"
 
 
 def test_credentials_sealed_with_a_key_that_was_dropped_are_found(web: Flask, doctor: Doctor) -> None:

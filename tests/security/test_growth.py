@@ -30,7 +30,7 @@ def test_of_syncs_that_were_replaced_or_sent_no_configuration_is_kept(web: Flask
 
 @pytest.mark.parametrize("trigger", ["delivered", "started", "succeeded", "gave_up", "expired", "replaced"])
 def test_what_is_posted_no_more_is_not_kept(trigger: str) -> None:
-    operation = an_operation(a_connection(config={"spaces": LARGE}))
+    operation = an_operation(a_connection(config={"spaces": LARGE}), state="pending")
     assert operation.request["config"]["spaces"] == LARGE
 
     assert move(operation, trigger, now=NOON)

@@ -45,13 +45,19 @@ REFUSED = {
     "no JSON": a_job(body=b"\x80\x04N."),
     "deep JSON": a_job(body=b"[" * 10_000),
     "more than a job": a_job(args=["x" * LARGEST_JOB]),
+    "no arguments": a_job(),
+    "more arguments than the task has": a_job([str(uuid4()), "sync", str(uuid4()), "and more"]),
 }
+
+
+def deliver(operation_id: str, kind: str | None = None, organization_id: str | None = None, **_: object) -> None:
+    """Have the parameters of the task."""
 
 
 @pytest.mark.parametrize("kind", REFUSED)
 def test_what_is_no_job_is_refused_in_few_words(kind: str) -> None:
     with pytest.raises(NotAJob) as refused:
-        jobs_taken.take(REFUSED[kind], tasks={DELIVER_WEBHOOK})
+        jobs_taken.take(REFUSED[kind], tasks={DELIVER_WEBHOOK: deliver})
 
     assert len(repr(refused.value.fields)) < 300
 
@@ -71,7 +77,7 @@ def test_of_a_job_no_more_is_taken_than_a_task_its_arguments_and_an_id() -> None
         stamped_headers=5,
     )
 
-    jobs_taken.take(job, tasks={DELIVER_WEBHOOK})
+    jobs_taken.take(job, tasks={DELIVER_WEBHOOK: deliver})
 
     assert json.loads(job.body) == [[wanted], {}, NOTHING]
     assert job.headers["task"] == DELIVER_WEBHOOK
@@ -112,3 +118,14 @@ def test_a_worker_outlives_every_one_of_them_and_publishes_nothing_for_a_strange
 
         assert done == [(EXPIRE, "SUCCESS"), (DELIVER_WEBHOOK, "SUCCESS")]
         assert own.qsize() == 0
+
+
+@pytest.mark.parametrize("said", [["of-nobody"], [5], [None], [["x"]], [str(uuid4()), {}, []]])
+def test_a_job_that_names_no_operation_is_one_line_of_the_log(
+    run: Callable[..., None], said: list[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    run(DELIVER_WEBHOOK, *said)
+
+    told = [record.msg["event"] for record in caplog.records if isinstance(record.msg, dict)]
+    assert told == (["job_refused"] if len(said) == 1 else [])
+    assert not any(record.exc_info for record in caplog.records)

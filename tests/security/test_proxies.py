@@ -58,3 +58,13 @@ def test_the_log_names_the_client(behind: Flask, monkeypatch: pytest.MonkeyPatch
 
     said = [(call.kwargs["client"], call.kwargs["status"]) for call in log.calls]
     assert said == [("192.0.2.44", 401), (OTHER, 401)]
+
+
+def test_of_a_path_the_log_keeps_no_more_than_ours_have(web: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = CapturingLogger()
+    monkeypatch.setattr(requests, "log", log)
+
+    web.test_client().get("/" + "%ff" * 2_000)
+
+    (said,) = log.calls
+    assert len(said.kwargs["path"]) == requests.LONGEST_PATH

@@ -110,6 +110,15 @@ def test_one_without_end_ends() -> None:
     assert body.failed
 
 
+def test_nor_do_its_lines() -> None:
+    class OfLines(AtOnce):
+        def readline(self, _: int | None = None) -> bytes:
+            return b"x" * 1023 + b"\n"
+
+    with pytest.raises(TimeoutError):
+        BoundedBody(OfLines(), within=timedelta(seconds=5)).readlines()
+
+
 def test_the_web_server_reads_bodies_so(served: Processes) -> None:
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT], cwd=PROJECT, env=served.environ, capture_output=True, text=True, check=False

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from uuid import uuid4
 
+import pytest
+
+from tasks import shares as module
 from tasks.shares import Shares
 
 
@@ -36,3 +39,16 @@ def test_a_part_that_is_given_back_after_a_fault_is_free_and_nothing_is_kept_of_
 
     assert shares.enter("acme", uuid4())
     assert shares.following("acme") is None
+
+
+def test_of_what_waits_no_more_is_remembered_than_an_organization_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who makes jobs up at the broker has any number of ids; what is forgotten, the dispatcher finds again."""
+    monkeypatch.setattr(module, "MOST_WAITING", 2)
+    shares, (first, second, third) = Shares(1), [uuid4() for _ in range(3)]
+    shares.enter("acme", uuid4())
+
+    waiting = [shares.enter("acme", operation_id) for operation_id in (first, second, third)]
+    followed = [shares.following("acme") for _ in range(3)]
+
+    assert waiting == [False] * 3
+    assert followed == [first, second, None]
