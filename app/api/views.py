@@ -9,7 +9,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-from app.domain import display, sources
+from app.domain import display, endings, sources
 from app.domain.abridging import LARGEST_KEPT
 from app.domain.cases import ENDED, OPEN, STATUSES, Case
 from app.domain.messages import OPTIONS_SCHEMA
@@ -34,9 +34,19 @@ class DisplayView(View):
 
     state: str = Field(json_schema_extra=_one_of(*display.STATES))
     reason: str | None = Field(description="A sentence for a person.")
-    actor: str | None = Field(description="Who must act.", json_schema_extra=_one_of("user", "service", None))
-    action: str | None = Field(
-        description="What to do next.", json_schema_extra=_one_of("verify", "enable", "sync", "wait", None)
+    actor: str | None = Field(
+        description="Who must act: a member, whoever runs Rita or that service (operator), that service, nobody.",
+        json_schema_extra=_one_of(*display.ACTORS),
+    )
+    action: str | None = Field(description="What to do next.", json_schema_extra=_one_of(*display.ACTIONS))
+    alternative: str | None = Field(
+        description="What may help if `action` does not.", json_schema_extra=_one_of(*display.ACTIONS)
+    )
+    advice: str | None = Field(description="A sentence or two on what to do, beside the reason.")
+    note: str | None = Field(description="What is worth knowing beside the state.")
+    ending: str | None = Field(
+        description="How the operation ended that the state comes from; null where an earlier release wrote it.",
+        json_schema_extra=_one_of(*endings.ENDINGS, None),
     )
 
 
@@ -84,6 +94,9 @@ class ConnectionView(View):
     last_verification_error: str | None
     last_sync_at: datetime | None
     last_sync_error: str | None
+    last_sync_documents: int | None = Field(
+        description="How many documents the last sync had counted when it ended, if it said; null until one has ended."
+    )
     created_by: UUID
     updated_by: UUID
     created_at: datetime

@@ -21,10 +21,12 @@ export const STATES = {
   failed: 'Sync failed',
 };
 const FAULTS = ['verification_failed', 'failed'];
-const ADVICE = {
-  verification_failed: 'Correct the credentials and verify them again.',
-  failed: 'Try again. If it fails again, verify the credentials, or ask whoever runs the external service.',
-};
+// Of what nobody answered, nobody knows whether it is right.
+const VERDICTS = [null, 'failed', 'failed_late'];
+
+function titleOf({ display: { state, ending } }) {
+  return state === 'verification_failed' && !VERDICTS.includes(ending) ? 'Not verified' : STATES[state] ?? state;
+}
 const cards = new Map(); // id → {root, pressed, state}
 
 export const cardOf = (id) => cards.get(id)?.root;
@@ -73,7 +75,7 @@ function add(connection) {
   part(root, 'icon').src = `console/icons/${type.icon}.svg`;
   part(root, 'progress').replaceWith(card.progress = progressBlock());
   part(root, 'primary').addEventListener('click', () => press(card, connection.id));
-  part(root, 'configure').addEventListener('click', () => openSettings(root, connection.id));
+  part(root, 'configure').addEventListener('click', () => openSettings(root, connection.id, { toVerify: mayVerify(store.get(connection.id)) }));
   part(root, 'history').addEventListener('click', () => openHistory(connection.id));
   cards.set(connection.id, card);
   part(document, 'cards').append(root);
@@ -87,15 +89,16 @@ function show(card, connection) {
   root.dataset.state = display.state;
   setText(part(root, 'name'), connection.name);
   showFolded(part(root, 'description'), connection.description);
-  setText(part(root, 'state'), STATES[display.state] ?? display.state);
+  setText(part(root, 'state'), titleOf(connection));
   const fault = FAULTS.includes(display.state);
   showFolded(part(root, 'reason'), fault || operation ? '' : display.reason ?? 'Nothing to do.');
   showFolded(part(root, 'error'), fault ? display.reason : '');
-  showText(part(root, 'advice'), fault && !/again|enter/i.test(display.reason ?? '') ? ADVICE[display.state] : '');
+  showText(part(root, 'advice'), display.advice);
+  showFolded(part(root, 'note'), display.note);
   showProgress(card.progress, connection);
   showFacts(root, connection);
   showPrimary(card, connection);
-  if (card.state !== display.state) say(`${connection.name}: ${STATES[display.state] ?? display.state}`);
+  if (card.state !== display.state) say(`${connection.name}: ${titleOf(connection)}`);
   card.state = display.state;
 }
 
@@ -117,7 +120,7 @@ function fact(element, moment, word, never) {
 
 // What the button says for what `display.action` names, and what pressing it does.
 const PRIMARY = {
-  verify: ({ display }) => [display.state === 'verification_failed' ? 'Correct credentials' : 'Set up', 'set-up'],
+  verify: ({ display }) => [display.state !== 'verification_failed' ? 'Set up' : display.actor === 'user' ? 'Correct credentials' : 'Verify again', 'set-up'],
   enable: ({ display, last_verification_at: verified }) => (display.state === 'disabled'
     ? ['Switch on', 'enable'] : [verified ? 'Finish set-up' : 'Set up', 'set-up']),
   sync: ({ display }) => [display.state === 'failed' ? 'Try again' : 'Sync now', 'sync'],
@@ -131,10 +134,13 @@ function showPrimary(card, connection) {
   button.dataset.does = does;
   // Two buttons that open the same would only make people wonder.
   part(card.root, 'configure').hidden = does === 'set-up';
+  setText(part(card.root, 'configure'), mayVerify(connection) ? 'Verify again' : 'Settings');
   // One button; tests and programs that look for the sync find it by what it does.
   button.dataset.role = does === 'sync' ? 'sync' : 'primary';
   if (words) setText(button, words);
 }
+
+const mayVerify = ({ display }) => display.alternative === 'verify';
 
 const ACTS = {
   enable: (id) => api.configure(id, { enabled: true }),
@@ -163,9 +169,18 @@ async function pressed(id, act) {
     if (!(problem instanceof api.Refused)) throw problem;
     showText(part(card.root, 'refusal'), problem.message);
     part(card.root, 'refusal').title = problem.detail;
+    card.unsent = problem.status === 0;
   } finally {
     card.pressed = false;
     drawOne(id);
+  }
+}
+
+// What did not reach a server that is here again need not be said any more.
+export function forgetUnsent() {
+  for (const card of cards.values()) {
+    if (card.unsent) showText(part(card.root, 'refusal'), '');
+    card.unsent = false;
   }
 }
 

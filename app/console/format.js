@@ -29,6 +29,9 @@ export const atClock = (moment) => clock.format(Date.parse(moment));
 export const since = (moment) => Math.max(0, now() - Date.parse(moment));
 export const left = (moment) => Math.max(0, Date.parse(moment) - now());
 
+// What is left is said in whole seconds that have begun: at the start of two minutes, two minutes.
+export const lastingYet = (moment) => lasting(Math.ceil(left(moment) / 1000) * 1000);
+
 export function lasting(milliseconds) {
   const seconds = Math.floor(milliseconds / 1000);
   if (seconds < 60) return `${seconds} s`;

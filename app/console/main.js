@@ -1,7 +1,7 @@
 // The page: who is signed in, what is loaded, whether it is live; and the seconds that go by.
 
 import * as api from './api.js';
-import { drawAll, drawOffers, drawOne } from './cards.js';
+import { drawAll, drawOffers, drawOne, forgetUnsent } from './cards.js';
 import { complain, part, setText, showText } from './dom.js';
 import { atClock, now } from './format.js';
 import * as live from './live.js';
@@ -51,6 +51,7 @@ function showLive(state) {
   if (state === 'live') {
     wasLiveAt = null;
     role('stale').hidden = true;
+    forgetUnsent();
   } else wasLiveAt ??= now();
 }
 

@@ -2,7 +2,7 @@
 
 import * as api from './api.js';
 import { askFirst, complain, make, part, redraw, setText, showText, toast } from './dom.js';
-import { atClock, counted, lasting, left, now, since } from './format.js';
+import { atClock, counted, lasting, lastingYet, left, now, since } from './format.js';
 import { isAdmin } from './session.js';
 
 // Each step as it is called once it is done (or to come), and while it is waited for.
@@ -50,19 +50,19 @@ function step([label, waiting], place, done) {
 function clockOf(operation) {
   const asked = `Asked ${lasting(since(operation.created_at))} ago`;
   if (operation.kind === 'sync') return operation.state === 'running' ? `${asked}, running since ${atClock(operation.started_at)}` : asked;
-  return operation.deadline_at ? `${asked}; an answer is due within ${lasting(left(operation.deadline_at))}` : asked;
+  return operation.deadline_at ? `${asked}; an answer is due within ${lastingYet(operation.deadline_at)}` : asked;
 }
 
 function attemptsOf({ state, attempts, next_attempt_at: next, last_attempt_error: error }) {
   if (state !== 'pending' || !error) return '';
   const wait = next ? left(next) : 0;
-  const when = wait >= 1000 ? `next try in ${lasting(wait)}` : 'trying again now';
+  const when = wait >= 1000 ? `next try in ${lastingYet(next)}` : 'trying again now';
   return attempts ? `${counted(attempts, 'attempt')} failed: ${error}; ${when}.` : `${error}; ${when}.`;
 }
 
 function newsOf(operation) {
   if (operation.kind !== 'sync' || !operation.deadline_at) return '';
-  const lost = `it counts as lost in ${lasting(left(operation.deadline_at))}`;
+  const lost = `it counts as lost in ${lastingYet(operation.deadline_at)}`;
   if (operation.state === 'delivered') return `Not started yet; without a start ${lost}.`;
   if (operation.state !== 'running') return '';
   const silent = now() - lastNews(operation);
@@ -82,7 +82,7 @@ function waysOut(connection, operation) {
     const over = make('button', { type: 'button', class: 'quiet', 'data-role': 'start-over' }, 'Start over');
     over.addEventListener('click', () => askFirst(over, {
       question: 'Ask for a new sync in place of this one?', yes: 'Start over', no: 'Keep waiting',
-      act: () => attempt(() => api.sync(connection.id, { force: true }), 'A new sync was asked for.'),
+      act: () => attempt(() => api.sync(connection.id, { force: true }), 'The sync was started over.'),
     }));
     ways.push(make('p', { class: 'muted' }, 'If it seems stuck, ask for a new one in its place.'), over);
   }

@@ -4,7 +4,7 @@ import * as api from './api.js';
 import { conflictBanner, showConflict } from './conflict.js';
 import { askFirst, make, part, redraw, say, setText, showFolded, showText, toast } from './dom.js';
 import {
-  chosenOptions, credentialInput, isComplete, labelled, optionGroup, settingInput, settingsOf, takeCredentials,
+  changedSettings, credentialInput, isComplete, labelled, nextCredential, optionGroup, settingInput, takeCredentials,
 } from './fields.js';
 import { timeElement } from './format.js';
 import { isLive } from './live.js';
@@ -14,9 +14,10 @@ import * as store from './store.js';
 
 const panels = new Map(); // a card's root → what is open in it
 
-export function openSettings(root, id) {
+// `toVerify`: whoever comes to give new credentials finds where to, though those in use are good.
+export function openSettings(root, id, { toVerify = false } = {}) {
   const connection = store.get(id);
-  const panel = { id, type: store.typeOf(connection.type), edited: false, pressed: false, base: connection.version };
+  const panel = { id, type: store.typeOf(connection.type), edited: false, pressed: false, replacing: toVerify, base: connection.version };
   panel.dialog = make('dialog', { class: 'panel', 'aria-labelledby': 'settings-title' }, ...partsOf(panel));
   panel.dialog.addEventListener('cancel', (event) => { if (panel.edited) { event.preventDefault(); leave(panel); } });
   // Closed is gone: nothing that was typed outlives the panel.
@@ -26,7 +27,7 @@ export function openSettings(root, id) {
   fill(panel, connection);
   show(panel, connection);
   panel.dialog.showModal();
-  const first = connection.display.action === 'verify' ? '[data-credential]' : '[data-option] input, [data-role="name-input"]';
+  const first = toVerify || connection.display.action === 'verify' ? '[data-credential]' : '[data-option] input, [data-role="name-input"]';
   panel.dialog.querySelector(first)?.focus();
 }
 
@@ -66,7 +67,7 @@ function credentialsForm(panel) {
 function settingsForm(panel) {
   const saveAndSync = make('button', { type: 'button', class: 'quiet', 'data-role': 'save-sync' }, 'Save and sync');
   const form = make('form', { 'data-role': 'settings', novalidate: true, autocomplete: 'off' },
-    make('h3', { tabindex: -1, 'data-role': 'choose' }, '2. Choose what to sync'),
+    make('h3', { tabindex: -1, 'data-role': 'choose' }),
     conflictBanner({ keep: () => keepMine(panel), take: () => fillAndShow(panel) }),
     make('div', { 'data-role': 'options' }),
     make('div', { 'data-role': 'config' }),
@@ -101,6 +102,7 @@ function fillAndShow(panel) {
 function fill(panel, connection) {
   const { dialog } = panel;
   panel.base = connection.version;
+  panel.filled = connection;
   panel.edited = false;
   part(dialog, 'name-input').value = connection.name;
   part(dialog, 'description-input').value = connection.description ?? '';
@@ -112,23 +114,32 @@ function fill(panel, connection) {
 
 function drawOptions(panel, connection, chosen) {
   const { dialog, type } = panel;
+  const stored = panel.filled.config;
   const options = Object.entries(connection.latest_options ?? {});
-  redraw(part(dialog, 'options'), [options, chosen], () => (options.length
-    ? options.map(([key, values]) => optionGroup(key, values, chosen[key]))
-    : [make('p', { class: 'muted' }, type.options_key ? 'What can be chosen appears here once the credentials are verified.' : 'There is nothing to choose for this source.')]));
+  const without = nothingToChoose(type, connection);
+  redraw(part(dialog, 'options'), [options, chosen, stored, without], () => (options.length
+    ? options.map(([key, values]) => optionGroup(key, values, chosen[key], stored[key]))
+    : [make('p', { class: 'muted' }, without)]));
+  setText(part(dialog, 'choose'), options.length ? '2. Choose what to sync' : '2. Settings');
   const offered = new Set(options.map(([key]) => key));
   const others = type.config_fields.filter(({ name }) => !offered.has(name) && (name !== type.options_key || chosen[name]));
-  redraw(part(dialog, 'config'), [others, chosen], () => others.map((field) => settingInput(field, chosen[field.name])));
+  redraw(part(dialog, 'config'), [others, chosen, stored], () => others.map((field) => settingInput(field, chosen[field.name], stored[field.name])));
+}
+
+function nothingToChoose(type, { last_verification_at: at, last_verification_error: error }) {
+  if (!type.options_key) return 'There is nothing to choose for this source.';
+  return at && !error ? 'The source offered nothing to choose from: the external service decides what it reads.'
+    : 'What can be chosen appears here once the credentials are verified.';
 }
 
 function show(panel, connection) {
   const { dialog, pressed } = panel;
   const busy = connection.status !== 'idle';
   setText(part(dialog, 'title'), `Set up ${connection.name}`);
-  const options = JSON.stringify(connection.latest_options);
+  const options = JSON.stringify([connection.latest_options, connection.last_verification_at]);
   if (panel.options !== options) {
-    const kept = panel.options === undefined ? connection.config : { ...connection.config, ...settingsOf(dialog), ...chosenOptions(dialog) };
-    drawOptions(panel, connection, kept);
+    // What was ticked before new options came stays ticked, and counts as changed.
+    drawOptions(panel, connection, panel.options === undefined ? connection.config : configOf(panel));
     panel.options = options;
   }
   showVerification(panel, connection);
@@ -136,7 +147,7 @@ function show(panel, connection) {
   part(dialog, 'save').disabled = pressed;
   part(dialog, 'save-sync').disabled = pressed || busy;
   part(dialog, 'enable').hidden = connection.enabled;
-  showConflict(dialog, panel.edited && connection.version !== panel.base ? { connection, typed: fieldsOf(panel) } : null);
+  showConflict(dialog, panel.edited && connection.version !== panel.base ? { connection, filled: panel.filled, typed: fieldsOf(panel) } : null);
   showSwitch(panel, connection);
 }
 
@@ -149,7 +160,7 @@ function showVerification(panel, connection) {
   const good = at && !error && !panel.replacing;
   part(dialog, 'fields').hidden = verifying || good;
   part(dialog, 'replace').hidden = verifying || !good;
-  showFolded(part(dialog, 'verify-problem'), panel.refusal ?? (verifying ? '' : error && `${error}. Check what you enter and verify again.`));
+  showFolded(part(dialog, 'verify-problem'), panel.refusal ?? (verifying ? '' : error && problemOf(connection)));
   redraw(part(dialog, 'verified'), [status, at, error], () => {
     if (verifying) return ['The external service is asked whether they are good.'];
     if (status === 'syncing') return ['A sync is running; verify when it has ended.'];
@@ -161,13 +172,20 @@ function showVerification(panel, connection) {
   else if (panel.awaits === 'its end' && !verifying) {
     panel.awaits = '';
     panel.replacing = false;
-    say(error ? `Verification failed: ${error}` : 'Verified. Choose what to sync.');
+    const chooses = dialog.querySelector('[data-option]');
+    say(error ? `Not verified: ${error}` : `Verified. ${chooses ? 'Choose what to sync.' : 'Save to go on.'}`);
     // Whoever waited at the verification goes on where it leads.
     if (part(dialog, 'credentials').contains(document.activeElement)) {
-      const next = error ? dialog.querySelector('[data-credential]') : dialog.querySelector('[data-option] input');
+      const next = error ? nextCredential(part(dialog, 'credentials')) : dialog.querySelector('[data-option] input');
       (next ?? part(dialog, 'choose')).focus();
     }
   }
+}
+
+// With what to do about it: who has to do it differs, and the server knows.
+function problemOf({ last_verification_error: error, display }) {
+  if (display.state === 'verification_failed') return [error, display.advice].filter(Boolean).join('. ').replaceAll('..', '.');
+  return display.note ?? error;
 }
 
 function showSwitch(panel, connection) {
@@ -208,14 +226,27 @@ async function verify(panel, form) {
   });
 }
 
+// The configuration as it would be after saving, and whether that is another one.
+function configOf(panel) {
+  const simulate = part(panel.dialog, 'simulate').value.trim();
+  const { config } = panel.filled;
+  const changed = { ...changedSettings(panel.dialog), ...(simulate !== (config.simulate ?? '') && { simulate }) };
+  if (!Object.keys(changed).length) return config;
+  const left = Object.entries({ ...store.get(panel.id).config, ...changed }).filter(([, value]) => value !== '');
+  return Object.fromEntries(left);
+}
+
+// Only what was touched: what this page cannot show or write as it came, it does not write.
 function fieldsOf(panel) {
-  const { dialog } = panel;
-  const config = { ...store.get(panel.id).config, ...settingsOf(dialog), ...chosenOptions(dialog), simulate: part(dialog, 'simulate').value.trim() };
+  const { dialog, filled } = panel;
+  const name = part(dialog, 'name-input').value.trim();
+  const description = part(dialog, 'description-input').value.trim();
+  const config = configOf(panel);
   const enable = !part(dialog, 'enable').hidden && part(dialog, 'enabled-input').checked;
   return {
-    name: part(dialog, 'name-input').value.trim(),
-    description: part(dialog, 'description-input').value.trim(),
-    config: Object.fromEntries(Object.entries(config).filter(([, value]) => value !== '')),
+    ...(name !== filled.name && { name }),
+    ...(description !== (filled.description ?? '') && { description }),
+    ...(config !== filled.config && { config }),
     ...(enable && { enabled: true }),
   };
 }
@@ -224,11 +255,11 @@ async function save(panel, { thenSync = false } = {}) {
   const name = part(panel.dialog, 'name-input').value.trim();
   const fields = fieldsOf(panel);
   await press(panel, async () => {
-    await configure(panel, fields);
+    if (Object.keys(fields).length) await configure(panel, fields);
     panel.edited = false;
     if (thenSync) await api.sync(panel.id);
     panel.dialog.close();
-    toast(thenSync ? `${name} is saved; a sync was asked for.` : `${name} is saved.`);
+    toast(`${name} is saved.`);
   }, '', 'save-problem');
 }
 

@@ -117,17 +117,17 @@ LONG = [f"Space {number}, of many" for number in range(1, 1_002)]
 
 @pytest.mark.rabbitmq
 @pytest.mark.parametrize(
-    ("offered", "chosen"),
+    ("offered", "chosen", "left"),
     [
-        (LONG, ["Space 7, of many", "Space 1001, of many"]),
+        (LONG, ["Space 7, of many", "Space 1001, of many"], ["Space 1001, of many"]),
         # Chosen when the service still offered them in a text.
-        (LONG, "Space 7, of many, Space 1001, of many"),
-        (",".join(f"S{number:08}" for number in range(1_001)), "S00000007,S00001000"),
+        (LONG, "Space 7, of many, Space 1001, of many", ["Space 1001, of many"]),
+        (",".join(f"S{number:08}" for number in range(1_001)), "S00000007,S00001000", "S00001000"),
     ],
     ids=["arrays", "an array, once a text", "texts"],
 )
 def test_however_many_names_there_are_those_chosen_before_are_among_them(
-    screen: SignIn, offered: Any, chosen: Any
+    screen: SignIn, offered: Any, chosen: Any, left: Any
 ) -> None:
     def fulfil(route: Route) -> None:
         answer = route.fetch()
@@ -142,9 +142,10 @@ def test_however_many_names_there_are_those_chosen_before_are_among_them(
 
     expect(group).to_contain_text("2 of 1001 chosen")
     expect(group).not_to_contain_text("no longer found")
+    group.locator(".boxes input:checked").first.uncheck()
     with ada.page.expect_request(lambda request: request.method == "PATCH") as saved:
         ada.on("confluence", "save").click()
-    assert saved.value.post_data_json["config"] == {"spaces": chosen, "depth": 3}
+    assert saved.value.post_data_json["config"] == {"spaces": left, "depth": 3}
 
 
 def test_every_type_has_a_picture_of_its_own(web: Flask) -> None:

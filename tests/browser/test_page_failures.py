@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.screen import Screen, broken, held
+from tests.browser.screen import CREDENTIALS, Screen, broken, held
 from tests.browser.stack import Stack
 from tests.e2e.service import Service
 from tests.factories import a_sync_message
@@ -25,10 +25,14 @@ def test_a_refused_credential_says_so_and_what_to_do_and_is_nowhere_in_the_page(
     ada.verify("confluence", api_token="a-bad-token")
 
     problem = ada.on("confluence", "verify-problem")
-    expect(problem).to_have_text("Confluence refused the API token (401). Check what you enter and verify again.")
-    expect(ada.card("confluence").locator('[data-credential="url"]')).to_be_focused()
+    expect(problem).to_have_text(
+        "Confluence refused the API token (401). Correct the credentials and verify them again."
+    )
+    # What is no secret stays; the secret has the focus.
+    expect(ada.card("confluence").locator('[data-credential="api_token"]')).to_be_focused()
     inputs = ada.card("confluence").locator("[data-credential]")
-    assert [inputs.nth(place).input_value() for place in range(3)] == ["", "", ""]
+    kept = [CREDENTIALS["confluence"]["url"], CREDENTIALS["confluence"]["email"], ""]
+    assert [inputs.nth(place).input_value() for place in range(3)] == kept
     assert "a-bad-token" not in ada.page.content()
     assert ada.violations() == []
     ada.shoot("refused", full_page=False)
