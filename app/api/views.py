@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from app.domain import display, endings, sources
+from app.domain import display, endings, sources, timeline
 from app.domain.abridging import LARGEST_KEPT
 from app.domain.cases import ENDED, OPEN, STATUSES, Case
 from app.domain.messages import OPTIONS_SCHEMA
@@ -132,6 +132,22 @@ class Attempt(View):
     duration_ms: int
 
 
+class Reported(View):
+    """What the external service said of a sync at one moment, by its own clock."""
+
+    at: datetime
+    documents_processed: int | None
+    is_end: bool
+
+
+def _reported(text: object) -> object:
+    """Return what an operation's row keeps as text."""
+    if text is not None and not isinstance(text, str):
+        return text
+    found = timeline.read(text)
+    return [Reported(at=timeline.moment_of(e), documents_processed=e.documents, is_end=e.is_end) for e in found]
+
+
 class OperationDetail(OperationView):
     """An operation with its end, its attempts and who asked for it."""
 
@@ -143,6 +159,10 @@ class OperationDetail(OperationView):
     reported_late: bool = Field(description="The answer came after we had stopped waiting, and was taken all the same.")
     late_reports: int = Field(description="No longer counted: copies leave no trace.", deprecated=True)
     attempt_log: list[Attempt]
+    request_id: str | None = Field(description="Of the request that asked for it, as in the logs.")
+    reports: Annotated[list[Reported], BeforeValidator(_reported)] = Field(
+        description="What was said of it with a time, in its order; of a long sync, the first and the last of it."
+    )
 
 
 class AuditEntry(View):
@@ -169,6 +189,7 @@ class FieldView(View):
     name: str = Field(examples=["api_token"])
     label: str = Field(examples=["API token"])
     help: str = Field(description="A sentence for whoever fills it in; may be empty.")
+    link: str = Field(description="The source's own page where it is found or made; may be empty.")
     kind: str = Field(description="What it takes.", json_schema_extra=_one_of(*sources.KINDS))
     required: bool
     secret: bool = Field(description="Never to be shown, prefilled or kept.")

@@ -18,9 +18,10 @@ export function go(address) {
   else location.hash = address;
 }
 
-// Leaves a dialog's address, without another entry in the tab's history.
-export function leave() {
-  if (!asked().length) return;
+// Leaves a dialog's address, if it is still the one asked for, without another entry in the tab's history.
+export function leave(id, ...dialogs) {
+  const [, of, dialog] = asked();
+  if (of !== id || (dialogs.length && !dialogs.includes(dialog))) return;
   history.replaceState(null, '', location.pathname + location.search);
   tell();
 }

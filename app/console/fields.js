@@ -40,7 +40,7 @@ const drawn = new WeakMap(); // an input or a group → what was drawn of it
 const remember = (element, shown) => drawn.set(element, JSON.stringify(shown));
 const isTouched = (element, shown) => drawn.get(element) !== JSON.stringify(shown);
 
-export function labelled({ label, help = '', required = false }, input) {
+export function labelled({ label, help = '', link = '', required = false }, input) {
   const id = `field-${numbered += 1}`;
   const problem = make('span', { class: 'error', id: `${id}-problem`, hidden: true });
   for (const [name, value] of [['id', id], ['autocomplete', 'off'], ['autocapitalize', 'off'], ['spellcheck', 'false'],
@@ -48,7 +48,7 @@ export function labelled({ label, help = '', required = false }, input) {
   input.addEventListener('input', () => tellProblem(input, ''));
   return make('div', { class: 'field' },
     make('label', { for: id }, label, required ? null : make('span', { class: 'muted' }, ' (optional)')),
-    input, make('span', { class: 'muted', id: `${id}-help` }, help), problem);
+    input, make('span', { class: 'muted', id: `${id}-help` }, help, link && make('a', { href: link, target: '_blank', rel: 'noreferrer' }, help ? ' Open that page' : 'Open its page')), problem);
 }
 
 function tellProblem(input, words) {
@@ -92,7 +92,7 @@ export function nextCredential(form) {
   return inputs.find(({ value, required }) => required && !value) ?? inputs.find(({ type }) => type === 'password') ?? inputs[0];
 }
 
-export function optionGroup(key, values, chosen, stored = chosen) {
+export function optionGroup(key, values, chosen, stored = chosen, { asText = false, none = 'None chosen: the external service decides what it reads.' } = {}) {
   const offered = new Set(wordsOf(values));
   const checked = chosenOf(chosen, offered);
   // What was chosen once and is offered no more is shown, for it would be saved again.
@@ -107,11 +107,11 @@ export function optionGroup(key, values, chosen, stored = chosen) {
     make('div', { class: 'boxes' }, ...boxes), count);
   const recount = () => {
     const on = group.querySelectorAll('.boxes :checked').length;
-    setText(count, on ? `${on} of ${boxes.length} chosen` : 'None chosen: the external service decides what it reads.');
+    setText(count, on ? `${on} of ${boxes.length} chosen` : none);
   };
   group.addEventListener('change', recount);
   recount();
-  if (Array.isArray(values)) group.dataset.array = '';
+  if (Array.isArray(values) && !asText) group.dataset.array = '';
   const kept = chosenOf(stored, offered);
   const inPlace = [...offered, ...gone].filter((word) => kept.has(word));
   remember(group, [...inPlace, ...[...kept].filter((word) => !inPlace.includes(word))]);

@@ -8,7 +8,8 @@ const TRUSTED_MS = 3_000;
 const relative = new Intl.RelativeTimeFormat('en', { numeric: 'auto' });
 const moments = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
 const clock = new Intl.DateTimeFormat(undefined, { timeStyle: 'short' });
-const numbers = new Intl.NumberFormat('en');
+export const numbers = new Intl.NumberFormat('en');
+const days = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short', timeZone: 'UTC' });
 let ahead = 0;
 
 export const now = () => Date.now() + ahead;
@@ -26,6 +27,7 @@ export function ago(moment) {
 
 export const exactly = (moment) => moments.format(Date.parse(moment));
 export const atClock = (moment) => clock.format(Date.parse(moment));
+export const dayOf = (day) => days.format(Date.parse(day));
 export const since = (moment) => Math.max(0, now() - Date.parse(moment));
 export const left = (moment) => Math.max(0, Date.parse(moment) - now());
 

@@ -1,40 +1,55 @@
 // A connection's settings, as a panel: verify credentials, choose what to sync, save, switch off.
 
+import { perform, questionOf } from './actions.js';
+import * as addresses from './addresses.js';
 import * as api from './api.js';
 import { conflictBanner, showConflict } from './conflict.js';
 import { askFirst, make, part, redraw, say, setText, showFolded, showText, toast } from './dom.js';
 import {
   changedSettings, credentialInput, isComplete, labelled, nextCredential, optionGroup, settingInput, takeCredentials,
 } from './fields.js';
+import { faultsOf, rehearsed } from './faults.js';
 import { timeElement } from './format.js';
 import { isLive } from './live.js';
 import { progressBlock, showProgress } from './progress.js';
 import { isAdmin } from './session.js';
 import * as store from './store.js';
 
-const panels = new Map(); // a card's root → what is open in it
+let open = null; // the panel, of which there is one at most
 
 // `toVerify`: whoever comes to give new credentials finds where to, though those in use are good.
-export function openSettings(root, id, { toVerify = false } = {}) {
+export function openSettings(id, { toVerify = false } = {}) {
   const connection = store.get(id);
   const panel = { id, type: store.typeOf(connection.type), edited: false, pressed: false, replacing: toVerify, base: connection.version };
-  panel.dialog = make('dialog', { class: 'panel', 'aria-labelledby': 'settings-title' }, ...partsOf(panel));
+  panel.dialog = make('dialog', { class: 'panel', 'aria-labelledby': 'settings-title', 'data-role': 'settings-panel', 'data-id': id, 'data-of': panel.type.name }, ...partsOf(panel));
   panel.dialog.addEventListener('cancel', (event) => { if (panel.edited) { event.preventDefault(); leave(panel); } });
   // Closed is gone: nothing that was typed outlives the panel.
-  panel.dialog.addEventListener('close', () => { panels.delete(root); panel.dialog.remove(); });
-  panels.set(root, panel);
-  root.append(panel.dialog);
+  panel.dialog.addEventListener('close', () => { open = null; panel.dialog.remove(); addresses.leave(id, 'settings', 'verify'); });
+  open = panel;
+  document.body.append(panel.dialog);
   fill(panel, connection);
   show(panel, connection);
   panel.dialog.showModal();
   const first = toVerify || connection.display.action === 'verify' ? '[data-credential]' : '[data-option] input, [data-role="name-input"]';
   panel.dialog.querySelector(first)?.focus();
+  return panel.dialog;
+}
+
+// Closes a dialog that its address has left; of one with changes it asks first, and tells that it is still there.
+export function closeSettings(dialog) {
+  if (open?.dialog === dialog && open.edited) {
+    history.replaceState(null, '', addresses.sourceAddress(open.id, 'settings'));
+    leave(open);
+    return false;
+  }
+  dialog.close();
+  return true;
 }
 
 // Called with whatever is new about the connection.
-export function showSettings(root, connection) {
-  const panel = panels.get(root);
-  if (!panel) return;
+export function showSettings(connection) {
+  const panel = open;
+  if (panel?.id !== connection.id) return;
   if (!panel.edited && !panel.pressed && connection.version !== panel.base) fill(panel, connection);
   show(panel, connection);
 }
@@ -59,9 +74,15 @@ function credentialsForm(panel) {
     make('div', { class: 'stack', 'data-role': 'fields' }, ...type.credential_fields.map(credentialInput),
       make('p', { class: 'muted' }, 'They go to the external service once and are stored neither here nor in this page.'),
       make('button', { type: 'submit', 'data-role': 'verify' }, 'Verify')),
-    panel.progress);
+    panel.progress, cancelOf(panel));
   form.addEventListener('submit', (event) => { event.preventDefault(); if (isComplete(form)) verify(panel, form); });
   return form;
+}
+
+function cancelOf(panel) {
+  const button = make('button', { type: 'button', class: 'quiet', 'data-role': 'cancel', hidden: true }, 'Cancel');
+  button.addEventListener('click', () => askFirst(button, { ...questionOf(store.get(panel.id)), act: () => press(panel, () => perform(panel.id, 'cancel')) }));
+  return button;
 }
 
 function settingsForm(panel) {
@@ -74,9 +95,9 @@ function settingsForm(panel) {
     labelled({ label: 'Name', required: true }, make('input', { 'data-role': 'name-input', required: true, maxlength: 200 })),
     labelled({ label: 'Description' }, make('input', { 'data-role': 'description-input', maxlength: 2000 })),
     make('label', { class: 'check', 'data-role': 'enable' }, make('input', { type: 'checkbox', 'data-role': 'enabled-input' }), 'Switch on, so that it can be synced'),
-    make('details', { class: 'advanced' }, make('summary', {}, 'Advanced: rehearse a fault'), labelled(
-      { label: 'Fault', help: 'For the stand-in external service only: slow, flaky, fail, silence … Goes with the next Verify, and with syncs once saved.' },
-      make('input', { 'data-role': 'simulate' }))),
+    make('details', { class: 'advanced' }, make('summary', {}, 'Advanced: rehearse a fault'),
+      make('p', { class: 'muted' }, 'For the stand-in external service only. Goes with the next Verify, and with syncs once saved.'),
+      make('div', { 'data-role': 'faults' })),
     make('p', { class: 'error', 'data-role': 'save-problem', role: 'alert', hidden: true }),
     make('div', { class: 'row' }, make('button', { type: 'submit', 'data-role': 'save' }, 'Save'), saveAndSync));
   form.addEventListener('input', (event) => { if (event.target.dataset.role !== 'search') panel.edited = true; });
@@ -106,7 +127,7 @@ function fill(panel, connection) {
   panel.edited = false;
   part(dialog, 'name-input').value = connection.name;
   part(dialog, 'description-input').value = connection.description ?? '';
-  part(dialog, 'simulate').value = connection.config.simulate ?? '';
+  redraw(part(dialog, 'faults'), connection.config.simulate ?? '', () => [faultsOf(connection.config.simulate)]);
   // What was never switched on is meant to be by saving it; what somebody has switched off is not.
   part(dialog, 'enabled-input').checked = connection.display.state !== 'disabled';
   drawOptions(panel, connection, connection.config);
@@ -156,6 +177,8 @@ function showVerification(panel, connection) {
   const { last_verification_at: at, last_verification_error: error, status } = connection;
   const verifying = status === 'verifying';
   showProgress(panel.progress, verifying ? connection : {});
+  part(dialog, 'cancel').hidden = !verifying;
+  part(dialog, 'cancel').disabled = panel.pressed || !isAdmin();
   // What is in use and good is not asked for again unless it is wanted.
   const good = at && !error && !panel.replacing;
   part(dialog, 'fields').hidden = verifying || good;
@@ -217,7 +240,7 @@ function removal(panel) {
 async function verify(panel, form) {
   // Out of the page before anything is awaited.
   const credentials = takeCredentials(form);
-  const simulate = part(panel.dialog, 'simulate').value.trim();
+  const simulate = rehearsed(panel.dialog);
   panel.awaits = 'its start';
   part(panel.dialog, 'verified').focus();
   await press(panel, async () => {
@@ -228,9 +251,8 @@ async function verify(panel, form) {
 
 // The configuration as it would be after saving, and whether that is another one.
 function configOf(panel) {
-  const simulate = part(panel.dialog, 'simulate').value.trim();
   const { config } = panel.filled;
-  const changed = { ...changedSettings(panel.dialog), ...(simulate !== (config.simulate ?? '') && { simulate }) };
+  const changed = changedSettings(panel.dialog);
   if (!Object.keys(changed).length) return config;
   const left = Object.entries({ ...store.get(panel.id).config, ...changed }).filter(([, value]) => value !== '');
   return Object.fromEntries(left);

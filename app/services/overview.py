@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Date, Row, Select, bindparam, case, cast, func, select, true
@@ -20,7 +21,8 @@ CONNECTIONS, OPERATIONS = ledger.CONNECTIONS.c, ledger.OPERATIONS.c
 DAYS, RECENT = 30, 12
 
 
-Sync = Row[UUID, UUID, str, datetime, datetime | None, datetime, int | None]
+# A sync that has ended: connection_id, id, state, created_at, started_at, finished_at, documents_processed.
+Sync = Row[Any]
 
 
 @dataclass(slots=True)
@@ -56,7 +58,7 @@ _ENDED = (
 _THEIRS = (CONNECTIONS.organization_id == bindparam("organization_id"), CONNECTIONS.deleted_at.is_(None))
 
 
-def _days() -> Select[tuple[date, str, int, int]]:
+def _days() -> Select[Any]:
     """Return the query of the syncs since an id, of each connection by its index; ids have the order of time."""
     ended = (
         select(
@@ -75,7 +77,7 @@ def _days() -> Select[tuple[date, str, int, int]]:
     )
 
 
-def _recent() -> Select[tuple[UUID, UUID, str, datetime, datetime | None, datetime, int | None]]:
+def _recent() -> Select[Any]:
     last = (
         select(
             OPERATIONS.id,

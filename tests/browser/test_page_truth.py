@@ -72,7 +72,7 @@ def test_a_sync_that_may_want_new_credentials_leads_to_them(screen: SignIn, stac
     expect(ada.on("confluence", "sync")).to_have_text("Try again")
     ada.card("confluence").get_by_role("button", name="Verify again").click()
 
-    expect(ada.card("confluence").locator('[data-credential="url"]')).to_be_focused()
+    expect(ada.panel("confluence").locator('[data-credential="url"]')).to_be_focused()
 
 
 def test_nothing_is_said_to_come_that_does_not(screen: SignIn) -> None:
@@ -87,7 +87,7 @@ def test_nothing_is_said_to_come_that_does_not(screen: SignIn) -> None:
     expect(ada.on("confluence", "verified")).to_contain_text("Verified")
     expect(ada.on("confluence", "options")).to_contain_text("The source offered nothing to choose from")
     expect(ada.on("confluence", "choose")).to_have_text("2. Settings")
-    ada.on("confluence", "simulate").fill("")
+    ada.rehearse("confluence", "")
     ada.on("confluence", "save-sync").click()
     expect(ada.on("confluence", "state")).to_have_text("Synced")
     expect(ada.part("toasts")).to_contain_text("Confluence is saved.")
