@@ -142,10 +142,7 @@ function askWho() {
 }
 
 async function takeOffer() {
-  if (addresses.asked().length) {
-    addresses.tell();
-    if (loaded) return;
-  }
+  addresses.tell();
   const signedIn = await consider(askWho);
   asked = false;
   if (signedIn) return; // which has begun anew

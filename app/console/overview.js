@@ -26,7 +26,10 @@ export function drawOverview(root) {
   ];
   redraw(part(root, 'figures'), figures, () => figures.map(([name, words, count, besides]) => make('li', { 'data-figure': name, 'data-none': count === 0 },
     make('strong', {}, numbers.format(count)), make('span', {}, ` ${words}`), besides && make('small', {}, ` ${besides}`))));
-  if (glance) drawDays(root, glance.days);
+  // Without any sync there is nothing to plot.
+  const days = glance?.days.some(total) ? glance.days : [];
+  part(root, 'days').hidden = !days.length;
+  if (days.length) drawDays(root, days);
 }
 
 const total = (day) => OUTCOMES.reduce((sum, [name]) => sum + day[name], 0);

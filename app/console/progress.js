@@ -2,7 +2,7 @@
 
 import * as api from './api.js';
 import { askFirst, complain, make, part, redraw, setText, showText, toast } from './dom.js';
-import { atClock, counted, lasting, lastingYet, left, now, numbers, since, took } from './format.js';
+import { counted, lasting, lastingYet, left, now, numbers, since, took } from './format.js';
 import { isAdmin } from './session.js';
 import * as store from './store.js';
 
@@ -15,6 +15,8 @@ const STEPS = {
 const DONE = { pending: 1, delivered: 2, running: 3 };
 // Below this, silence is how services work.
 const SILENCE_MS = 60_000;
+// Sooner, nobody wonders whether it moves.
+const DOUBTED_MS = 12_000;
 // Of less, a rate says nothing.
 const RATED_MS = 3_000;
 const WORDS = { done: 'done', now: 'in progress', next: 'to come' };
@@ -47,19 +49,19 @@ export function showProgress(block, connection) {
   showText(part(block, 'attempts'), attemptsOf(operation));
   showText(part(block, 'news'), newsOf(operation));
   showText(part(block, 'who-can'), isAdmin() ? '' : 'An admin of your organization can cancel it.');
-  part(block, 'stuck').hidden = operation.kind !== 'sync';
+  part(block, 'stuck').hidden = operation.kind !== 'sync' || since(operation.created_at) < DOUBTED_MS;
   redraw(part(block, 'ways-out'), operation.id, () => waysOut(connection));
 }
 
 function step([label, waiting], place, done) {
   const state = place < done ? 'done' : place === done ? 'now' : 'next';
   return make('li', { 'data-state': state, 'aria-current': state === 'now' && 'step' },
-    state === 'now' ? waiting : label, make('span', { class: 'unseen' }, ` (${WORDS[state]})`));
+    make('span', { class: 'label' }, state === 'now' ? waiting : label), make('span', { class: 'unseen' }, ` (${WORDS[state]})`));
 }
 
 function clockOf(operation) {
   const asked = `Asked ${lasting(since(operation.created_at))} ago`;
-  if (operation.kind === 'sync') return operation.state === 'running' ? `${asked}, running since ${atClock(operation.started_at)}` : asked;
+  if (operation.kind === 'sync') return operation.state === 'running' ? `${asked}, running for ${lasting(since(operation.started_at))}` : asked;
   return operation.deadline_at ? `${asked}; an answer is due within ${lastingYet(operation.deadline_at)}` : asked;
 }
 

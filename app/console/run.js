@@ -76,7 +76,7 @@ function stepsOf({ created_at: asked, delivered_at: delivered, started_at: start
 
 function attemptsOf(log) {
   if (!log.length) return make('p', { class: 'muted' }, 'None is on record.');
-  const heads = ['Attempt', 'When', 'Answer', 'Took', ''];
+  const heads = ['Attempt', 'When', 'Answer', 'Took', 'Outcome'];
   return make('div', { class: 'scrolls', tabindex: 0, role: 'group', 'aria-label': 'Attempts' }, make('table', {}, make('thead', {}, make('tr', {}, ...heads.map((head) => make('th', { scope: 'col' }, head)))),
     make('tbody', {}, ...log.map(({ attempt, at, status_code: code, error, duration_ms: ms }) => make('tr', {},
       make('td', {}, String(attempt)), make('td', {}, dated(at)), make('td', {}, code ? `HTTP ${code}` : 'none'),
