@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from app.domain import display, messages
+from app.domain import display, endings, messages
 from app.outbound import broker, dead_letters, events
 
 STATUS_QUEUE = "data_source_status"
@@ -47,10 +47,14 @@ EVENT: dict[str, Any] = {
             "properties": {
                 "state": {"enum": list(display.STATES)},
                 "reason": {"type": ["string", "null"]},
-                "actor": {"enum": ["user", "service", None]},
-                "action": {"enum": ["verify", "enable", "sync", "wait", None]},
+                "actor": {"enum": list(display.ACTORS)},
+                "action": {"enum": list(display.ACTIONS)},
+                "alternative": {"enum": list(display.ACTIONS)},
+                "advice": {"type": ["string", "null"]},
+                "note": {"type": ["string", "null"]},
+                "ending": {"enum": [*endings.ENDINGS, None]},
             },
-            "required": ["state", "reason", "actor", "action"],
+            "required": ["state", "reason", "actor", "action", "alternative", "advice", "note", "ending"],
         },
         "operation": {
             "type": ["object", "null"],
@@ -62,6 +66,7 @@ EVENT: dict[str, Any] = {
         "last_sync_status": {"enum": ["completed", "failed", None]},
         "last_sync_at": {"anyOf": [_MOMENT, {"type": "null"}]},
         "last_sync_error": {"type": ["string", "null"]},
+        "last_sync_documents": {"type": ["integer", "null"]},
         "documentsProcessed": {"type": ["integer", "null"]},
         "last_verification_at": {"anyOf": [_MOMENT, {"type": "null"}]},
         "last_verification_error": {"type": ["string", "null"]},

@@ -3,7 +3,8 @@
 Run it with `python -m devstack.external_service`. It verifies nothing and syncs nothing, but behaves like one that
 does, in short real time: a credential that contains "bad", "invalid" or "wrong" is refused, one that contains
 "unreachable" finds nobody there, and a scenario makes it behave otherwise (`--list` names them, `--scenarios FILE` adds
-some). Credentials are kept in memory only and never logged.
+some). Credentials are kept in memory only and never logged; which connections were verified is kept in a file where
+`--verified FILE` names one, so that their syncs go on after a restart.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from devstack import reports, scenarios
 from devstack.reports import Key, Report, VerifyCredentials, Webhook
 from devstack.scenarios import Book, Rehearsal
 from devstack.status_queue import StatusQueue
+from devstack.verified import Verified
 
 LARGEST_WEBHOOK = 1_000_000
 # Rita's last retry comes within hours; ten thousand deliveries are more than a laptop sees in a day.
@@ -97,11 +99,15 @@ class Answer:
 class ExternalService:
     """The service's whole memory: credentials by connection, and the webhooks it has seen."""
 
-    def __init__(self, status_queue: StatusQueue, *, book: Book, chance: Random) -> None:
+    def __init__(
+        self, status_queue: StatusQueue, *, book: Book, chance: Random, verified: Verified | None = None
+    ) -> None:
         self._status_queue = status_queue
         self._book = book
         self._chance = chance
+        # For the words in them alone: whether a sync has credentials is a matter of having been verified.
         self._credentials: dict[Key, Mapping[str, object]] = {}
+        self._verified = verified or Verified()
         self._deliveries: OrderedDict[str, _Delivery] = OrderedDict()
         # How many operations of a kind a connection has had: the script goes by it.
         self._turns: Counter[tuple[Key, str]] = Counter()
@@ -138,7 +144,7 @@ class ExternalService:
     def _reports(self, webhook: Webhook, rehearsal: Rehearsal) -> list[Report]:
         error = rehearsal.error(webhook.kind)
         if not isinstance(webhook, VerifyCredentials):
-            told, held = rehearsal.sync, webhook.key in self._credentials
+            told, held = rehearsal.sync, webhook.key in self._verified
             documents, pace = told.documents, told.pace
             return rehearsal.retell(
                 reports.sync(
@@ -154,6 +160,7 @@ class ExternalService:
         if error is None:
             # Only good credentials replace those in use.
             self._credentials[webhook.key] = webhook.credentials
+            self._verified.add(webhook.key)
         found = rehearsal.verification
         return rehearsal.retell(
             reports.verification(webhook, error=error, chance=self._chance, options=found.options, after=found.after)
@@ -249,6 +256,7 @@ def main() -> None:
     arguments.add_argument(
         "--scenarios", type=Path, default=usual, help="YAML file of more scenarios; or EXTERNAL_SERVICE_SCENARIOS"
     )
+    arguments.add_argument("--verified", type=Path, help="keep in this file which connections were verified")
     arguments.add_argument("--list", action="store_true", help="name the scenarios and stop")
     given = arguments.parse_args()
     try:
@@ -258,10 +266,10 @@ def main() -> None:
     if given.list:
         print(*(f"{word:16} {scenario.about}" for word, scenario in book.scenarios.items()), sep="\n")
         return
-    serve(Settings.from_environment(os.environ), book=book)
+    serve(Settings.from_environment(os.environ), book=book, verified=Verified(given.verified))
 
 
-def serve(settings: Settings, *, book: Book) -> None:
+def serve(settings: Settings, *, book: Book, verified: Verified) -> None:
     """Serve until TERM or INT, then send what is due."""
     structlog.configure(
         processors=[
@@ -276,7 +284,7 @@ def serve(settings: Settings, *, book: Book) -> None:
 
     stopping = Event()
     status_queue = StatusQueue(settings.broker_url, name=settings.status_queue)
-    service = ExternalService(status_queue, book=book, chance=Random())
+    service = ExternalService(status_queue, book=book, chance=Random(), verified=verified)
     app = create_app(service, settings=settings, stopping=stopping)
     server = make_server("127.0.0.1", settings.port, app, threaded=True, request_handler=_Quiet)
     status_queue.start()

@@ -71,7 +71,7 @@ def run(given: Mapping[str, str], *, directory: Path) -> NoReturn:
 
     Raises StartError when something cannot start or ends, KeyboardInterrupt when somebody stops it.
     """
-    commands = _commands(given)
+    commands = _commands(given, directory=directory)
     children = {name: _child(name, directory=directory) for name in commands}
     say("Starting the servers; this takes up to half a minute.")
     with servers(directory, environ=given) as backing:
@@ -120,11 +120,12 @@ def say(*lines: str) -> None:
         print(*lines, sep="\n", flush=True)
 
 
-def _commands(given: Mapping[str, str]) -> dict[str, str]:
+def _commands(given: Mapping[str, str], *, directory: Path) -> dict[str, str]:
     commands = dict(parse_procfile((PROJECT / "Procfile").read_text()).processes)
     # Whoever names an external service wants that one.
     if not given.get("AUTOMATION_WEBHOOK_URL"):
-        commands[STAND_IN] = f"exec {shlex.quote(sys.executable)} -m devstack.external_service"
+        verified = shlex.quote(str(directory / "verified.json"))
+        commands[STAND_IN] = f"exec {shlex.quote(sys.executable)} -m devstack.external_service --verified {verified}"
     return commands
 
 

@@ -7,7 +7,6 @@ from collections.abc import Hashable
 from threading import Lock
 from uuid import UUID
 
-
 # Of one owner, that a process remembers: more than an organization asks for in an hour. Who makes jobs up has others.
 MOST_WAITING = 10_000
 

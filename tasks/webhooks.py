@@ -55,7 +55,7 @@ def deliver(
         following: UUID | None = UUID(operation_id)
     except (ValueError, TypeError, AttributeError):
         # Whoever may publish to the queue wrote it.
-        log.error("job_refused", reason="invalid job", error="its operation is no UUID")
+        log.error("job_refused", reason="invalid job", error="its operation is no UUID")  # noqa: TRY400 - it is no bug
         return
     owner = (str(kind), str(organization_id or operation_id))
     if not shares.enter(owner, following):

@@ -12,6 +12,7 @@ ENDPOINTS = (
     "data_sources",
     "operations",
     "history",
+    "overview",
     "source_types",
     "me",
     "stream",

@@ -1,7 +1,7 @@
-"""Reading, a few requests of an organization's at a time: each may be answered with megabytes, and asks in a few bytes.
+"""Bound how many reads of one organization run at a time: a request of a few bytes may be answered with megabytes.
 
-Without this, whoever asks on and on over many connections would have all of a process's connections to the database, and
-nobody else a turn. A large answer counts until it has been read, for it is in our memory till then.
+Without this, whoever asks over many connections would have all of a process's connections to the database, and nobody
+else a turn. A large answer counts until it has been read, because it is in our memory until then.
 """
 
 from __future__ import annotations

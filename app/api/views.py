@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from app.domain import display, sources
+from app.domain import display, endings, sources, timeline
 from app.domain.abridging import LARGEST_KEPT
 from app.domain.cases import ENDED, OPEN, STATUSES, Case
 from app.domain.messages import OPTIONS_SCHEMA
@@ -34,9 +34,19 @@ class DisplayView(View):
 
     state: str = Field(json_schema_extra=_one_of(*display.STATES))
     reason: str | None = Field(description="A sentence for a person.")
-    actor: str | None = Field(description="Who must act.", json_schema_extra=_one_of("user", "service", None))
-    action: str | None = Field(
-        description="What to do next.", json_schema_extra=_one_of("verify", "enable", "sync", "wait", None)
+    actor: str | None = Field(
+        description="Who must act: a member, whoever runs Rita or that service (operator), that service, nobody.",
+        json_schema_extra=_one_of(*display.ACTORS),
+    )
+    action: str | None = Field(description="What to do next.", json_schema_extra=_one_of(*display.ACTIONS))
+    alternative: str | None = Field(
+        description="What may help if `action` does not.", json_schema_extra=_one_of(*display.ACTIONS)
+    )
+    advice: str | None = Field(description="A sentence or two on what to do, beside the reason.")
+    note: str | None = Field(description="What is worth knowing beside the state.")
+    ending: str | None = Field(
+        description="How the operation ended that the state comes from; null where an earlier release wrote it.",
+        json_schema_extra=_one_of(*endings.ENDINGS, None),
     )
 
 
@@ -84,6 +94,9 @@ class ConnectionView(View):
     last_verification_error: str | None
     last_sync_at: datetime | None
     last_sync_error: str | None
+    last_sync_documents: int | None = Field(
+        description="How many documents the last sync had counted when it ended, if it said; null until one has ended."
+    )
     created_by: UUID
     updated_by: UUID
     created_at: datetime
@@ -119,6 +132,22 @@ class Attempt(View):
     duration_ms: int
 
 
+class Reported(View):
+    """What the external service said of a sync at one moment, by its own clock."""
+
+    at: datetime
+    documents_processed: int | None
+    is_end: bool
+
+
+def _reported(text: object) -> object:
+    """Return what an operation's row keeps as text."""
+    if text is not None and not isinstance(text, str):
+        return text
+    found = timeline.read(text)
+    return [Reported(at=timeline.moment_of(e), documents_processed=e.documents, is_end=e.is_end) for e in found]
+
+
 class OperationDetail(OperationView):
     """An operation with its end, its attempts and who asked for it."""
 
@@ -130,6 +159,10 @@ class OperationDetail(OperationView):
     reported_late: bool = Field(description="The answer came after we had stopped waiting, and was taken all the same.")
     late_reports: int = Field(description="No longer counted: copies leave no trace.", deprecated=True)
     attempt_log: list[Attempt]
+    request_id: str | None = Field(description="Of the request that asked for it, as in the logs.")
+    reports: Annotated[list[Reported], BeforeValidator(_reported)] = Field(
+        description="What was said of it with a time, in its order; of a long sync, the first and the last of it."
+    )
 
 
 class AuditEntry(View):
@@ -156,6 +189,7 @@ class FieldView(View):
     name: str = Field(examples=["api_token"])
     label: str = Field(examples=["API token"])
     help: str = Field(description="A sentence for whoever fills it in; may be empty.")
+    link: str = Field(description="The source's own page where it is found or made; may be empty.")
     kind: str = Field(description="What it takes.", json_schema_extra=_one_of(*sources.KINDS))
     required: bool
     secret: bool = Field(description="Never to be shown, prefilled or kept.")

@@ -90,6 +90,8 @@ export const remove = (id) => call('DELETE', pathOf(id));
 export const verify = (id, body) => call('POST', `${pathOf(id)}/verify`, { body });
 export const operations = (id, { before, limit = 20 } = {}) => call('GET', `${pathOf(id)}/operations?${page(before, limit)}`);
 export const audit = (id, { before, limit = 20 } = {}) => call('GET', `${pathOf(id)}/audit?${page(before, limit)}`);
+export const overview = async () => (await call('GET', 'api/overview')).data;
+export const operation = async (id) => (await call('GET', `api/operations/${encodeURIComponent(id)}`)).data;
 export const end = (operationId) => call('POST', `api/operations/${encodeURIComponent(operationId)}/end`);
 
 export async function configure(id, fields, version) {

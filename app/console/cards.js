@@ -1,47 +1,27 @@
-// One card per connection: its state in words, what runs, what was, and the one thing to do next.
+// One card per connection: its state in words, what runs, what was, and the one thing to do next, always in one place.
 
+import { isFailing, mayVerify, perform, primaryOf, questionOf, titleOf } from './actions.js';
+import { go, sourceAddress } from './addresses.js';
 import * as api from './api.js';
-import { ended, sparkline } from './chart.js';
-import { fromTemplate, make, part, redraw, say, setText, showFolded, showText, toast } from './dom.js';
+import { sparkline } from './chart.js';
+import { askFirst, fromTemplate, make, part, redraw, say, setText, showFolded, showText, toast } from './dom.js';
 import { ago, counted, timeElement } from './format.js';
-import { openHistory } from './history.js';
 import { isLive } from './live.js';
 import { progressBlock, showProgress } from './progress.js';
-import { openSettings, showSettings } from './settings.js';
+import { showSettings } from './settings.js';
 import * as store from './store.js';
 
-export const STATES = {
-  unconfigured: 'Not set up yet',
-  verifying: 'Checking the credentials',
-  verification_failed: 'Verification failed',
-  disabled: 'Switched off',
-  pending: 'Ready',
-  syncing: 'Syncing',
-  completed: 'Synced',
-  failed: 'Sync failed',
-};
-const FAULTS = ['verification_failed', 'failed'];
-const ADVICE = {
-  verification_failed: 'Correct the credentials and verify them again.',
-  failed: 'Try again. If it fails again, verify the credentials, or ask whoever runs the external service.',
-};
 const cards = new Map(); // id → {root, pressed, state}
 
-export const cardOf = (id) => cards.get(id)?.root;
-
-export function drawAll() {
-  const connections = store.all();
+// Draws all; `shown` are the ids that are wanted, in their order, which are moved only if they stand otherwise, for moving
+// takes the focus.
+export function drawAll(shown) {
   for (const id of cards.keys()) if (!store.get(id)) drop(id);
-  connections.forEach(({ id }) => drawOne(id));
-}
-
-// In the order of the registry, whichever came first; moved only if they stand otherwise, for moving takes the focus.
-function arrange() {
-  const places = store.offered().map(({ name }) => name);
-  const drawn = store.all().filter(({ id }) => cards.has(id));
-  const wanted = drawn.toSorted((a, b) => places.indexOf(a.type) - places.indexOf(b.type)).map(({ id }) => cards.get(id).root);
+  store.all().forEach(({ id }) => drawOne(id));
+  const wanted = shown.map((id) => cards.get(id).root);
+  for (const { root } of cards.values()) root.hidden = !wanted.includes(root);
   const list = part(document, 'cards');
-  if (wanted.some((root, place) => list.children[place] !== root)) list.append(...wanted);
+  if (wanted.some((root, place) => list.children[place] !== root)) list.prepend(...wanted);
 }
 
 export function drawOne(id) {
@@ -50,11 +30,8 @@ export function drawOne(id) {
     drop(id);
     return;
   }
-  const isNew = !cards.has(id);
-  const card = isNew ? add(connection) : cards.get(id);
-  if (isNew) arrange();
-  show(card, connection);
-  showSettings(card.root, connection);
+  show(cards.get(id) ?? add(connection), connection);
+  showSettings(connection);
 }
 
 function drop(id) {
@@ -63,19 +40,20 @@ function drop(id) {
 }
 
 function add(connection) {
+  const { id } = connection;
   const root = fromTemplate('card');
   const card = { root, pressed: false, state: connection.display.state };
-  const type = store.typeOf(connection.type);
   root.dataset.type = connection.type;
-  root.dataset.id = connection.id;
-  root.setAttribute('aria-labelledby', `name-${connection.id}`);
-  part(root, 'name').id = `name-${connection.id}`;
-  part(root, 'icon').src = `console/icons/${type.icon}.svg`;
+  root.dataset.id = id;
+  root.setAttribute('aria-labelledby', `name-${id}`);
+  part(root, 'name').id = `name-${id}`;
+  part(root, 'icon').src = `console/icons/${store.typeOf(connection.type).icon}.svg`;
   part(root, 'progress').replaceWith(card.progress = progressBlock());
-  part(root, 'primary').addEventListener('click', () => press(card, connection.id));
-  part(root, 'configure').addEventListener('click', () => openSettings(root, connection.id));
-  part(root, 'history').addEventListener('click', () => openHistory(connection.id));
-  cards.set(connection.id, card);
+  card.primary = part(root, 'primary');
+  card.primary.addEventListener('click', () => press(card, id));
+  part(root, 'configure').addEventListener('click', () => go(sourceAddress(id, mayVerify(store.get(id)) ? 'verify' : 'settings')));
+  part(root, 'history').addEventListener('click', () => go(sourceAddress(id, 'history')));
+  cards.set(id, card);
   part(document, 'cards').append(root);
   return card;
 }
@@ -87,85 +65,87 @@ function show(card, connection) {
   root.dataset.state = display.state;
   setText(part(root, 'name'), connection.name);
   showFolded(part(root, 'description'), connection.description);
-  setText(part(root, 'state'), STATES[display.state] ?? display.state);
-  const fault = FAULTS.includes(display.state);
-  showFolded(part(root, 'reason'), fault || operation ? '' : display.reason ?? 'Nothing to do.');
+  setText(part(root, 'state'), titleOf(connection));
+  const fault = isFailing(connection);
+  showFolded(part(root, 'reason'), fault || operation ? '' : display.reason ?? (display.note ? '' : 'Nothing to do.'));
   showFolded(part(root, 'error'), fault ? display.reason : '');
-  showText(part(root, 'advice'), fault && !/again|enter/i.test(display.reason ?? '') ? ADVICE[display.state] : '');
+  showText(part(root, 'advice'), display.advice);
+  showFolded(part(root, 'note'), display.note);
   showProgress(card.progress, connection);
   showFacts(root, connection);
-  showPrimary(card, connection);
-  if (card.state !== display.state) say(`${connection.name}: ${STATES[display.state] ?? display.state}`);
+  showButtons(card, connection);
+  if (card.state !== display.state) say(`${connection.name}: ${titleOf(connection)}`);
   card.state = display.state;
 }
 
 function showFacts(root, connection) {
-  const { last_sync_at: synced, last_sync_status: how, last_verification_at: verified } = connection;
-  const syncing = connection.status === 'syncing';
-  const word = syncing ? 'Sync asked for' : `Sync ${how ?? 'asked for'}`;
-  fact(part(root, 'last-sync'), synced, word, 'Never synced');
+  const { last_sync_at: synced, last_sync_status: how, last_verification_at: verified, last_sync_documents: documents } = connection;
+  fact(part(root, 'last-sync'), synced, connection.status === 'syncing' ? 'Sync asked for' : `Sync ${how ?? 'asked for'}`, 'Never synced');
   fact(part(root, 'last-verification'), verified, connection.last_verification_error ? 'Verification failed' : 'Verified', 'Never verified');
-  const past = store.runsOf(connection.id) ?? [];
-  const documents = syncing ? connection.operation?.documents_processed : ended(past)[0]?.documents_processed;
-  showText(part(root, 'documents'), documents == null ? '' : counted(documents, 'document') + (syncing ? ' so far' : ''));
-  redraw(part(root, 'runs'), ended(past).map(({ id }) => id), () => [sparkline(past)].filter(Boolean));
+  const runs = store.runsOf(connection.id);
+  showText(part(root, 'documents'), documents == null ? '' : counted(documents, 'document') + (connection.status === 'syncing' ? ' last time' : ''));
+  redraw(part(root, 'runs'), runs.map(({ id }) => id), () => [sparkline(runs)].filter(Boolean));
 }
 
 function fact(element, moment, word, never) {
   redraw(element, [moment, word, moment && ago(moment)], () => (moment ? [`${word} `, timeElement(moment)] : [never]));
 }
 
-// What the button says for what `display.action` names, and what pressing it does.
-const PRIMARY = {
-  verify: ({ display }) => [display.state === 'verification_failed' ? 'Correct credentials' : 'Set up', 'set-up'],
-  enable: ({ display, last_verification_at: verified }) => (display.state === 'disabled'
-    ? ['Switch on', 'enable'] : [verified ? 'Finish set-up' : 'Set up', 'set-up']),
-  sync: ({ display }) => [display.state === 'failed' ? 'Try again' : 'Sync now', 'sync'],
-};
-
-function showPrimary(card, connection) {
-  const button = part(card.root, 'primary') ?? part(card.root, 'sync');
-  const [words, does] = PRIMARY[connection.display.action]?.(connection) ?? ['', ''];
-  button.hidden = !words;
-  button.disabled = card.pressed;
-  button.dataset.does = does;
-  // Two buttons that open the same would only make people wonder.
-  part(card.root, 'configure').hidden = does === 'set-up';
+function showButtons(card, connection) {
+  const { primary, root } = card;
+  const { words = '', does = '', barred = '' } = primaryOf(connection) ?? {};
+  primary.hidden = !words;
+  primary.disabled = card.pressed || Boolean(barred);
+  primary.title = barred;
+  primary.classList.toggle('quiet', does === 'cancel');
   // One button; tests and programs that look for the sync find it by what it does.
-  button.dataset.role = does === 'sync' ? 'sync' : 'primary';
-  if (words) setText(button, words);
+  primary.dataset.does = does;
+  primary.dataset.role = does === 'sync' ? 'sync' : 'primary';
+  label(primary, words, `${words}: ${connection.name}`);
+  const configure = part(root, 'configure');
+  // Two buttons that open the same would only make people wonder.
+  configure.hidden = does === 'set-up';
+  label(configure, ...(mayVerify(connection) ? ['Verify again', `Verify again: ${connection.name}`] : ['Settings', `Settings of ${connection.name}`]));
+  label(part(root, 'history'), 'History', `History of ${connection.name}`);
 }
 
-const ACTS = {
-  enable: (id) => api.configure(id, { enabled: true }),
-  sync: (id) => api.sync(id),
-};
+// A page has many buttons of the same words: whoever hears them needs to know whose each is.
+function label(button, words, whole) {
+  setText(button, words);
+  if (button.getAttribute('aria-label') !== whole) button.setAttribute('aria-label', whole);
+}
 
-async function press(card, id) {
-  const { does } = (part(card.root, 'primary') ?? part(card.root, 'sync')).dataset;
-  if (does === 'set-up') {
-    openSettings(card.root, id);
-    return;
-  }
-  await pressed(id, () => ACTS[does](id));
+function press(card, id) {
+  const { does } = card.primary.dataset;
+  if (does === 'set-up') go(sourceAddress(id, 'settings'));
+  else if (does === 'cancel') askFirst(card.primary, { ...questionOf(store.get(id)), act: () => pressed(card, id, does) });
+  else pressed(card, id, does);
 }
 
 // One place that shows what came of a press.
-async function pressed(id, act) {
-  const card = cards.get(id);
+async function pressed(card, id, does) {
   showText(part(card.root, 'refusal'), '');
   card.pressed = true;
   drawOne(id);
   try {
-    await act();
+    await perform(id, does);
     if (!isLive()) await store.refresh(id);
   } catch (problem) {
     if (!(problem instanceof api.Refused)) throw problem;
     showText(part(card.root, 'refusal'), problem.message);
     part(card.root, 'refusal').title = problem.detail;
+    card.unsent = problem.status === 0;
   } finally {
     card.pressed = false;
     drawOne(id);
+  }
+}
+
+// What did not reach a server that is here again need not be said any more.
+export function forgetUnsent() {
+  for (const card of cards.values()) {
+    if (card.unsent) showText(part(card.root, 'refusal'), '');
+    card.unsent = false;
   }
 }
 
@@ -177,10 +157,10 @@ export function drawOffers(container) {
     { type: 'button', class: 'quiet', click: () => addSource(type) }, `Add ${type.label}`)));
 }
 
-async function addSource({ name, label }) {
+async function addSource({ name, label: words }) {
   try {
     store.answered(await api.create(name), undefined);
-    toast(`${label} was added.`);
+    toast(`${words} was added.`);
   } catch (problem) {
     if (!(problem instanceof api.Refused)) throw problem;
     if (problem.code !== 'already_exists') toast(problem.message, problem.detail);

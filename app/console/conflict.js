@@ -16,11 +16,14 @@ export function showConflict(root, conflict) {
   const banner = part(root, 'conflict');
   banner.hidden = !conflict;
   if (!conflict) return;
-  const { connection, typed } = conflict;
-  const pairs = [...entriesOf(connection)].map(([name, theirs]) => [name, theirs, new Map(entriesOf(typed)).get(name) ?? '']);
-  const differing = pairs.filter(([, theirs, mine]) => theirs !== mine);
+  const { connection, filled, typed } = conflict;
+  // Of what was not touched, theirs stays; so there is none of yours.
+  const before = new Map(entriesOf(filled));
+  const yours = new Map(entriesOf({ ...filled, ...typed }));
+  const pairs = entriesOf(connection).map(([name, theirs]) => [name, theirs, yours.get(name) === before.get(name) ? null : yours.get(name) ?? '']);
+  const differing = pairs.filter(([name, theirs, mine]) => (theirs !== before.get(name) ? theirs !== mine : mine !== null && mine !== theirs));
   redraw(part(banner, 'theirs'), differing, () => differing.flatMap(([name, theirs, mine]) => [
-    make('dt', {}, humanized(name)), make('dd', {}, `theirs: ${theirs || 'nothing'}; yours: ${mine || 'nothing'}`),
+    make('dt', {}, humanized(name)), make('dd', {}, `theirs: ${theirs || 'nothing'}${mine === null ? '' : `; yours: ${mine || 'nothing'}`}`),
   ]));
 }
 

@@ -14,34 +14,33 @@ export function credentialInput(field) {
   return labelled(field, make('input', { type, 'data-credential': field.name, required: field.required }));
 }
 
-export function settingInput(field, value) {
+// `stored` is what saving would leave, where what is drawn was changed before.
+export function settingInput(field, value, stored = value) {
   if (field.kind === 'boolean') {
     const box = make('input', { type: 'checkbox', 'data-setting': field.name });
     box.checked = value === true || value === 'true';
-    remember(box, value, box.checked);
+    remember(box, stored === true || stored === 'true');
     return make('label', { class: 'check' }, box, field.label);
   }
   // Not a text: which of its commas part names could not be told any more.
-  if (Array.isArray(value)) return optionGroup(field.name, value, value);
-  const input = make('input', { type: TYPES[field.kind] ?? 'text', 'data-setting': field.name });
-  input.value = value && typeof value === 'object' ? JSON.stringify(value) : value ?? '';
-  remember(input, value, input.value);
+  if (Array.isArray(value)) return optionGroup(field.name, value, value, stored);
+  // What is no text is shown as JSON, which no browser takes for an address.
+  const type = typeof value === 'string' || value == null ? TYPES[field.kind] : 'text';
+  const input = make('input', { type: type ?? 'text', 'data-setting': field.name });
+  input.value = asText(value);
+  remember(input, asText(stored));
   return labelled(field, input);
 }
 
-// What nobody has changed goes back as it came, whatever an input makes of it.
-const originals = new WeakMap(); // an input or a group → the setting, and what was drawn of it
+const asText = (value) => (value && typeof value === 'object' ? JSON.stringify(value) : String(value ?? ''));
 
-function remember(element, value, drawn) {
-  if (value !== undefined) originals.set(element, { value, drawn: JSON.stringify(drawn) });
-}
+// What nobody has changed is not sent: it stays as it came, whatever an input makes of it.
+const drawn = new WeakMap(); // an input or a group → what was drawn of it
 
-function settingOf(element, shown, setting = shown) {
-  const original = originals.get(element);
-  return original && original.drawn === JSON.stringify(shown) ? original.value : setting;
-}
+const remember = (element, shown) => drawn.set(element, JSON.stringify(shown));
+const isTouched = (element, shown) => drawn.get(element) !== JSON.stringify(shown);
 
-export function labelled({ label, help = '', required = false }, input) {
+export function labelled({ label, help = '', link = '', required = false }, input) {
   const id = `field-${numbered += 1}`;
   const problem = make('span', { class: 'error', id: `${id}-problem`, hidden: true });
   for (const [name, value] of [['id', id], ['autocomplete', 'off'], ['autocapitalize', 'off'], ['spellcheck', 'false'],
@@ -49,7 +48,7 @@ export function labelled({ label, help = '', required = false }, input) {
   input.addEventListener('input', () => tellProblem(input, ''));
   return make('div', { class: 'field' },
     make('label', { for: id }, label, required ? null : make('span', { class: 'muted' }, ' (optional)')),
-    input, make('span', { class: 'muted', id: `${id}-help` }, help), problem);
+    input, make('span', { class: 'muted', id: `${id}-help` }, help, link && make('a', { href: link, target: '_blank', rel: 'noreferrer' }, help ? ' Open that page' : 'Open its page')), problem);
 }
 
 function tellProblem(input, words) {
@@ -77,17 +76,23 @@ export function isComplete(form) {
   return !wrong.length;
 }
 
-// The values leave the page with this: what is returned is all that is left of them.
+// The secrets leave the page with this: what is returned is all that is left of them. What is none stays, for a second try.
 export function takeCredentials(form) {
   const taken = {};
   for (const input of form.querySelectorAll('[data-credential]')) {
     if (input.value) taken[input.dataset.credential] = input.value;
-    input.value = '';
+    if (input.type === 'password') input.value = '';
   }
   return taken;
 }
 
-export function optionGroup(key, values, chosen) {
+// Where a person goes on after a refusal: at the secret, of which nothing is left, or at what else is empty.
+export function nextCredential(form) {
+  const inputs = [...form.querySelectorAll('[data-credential]')];
+  return inputs.find(({ value, required }) => required && !value) ?? inputs.find(({ type }) => type === 'password') ?? inputs[0];
+}
+
+export function optionGroup(key, values, chosen, stored = chosen, { asText = false, none = 'None chosen: the external service decides what it reads.' } = {}) {
   const offered = new Set(wordsOf(values));
   const checked = chosenOf(chosen, offered);
   // What was chosen once and is offered no more is shown, for it would be saved again.
@@ -102,12 +107,14 @@ export function optionGroup(key, values, chosen) {
     make('div', { class: 'boxes' }, ...boxes), count);
   const recount = () => {
     const on = group.querySelectorAll('.boxes :checked').length;
-    setText(count, on ? `${on} of ${boxes.length} chosen` : 'None chosen: the external service decides what it reads.');
+    setText(count, on ? `${on} of ${boxes.length} chosen` : none);
   };
   group.addEventListener('change', recount);
   recount();
-  if (Array.isArray(values)) group.dataset.array = '';
-  remember(group, chosen, checkedIn(group));
+  if (Array.isArray(values) && !asText) group.dataset.array = '';
+  const kept = chosenOf(stored, offered);
+  const inPlace = [...offered, ...gone].filter((word) => kept.has(word));
+  remember(group, [...inPlace, ...[...kept].filter((word) => !inPlace.includes(word))]);
   return group;
 }
 
@@ -146,16 +153,16 @@ function tools(boxes, label) {
     make('button', { type: 'button', class: 'quiet', click: setAll(false) }, 'None'))];
 }
 
-export function chosenOptions(root) {
-  return Object.fromEntries([...root.querySelectorAll('[data-option]')].map((group) => {
+// The settings that somebody has changed; an empty text means that one is to be left out.
+export function changedSettings(root) {
+  const options = [...root.querySelectorAll('[data-option]')].map((group) => {
     const chosen = checkedIn(group);
     const isArray = chosen.length && ('array' in group.dataset || chosen.some((name) => name.includes(',')));
-    return [group.dataset.option, settingOf(group, chosen, isArray ? chosen : chosen.join(','))];
-  }));
-}
-
-export function settingsOf(root) {
-  return Object.fromEntries([...root.querySelectorAll('[data-setting]')].map((input) => [
-    input.dataset.setting, input.type === 'checkbox' ? settingOf(input, input.checked) : settingOf(input, input.value, input.value.trim()),
-  ]));
+    return isTouched(group, chosen) && [group.dataset.option, isArray ? chosen : chosen.join(',')];
+  });
+  const others = [...root.querySelectorAll('[data-setting]')].map((input) => {
+    const shown = input.type === 'checkbox' ? input.checked : input.value;
+    return isTouched(input, shown) && [input.dataset.setting, typeof shown === 'string' ? shown.trim() : shown];
+  });
+  return Object.fromEntries([...options, ...others].filter(Boolean));
 }

@@ -8,7 +8,8 @@ const TRUSTED_MS = 3_000;
 const relative = new Intl.RelativeTimeFormat('en', { numeric: 'auto' });
 const moments = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
 const clock = new Intl.DateTimeFormat(undefined, { timeStyle: 'short' });
-const numbers = new Intl.NumberFormat('en');
+export const numbers = new Intl.NumberFormat('en');
+const days = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short', timeZone: 'UTC' });
 let ahead = 0;
 
 export const now = () => Date.now() + ahead;
@@ -26,8 +27,12 @@ export function ago(moment) {
 
 export const exactly = (moment) => moments.format(Date.parse(moment));
 export const atClock = (moment) => clock.format(Date.parse(moment));
+export const dayOf = (day) => days.format(Date.parse(day));
 export const since = (moment) => Math.max(0, now() - Date.parse(moment));
 export const left = (moment) => Math.max(0, Date.parse(moment) - now());
+
+// What is left is said in whole seconds that have begun: at the start of two minutes, two minutes.
+export const lastingYet = (moment) => lasting(Math.ceil(left(moment) / 1000) * 1000);
 
 export function lasting(milliseconds) {
   const seconds = Math.floor(milliseconds / 1000);

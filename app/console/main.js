@@ -1,13 +1,20 @@
 // The page: who is signed in, what is loaded, whether it is live; and the seconds that go by.
 
+import * as addresses from './addresses.js';
 import * as api from './api.js';
-import { drawAll, drawOffers, drawOne } from './cards.js';
+import { drawAll, drawOffers, drawOne, forgetUnsent } from './cards.js';
 import { complain, part, setText, showText } from './dom.js';
 import { atClock, now } from './format.js';
+import { openHistory } from './history.js';
 import * as live from './live.js';
 import { consider } from './offer.js';
+import { drawOverview } from './overview.js';
+import { openRun } from './run.js';
+import * as selection from './selection.js';
 import { session, setWho, signIn, signOut, token, who } from './session.js';
+import { closeSettings, openSettings } from './settings.js';
 import * as store from './store.js';
+import { drawTable } from './table.js';
 
 const role = (name) => part(document, name);
 const LIVE_WORDS = { live: 'Live', reconnecting: 'Reconnecting', offline: 'Not live', paused: 'Paused' };
@@ -25,9 +32,11 @@ const looked = new Map(); // id → when it was last looked at because something
 
 function showState(state) {
   for (const each of ['sign-in', 'offer', 'loading', 'failure', 'empty']) role(each).hidden = each !== state;
-  role('cards').hidden = state !== 'ready';
-  role('cards-heading').hidden = state !== 'ready';
-  if (state !== 'ready') role('more-sources').hidden = true;
+  const isReady = state === 'ready';
+  role('cards-heading').hidden = !isReady;
+  role('cards').hidden = !isReady || selection.viewOf() !== 'cards';
+  role('sources').hidden = !isReady || selection.viewOf() !== 'table';
+  if (!isReady) for (const each of ['overview', 'tools', 'more-sources']) role(each).hidden = true;
 }
 
 function showWho() {
@@ -37,12 +46,39 @@ function showWho() {
   role('sign-out').hidden = role('live').hidden = !token();
 }
 
-function draw(id = null) {
-  if (id === null) drawAll();
-  else drawOne(id);
+function draw() {
+  const shown = selection.selected().map(({ id }) => id);
+  drawAll(shown);
   if (!loaded || asked) return;
-  showState(store.all().length ? 'ready' : 'empty');
+  const isReady = store.all().length > 0;
+  showState(isReady ? 'ready' : 'empty');
+  if (!isReady) return;
+  selection.showTools(role('tools'), shown.length);
+  if (selection.viewOf() === 'table') drawTable(role('sources'), shown);
+  drawOverview(role('overview'));
   drawOffers(role('more-sources'));
+}
+
+// --- Addresses -------------------------------------------------------------------------------------------------------
+
+let dialog = null; // what the address has opened
+
+function follow([kind, id, name]) {
+  if (!loaded || asked) return;
+  if (dialog?.open && !(dialog.dataset.id === id && ['history', 'changes'].includes(name))) {
+    const leaving = dialog;
+    dialog = null;
+    // What was typed there is not thrown away by a step back.
+    if (!closeSettings(leaving)) { dialog = leaving; return; }
+  }
+  if (kind === 'runs' && id) dialog = openRun(id);
+  if (kind !== 'sources' || !id) return;
+  if (!store.get(id)) {
+    complain(new Error('There is no such data source here. It may have been removed, or be another organization\'s.'));
+    addresses.leave(id);
+  } else if (name === 'settings' || name === 'verify') dialog = openSettings(id, { toVerify: name === 'verify' });
+  else if (name === 'history' || name === 'changes') dialog = openHistory(id, name);
+  else document.querySelector(`.card[data-id="${CSS.escape(id)}"]`)?.scrollIntoView({ block: 'center' });
 }
 
 function showLive(state) {
@@ -51,6 +87,7 @@ function showLive(state) {
   if (state === 'live') {
     wasLiveAt = null;
     role('stale').hidden = true;
+    forgetUnsent();
   } else wasLiveAt ??= now();
 }
 
@@ -87,6 +124,7 @@ async function start(reason = '') {
     store.setTypes(types);
     store.replaceAll(connections);
     live.start();
+    addresses.tell();
   } catch (problem) {
     if (!(problem instanceof api.Refused)) throw problem;
     if (!token() || asking !== token()) return;
@@ -104,6 +142,7 @@ function askWho() {
 }
 
 async function takeOffer() {
+  addresses.tell();
   const signedIn = await consider(askWho);
   asked = false;
   if (signedIn) return; // which has begun anew
@@ -133,8 +172,9 @@ function tick() {
   seconds += 1;
   showStale();
   const running = store.all().filter(({ operation }) => operation);
-  if (seconds % 15 === 0) drawAll();
+  if (seconds % 15 === 0) draw();
   else running.forEach(({ id }) => drawOne(id));
+  if (running.length && selection.viewOf() === 'table') draw();
   running.filter(isOverdue).forEach(({ id }) => {
     looked.set(id, now());
     store.refresh(id).catch((problem) => { if (!(problem instanceof api.Refused)) throw problem; });
@@ -162,7 +202,9 @@ role('reconnect').addEventListener('click', () => live.retryNow());
 role('seed').addEventListener('click', seed);
 session.addEventListener('changed', ({ detail }) => start(detail ?? ''));
 addEventListener('hashchange', takeOffer);
-store.subscribe((id) => draw(id));
+selection.listen(role('tools'), draw);
+addresses.follow(follow);
+store.subscribe(() => draw());
 live.listen({
   state: showLive,
   lost: reloadQuietly,

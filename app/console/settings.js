@@ -1,39 +1,55 @@
 // A connection's settings, as a panel: verify credentials, choose what to sync, save, switch off.
 
+import { perform, questionOf } from './actions.js';
+import * as addresses from './addresses.js';
 import * as api from './api.js';
 import { conflictBanner, showConflict } from './conflict.js';
 import { askFirst, make, part, redraw, say, setText, showFolded, showText, toast } from './dom.js';
 import {
-  chosenOptions, credentialInput, isComplete, labelled, optionGroup, settingInput, settingsOf, takeCredentials,
+  changedSettings, credentialInput, isComplete, labelled, nextCredential, optionGroup, settingInput, takeCredentials,
 } from './fields.js';
+import { faultsOf, rehearsed } from './faults.js';
 import { timeElement } from './format.js';
 import { isLive } from './live.js';
 import { progressBlock, showProgress } from './progress.js';
 import { isAdmin } from './session.js';
 import * as store from './store.js';
 
-const panels = new Map(); // a card's root → what is open in it
+let open = null; // the panel, of which there is one at most
 
-export function openSettings(root, id) {
+// `toVerify`: whoever comes to give new credentials finds where to, though those in use are good.
+export function openSettings(id, { toVerify = false } = {}) {
   const connection = store.get(id);
-  const panel = { id, type: store.typeOf(connection.type), edited: false, pressed: false, base: connection.version };
-  panel.dialog = make('dialog', { class: 'panel', 'aria-labelledby': 'settings-title' }, ...partsOf(panel));
+  const panel = { id, type: store.typeOf(connection.type), edited: false, pressed: false, replacing: toVerify, base: connection.version };
+  panel.dialog = make('dialog', { class: 'panel', 'aria-labelledby': 'settings-title', 'data-role': 'settings-panel', 'data-id': id, 'data-of': panel.type.name }, ...partsOf(panel));
   panel.dialog.addEventListener('cancel', (event) => { if (panel.edited) { event.preventDefault(); leave(panel); } });
   // Closed is gone: nothing that was typed outlives the panel.
-  panel.dialog.addEventListener('close', () => { panels.delete(root); panel.dialog.remove(); });
-  panels.set(root, panel);
-  root.append(panel.dialog);
+  panel.dialog.addEventListener('close', () => { open = null; panel.dialog.remove(); addresses.leave(id, 'settings', 'verify'); });
+  open = panel;
+  document.body.append(panel.dialog);
   fill(panel, connection);
   show(panel, connection);
   panel.dialog.showModal();
-  const first = connection.display.action === 'verify' ? '[data-credential]' : '[data-option] input, [data-role="name-input"]';
+  const first = toVerify || connection.display.action === 'verify' ? '[data-credential]' : '[data-option] input, [data-role="name-input"]';
   panel.dialog.querySelector(first)?.focus();
+  return panel.dialog;
+}
+
+// Closes a dialog that its address has left; of one with changes it asks first, and tells that it is still there.
+export function closeSettings(dialog) {
+  if (open?.dialog === dialog && open.edited) {
+    history.replaceState(null, '', addresses.sourceAddress(open.id, 'settings'));
+    leave(open);
+    return false;
+  }
+  dialog.close();
+  return true;
 }
 
 // Called with whatever is new about the connection.
-export function showSettings(root, connection) {
-  const panel = panels.get(root);
-  if (!panel) return;
+export function showSettings(connection) {
+  const panel = open;
+  if (panel?.id !== connection.id) return;
   if (!panel.edited && !panel.pressed && connection.version !== panel.base) fill(panel, connection);
   show(panel, connection);
 }
@@ -58,24 +74,30 @@ function credentialsForm(panel) {
     make('div', { class: 'stack', 'data-role': 'fields' }, ...type.credential_fields.map(credentialInput),
       make('p', { class: 'muted' }, 'They go to the external service once and are stored neither here nor in this page.'),
       make('button', { type: 'submit', 'data-role': 'verify' }, 'Verify')),
-    panel.progress);
+    panel.progress, cancelOf(panel));
   form.addEventListener('submit', (event) => { event.preventDefault(); if (isComplete(form)) verify(panel, form); });
   return form;
+}
+
+function cancelOf(panel) {
+  const button = make('button', { type: 'button', class: 'quiet', 'data-role': 'cancel', hidden: true }, 'Cancel');
+  button.addEventListener('click', () => askFirst(button, { ...questionOf(store.get(panel.id)), act: () => press(panel, () => perform(panel.id, 'cancel')) }));
+  return button;
 }
 
 function settingsForm(panel) {
   const saveAndSync = make('button', { type: 'button', class: 'quiet', 'data-role': 'save-sync' }, 'Save and sync');
   const form = make('form', { 'data-role': 'settings', novalidate: true, autocomplete: 'off' },
-    make('h3', { tabindex: -1, 'data-role': 'choose' }, '2. Choose what to sync'),
+    make('h3', { tabindex: -1, 'data-role': 'choose' }),
     conflictBanner({ keep: () => keepMine(panel), take: () => fillAndShow(panel) }),
     make('div', { 'data-role': 'options' }),
     make('div', { 'data-role': 'config' }),
     labelled({ label: 'Name', required: true }, make('input', { 'data-role': 'name-input', required: true, maxlength: 200 })),
     labelled({ label: 'Description' }, make('input', { 'data-role': 'description-input', maxlength: 2000 })),
     make('label', { class: 'check', 'data-role': 'enable' }, make('input', { type: 'checkbox', 'data-role': 'enabled-input' }), 'Switch on, so that it can be synced'),
-    make('details', { class: 'advanced' }, make('summary', {}, 'Advanced: rehearse a fault'), labelled(
-      { label: 'Fault', help: 'For the stand-in external service only: slow, flaky, fail, silence … Goes with the next Verify, and with syncs once saved.' },
-      make('input', { 'data-role': 'simulate' }))),
+    make('details', { class: 'advanced' }, make('summary', {}, 'Advanced: rehearse a fault'),
+      make('p', { class: 'muted' }, 'For the stand-in external service only. Goes with the next Verify, and with syncs once saved.'),
+      make('div', { 'data-role': 'faults' })),
     make('p', { class: 'error', 'data-role': 'save-problem', role: 'alert', hidden: true }),
     make('div', { class: 'row' }, make('button', { type: 'submit', 'data-role': 'save' }, 'Save'), saveAndSync));
   form.addEventListener('input', (event) => { if (event.target.dataset.role !== 'search') panel.edited = true; });
@@ -101,10 +123,11 @@ function fillAndShow(panel) {
 function fill(panel, connection) {
   const { dialog } = panel;
   panel.base = connection.version;
+  panel.filled = connection;
   panel.edited = false;
   part(dialog, 'name-input').value = connection.name;
   part(dialog, 'description-input').value = connection.description ?? '';
-  part(dialog, 'simulate').value = connection.config.simulate ?? '';
+  redraw(part(dialog, 'faults'), connection.config.simulate ?? '', () => [faultsOf(connection.config.simulate)]);
   // What was never switched on is meant to be by saving it; what somebody has switched off is not.
   part(dialog, 'enabled-input').checked = connection.display.state !== 'disabled';
   drawOptions(panel, connection, connection.config);
@@ -112,23 +135,32 @@ function fill(panel, connection) {
 
 function drawOptions(panel, connection, chosen) {
   const { dialog, type } = panel;
+  const stored = panel.filled.config;
   const options = Object.entries(connection.latest_options ?? {});
-  redraw(part(dialog, 'options'), [options, chosen], () => (options.length
-    ? options.map(([key, values]) => optionGroup(key, values, chosen[key]))
-    : [make('p', { class: 'muted' }, type.options_key ? 'What can be chosen appears here once the credentials are verified.' : 'There is nothing to choose for this source.')]));
+  const without = nothingToChoose(type, connection);
+  redraw(part(dialog, 'options'), [options, chosen, stored, without], () => (options.length
+    ? options.map(([key, values]) => optionGroup(key, values, chosen[key], stored[key]))
+    : [make('p', { class: 'muted' }, without)]));
+  setText(part(dialog, 'choose'), options.length ? '2. Choose what to sync' : '2. Settings');
   const offered = new Set(options.map(([key]) => key));
   const others = type.config_fields.filter(({ name }) => !offered.has(name) && (name !== type.options_key || chosen[name]));
-  redraw(part(dialog, 'config'), [others, chosen], () => others.map((field) => settingInput(field, chosen[field.name])));
+  redraw(part(dialog, 'config'), [others, chosen, stored], () => others.map((field) => settingInput(field, chosen[field.name], stored[field.name])));
+}
+
+function nothingToChoose(type, { last_verification_at: at, last_verification_error: error }) {
+  if (!type.options_key) return 'There is nothing to choose for this source.';
+  return at && !error ? 'The source offered nothing to choose from: the external service decides what it reads.'
+    : 'What can be chosen appears here once the credentials are verified.';
 }
 
 function show(panel, connection) {
   const { dialog, pressed } = panel;
   const busy = connection.status !== 'idle';
   setText(part(dialog, 'title'), `Set up ${connection.name}`);
-  const options = JSON.stringify(connection.latest_options);
+  const options = JSON.stringify([connection.latest_options, connection.last_verification_at]);
   if (panel.options !== options) {
-    const kept = panel.options === undefined ? connection.config : { ...connection.config, ...settingsOf(dialog), ...chosenOptions(dialog) };
-    drawOptions(panel, connection, kept);
+    // What was ticked before new options came stays ticked, and counts as changed.
+    drawOptions(panel, connection, panel.options === undefined ? connection.config : configOf(panel));
     panel.options = options;
   }
   showVerification(panel, connection);
@@ -136,7 +168,7 @@ function show(panel, connection) {
   part(dialog, 'save').disabled = pressed;
   part(dialog, 'save-sync').disabled = pressed || busy;
   part(dialog, 'enable').hidden = connection.enabled;
-  showConflict(dialog, panel.edited && connection.version !== panel.base ? { connection, typed: fieldsOf(panel) } : null);
+  showConflict(dialog, panel.edited && connection.version !== panel.base ? { connection, filled: panel.filled, typed: fieldsOf(panel) } : null);
   showSwitch(panel, connection);
 }
 
@@ -145,11 +177,13 @@ function showVerification(panel, connection) {
   const { last_verification_at: at, last_verification_error: error, status } = connection;
   const verifying = status === 'verifying';
   showProgress(panel.progress, verifying ? connection : {});
+  part(dialog, 'cancel').hidden = !verifying;
+  part(dialog, 'cancel').disabled = panel.pressed || !isAdmin();
   // What is in use and good is not asked for again unless it is wanted.
   const good = at && !error && !panel.replacing;
   part(dialog, 'fields').hidden = verifying || good;
   part(dialog, 'replace').hidden = verifying || !good;
-  showFolded(part(dialog, 'verify-problem'), panel.refusal ?? (verifying ? '' : error && `${error}. Check what you enter and verify again.`));
+  showFolded(part(dialog, 'verify-problem'), panel.refusal ?? (verifying ? '' : error && problemOf(connection)));
   redraw(part(dialog, 'verified'), [status, at, error], () => {
     if (verifying) return ['The external service is asked whether they are good.'];
     if (status === 'syncing') return ['A sync is running; verify when it has ended.'];
@@ -161,13 +195,20 @@ function showVerification(panel, connection) {
   else if (panel.awaits === 'its end' && !verifying) {
     panel.awaits = '';
     panel.replacing = false;
-    say(error ? `Verification failed: ${error}` : 'Verified. Choose what to sync.');
+    const chooses = dialog.querySelector('[data-option]');
+    say(error ? `Not verified: ${error}` : `Verified. ${chooses ? 'Choose what to sync.' : 'Save to go on.'}`);
     // Whoever waited at the verification goes on where it leads.
     if (part(dialog, 'credentials').contains(document.activeElement)) {
-      const next = error ? dialog.querySelector('[data-credential]') : dialog.querySelector('[data-option] input');
+      const next = error ? nextCredential(part(dialog, 'credentials')) : dialog.querySelector('[data-option] input');
       (next ?? part(dialog, 'choose')).focus();
     }
   }
+}
+
+// With what to do about it: who has to do it differs, and the server knows.
+function problemOf({ last_verification_error: error, display }) {
+  if (display.state === 'verification_failed') return [error, display.advice].filter(Boolean).join('. ').replaceAll('..', '.');
+  return display.note ?? error;
 }
 
 function showSwitch(panel, connection) {
@@ -199,7 +240,7 @@ function removal(panel) {
 async function verify(panel, form) {
   // Out of the page before anything is awaited.
   const credentials = takeCredentials(form);
-  const simulate = part(panel.dialog, 'simulate').value.trim();
+  const simulate = rehearsed(panel.dialog);
   panel.awaits = 'its start';
   part(panel.dialog, 'verified').focus();
   await press(panel, async () => {
@@ -208,14 +249,26 @@ async function verify(panel, form) {
   });
 }
 
+// The configuration as it would be after saving, and whether that is another one.
+function configOf(panel) {
+  const { config } = panel.filled;
+  const changed = changedSettings(panel.dialog);
+  if (!Object.keys(changed).length) return config;
+  const left = Object.entries({ ...store.get(panel.id).config, ...changed }).filter(([, value]) => value !== '');
+  return Object.fromEntries(left);
+}
+
+// Only what was touched: what this page cannot show or write as it came, it does not write.
 function fieldsOf(panel) {
-  const { dialog } = panel;
-  const config = { ...store.get(panel.id).config, ...settingsOf(dialog), ...chosenOptions(dialog), simulate: part(dialog, 'simulate').value.trim() };
+  const { dialog, filled } = panel;
+  const name = part(dialog, 'name-input').value.trim();
+  const description = part(dialog, 'description-input').value.trim();
+  const config = configOf(panel);
   const enable = !part(dialog, 'enable').hidden && part(dialog, 'enabled-input').checked;
   return {
-    name: part(dialog, 'name-input').value.trim(),
-    description: part(dialog, 'description-input').value.trim(),
-    config: Object.fromEntries(Object.entries(config).filter(([, value]) => value !== '')),
+    ...(name !== filled.name && { name }),
+    ...(description !== (filled.description ?? '') && { description }),
+    ...(config !== filled.config && { config }),
     ...(enable && { enabled: true }),
   };
 }
@@ -224,11 +277,11 @@ async function save(panel, { thenSync = false } = {}) {
   const name = part(panel.dialog, 'name-input').value.trim();
   const fields = fieldsOf(panel);
   await press(panel, async () => {
-    await configure(panel, fields);
+    if (Object.keys(fields).length) await configure(panel, fields);
     panel.edited = false;
     if (thenSync) await api.sync(panel.id);
     panel.dialog.close();
-    toast(thenSync ? `${name} is saved; a sync was asked for.` : `${name} is saved.`);
+    toast(`${name} is saved.`);
   }, '', 'save-problem');
 }
 

@@ -1,21 +1,25 @@
-// What the page knows: connections, types and each connection's last runs. Events and answers come in, listeners hear.
+// What the page knows: connections, types and the overview, with each connection's last syncs. Events and answers come in, listeners hear.
 
 import * as api from './api.js';
 import { now } from './format.js';
 
-const RUNS = 20;
+// Several syncs that end together are looked at once.
+const OVERVIEW_AFTER_MS = 800;
 const ORDER = ['pending', 'delivered', 'running'];
 const OTHER = { icon: 'other', description: '', config_fields: [], credential_fields: [], options_key: null, needs_credentials: false };
 const known = new Map(); // id → connection, as the API shows it
 const heard = new Map(); // id → how many events, so that an answer which one of them has overtaken is left alone
-const runs = new Map(); // id → operations, newest first
+const runs = new Map(); // id → syncs that have ended, newest first
 const ended = new Set(); // ids of operations that something was said of, and that do not run: what tells otherwise is looked into
 const listeners = new Set();
 let registry = new Map();
+let glance = null;
+let looking = 0;
 
 export const all = () => [...known.values()];
 export const get = (id) => known.get(id);
-export const runsOf = (id) => runs.get(id);
+export const runsOf = (id) => runs.get(id) ?? [];
+export const overview = () => glance;
 export const offered = () => [...registry.values()];
 export const typeOf = (name) => registry.get(name) ?? { ...OTHER, name, label: name };
 export const subscribe = (listener) => { listeners.add(listener); return () => listeners.delete(listener); };
@@ -30,6 +34,7 @@ export function clear() {
   known.clear();
   heard.clear();
   runs.clear();
+  glance = null;
   tell(null);
 }
 
@@ -43,7 +48,7 @@ export function take({ connectionId: id, change, deleted, documentsProcessed, op
   else if (before && !isOutrun(before.operation, fields.operation, operationId)) known.set(id, { ...known.get(id), ...fields });
   else refresh(id).catch(() => {}); // The reconnect or the next look at it brings what this one does not.
   tell(id, change);
-  if (!deleted && !fields.operation && operationId) loadRuns(id);
+  if (!fields.operation && operationId) lookOver();
 }
 
 // Processes publish after they have committed, each at its own pace: an event can come after one that followed it.
@@ -64,7 +69,7 @@ export function replaceAll(connections) {
     heard.set(connection.id, (heard.get(connection.id) ?? 0) + 1);
   }
   tell(null);
-  for (const { id, last_sync_at: synced } of connections) if (synced) loadRuns(id);
+  lookOver(0);
 }
 
 export async function reload() {
@@ -94,12 +99,18 @@ export function forget(id) {
   tell(id);
 }
 
-async function loadRuns(id) {
+function lookOver(afterMs = OVERVIEW_AFTER_MS) {
+  clearTimeout(looking);
+  looking = setTimeout(loadOverview, afterMs);
+}
+
+async function loadOverview() {
   try {
-    const { data } = await api.operations(id, { limit: RUNS });
-    runs.set(id, data);
-    tell(id, 'runs');
+    glance = await api.overview();
+    runs.clear();
+    for (const sync of glance.recent) runs.set(sync.connection_id, [...runsOf(sync.connection_id), sync]);
+    tell(null, 'overview');
   } catch (problem) {
-    if (!(problem instanceof api.Refused)) throw problem; // A card without its little chart is still a card.
+    if (!(problem instanceof api.Refused)) throw problem; // Cards without their little charts are still cards.
   }
 }

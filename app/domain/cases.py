@@ -46,6 +46,10 @@ class Connection:
     deleted_at: datetime | None = None
     first_enabled_at: datetime | None = None
     verified_at: datetime | None = None
+    # How the last of each kind ended (see `domain/endings.py`), and how many documents the last sync found.
+    last_verification_ending: str | None = None
+    last_sync_ending: str | None = None
+    last_sync_documents: int | None = None
     # The newest sync report, by the service's clock, and its rank among those of one instant; see `domain/places.py`.
     sync_reported_at: datetime | None = None
     sync_reported_rank: int | None = None

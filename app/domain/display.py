@@ -9,21 +9,26 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
-from app.domain import sources
+from app.domain import endings, sources
 from app.domain.cases import STATUSES, Connection, Operation
 
 
 @dataclass(frozen=True, slots=True)
 class Display:
-    """`state` is one of STATES, `actor` one of user, service and None, `action` one of verify, enable, sync and wait.
+    """`state` is one of STATES, `actor` one of ACTORS, `action` and `alternative` one of ACTIONS.
 
-    `reason` is a sentence for a person, or None where the state says it all.
+    `reason` is a sentence for a person, or None where the state says it all; `advice` what to do about it; `note` what
+    is worth knowing beside the state. `ending` names the row of `domain/endings.py` that a failed state comes from.
     """
 
     state: str
     reason: str | None = None
     actor: str | None = "user"
     action: str | None = None
+    alternative: str | None = None
+    advice: str | None = None
+    note: str | None = None
+    ending: str | None = None
 
 
 # What a person sees of an operation that runs: how far it is, and until when it is waited for.
@@ -37,32 +42,83 @@ _OF_AN_OPERATION = attrgetter(*OF_AN_OPERATION)
 STATES = (
     "unconfigured", "verifying", "verification_failed", "disabled", "pending", "syncing", "completed", "failed",
 )  # fmt: skip
+# Who must act: a member of the organization, whoever runs Rita or the external service, that service itself, nobody.
+ACTORS = ("user", "operator", "service", None)
+ACTIONS = ("verify", "enable", "sync", "wait", None)
 
 
 def of(connection: Connection, running: Operation | None) -> Display:  # noqa: PLR0911 - a table, row by row
     """Return what to show of a connection and the operation that its status speaks of."""
     if running is not None:
         return Display(STATUSES[running.kind], _progress(running), actor="service", action="wait")
+    note = _note(connection)
     if not connection.enabled and connection.first_enabled_at is not None:
-        return Display("disabled", "Switched off; enable it to sync again", action="enable")
-    if connection.last_verification_error and not _synced_since_verified(connection):
-        return Display("verification_failed", connection.last_verification_error, action="verify")
+        return Display("disabled", "Switched off; enable it to sync again", action="enable", note=note)
+    if connection.last_verification_error and not _can_sync_nevertheless(connection):
+        return _failed(connection, endings.VERIFY)
     if not sources.is_known(connection.type) and connection.last_verification_at is None:
         return Display("unconfigured", "This release of Rita does not know this kind of source yet", actor=None)
     if sources.needs_credentials(connection.type) and connection.last_verification_at is None:
         return Display("unconfigured", "Enter the credentials and verify them", action="verify")
     if not connection.enabled:
-        return Display("unconfigured", "Choose what to sync and save", action="enable")
+        return Display("unconfigured", _unsaved(connection), action="enable", note=note)
     if connection.last_sync_status == "failed":
-        return Display("failed", connection.last_sync_error, action="sync")
+        return _failed(connection, endings.SYNC, note=note)
     if connection.last_sync_status is None:
-        return Display("pending", "Ready for its first sync", action="sync")
-    return Display("completed", actor=None, action="sync")
+        return Display("pending", "Ready for its first sync", action="sync", note=note)
+    return Display("completed", actor=None, action="sync", note=note, ending=connection.last_sync_ending)
 
 
 def operation(running: Operation | None) -> dict[str, Any] | None:
     """Return what to show of the operation that a connection's status speaks of."""
     return dict(zip(OF_AN_OPERATION, _OF_AN_OPERATION(running), strict=True)) if running else None
+
+
+def _failed(connection: Connection, kind: str, *, note: str | None = None) -> Display:
+    """Return what to show of what ended without success, by the table of endings."""
+    of_a_verification = kind == endings.VERIFY
+    name = connection.last_verification_ending if of_a_verification else connection.last_sync_ending
+    ending = endings.of(name)
+    # Only the external service knows why it said no; expired credentials are a common reason.
+    may_verify = not of_a_verification and ending.actor == "user" and sources.needs_credentials(connection.type)
+    return Display(
+        state="verification_failed" if of_a_verification else "failed",
+        reason=connection.last_verification_error if of_a_verification else connection.last_sync_error,
+        actor=ending.actor,
+        action=ending.actions.get(kind, kind),
+        alternative="verify" if may_verify else None,
+        advice=ending.advice.get(kind),
+        note=note,
+        ending=name,
+    )
+
+
+def _can_sync_nevertheless(connection: Connection) -> bool:
+    """Tell whether a failed verification leaves the source as good as it was: what worked before is still in use."""
+    if connection.verified_at is not None or _synced_since_verified(connection):
+        return True
+    return connection.enabled and not sources.needs_credentials(connection.type)
+
+
+def _note(connection: Connection) -> str | None:
+    """Return what is worth knowing beside the state: of credentials that did not take the place of others, of lateness.
+
+    A sync that ended after a refusal is the newer word on the source.
+    """
+    error = connection.last_verification_error
+    if error and _can_sync_nevertheless(connection):
+        kept = "Those in use before still are" if connection.verified_at else "The source works without"
+        if not endings.is_a_verdict(connection.last_verification_ending):
+            return f"The new credentials were not checked: {error}. {kept}."
+        if not _synced_since_verified(connection):
+            return f"The new credentials were refused: {error}. {kept}."
+    if (connection.last_sync_ending or "").endswith("_late"):
+        return "The answer to the last sync came after Rita had stopped waiting for it, and was taken all the same."
+    return None
+
+
+def _unsaved(connection: Connection) -> str:
+    return "Choose what to sync and save" if connection.latest_options else "Switch it on and save"
 
 
 def _synced_since_verified(connection: Connection) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from copy import copy
 from datetime import datetime, timedelta
 
+from app.domain import endings
 from app.domain.cases import Case, Operation
 from app.domain.messages import Report
 from app.domain.places import (
@@ -46,6 +47,16 @@ from app.domain.transitions import ANSWERED, UNANSWERED, move, record_answer
 def apply(case: Case, report: Report, at: datetime, *, fresh_id: FreshId, silence: timedelta, now: datetime) -> bool:
     """Apply a report of that moment; False if it is late or a copy, and then nothing visible changes."""
     heard = Heard(case, report, at, entry_of(report, at), fresh_id, silence, now)
+    is_news = _hear(heard)
+    if len(case.operations) > 1:
+        # Starts, and with them counts, may have gone from one sync to another.
+        for operation in syncs_of(case):
+            _retell_if_last(heard, operation)
+    return is_news
+
+
+def _hear(heard: Heard) -> bool:
+    case, report = heard.case, heard.report
     named = None if report.operation_id is None else case.operations[report.operation_id]
     if named is not None and named.state == "replaced":
         return False
@@ -101,6 +112,7 @@ def _start_of_ended(heard: Heard, operation: Operation, named: Operation | None)
     if begins:
         operation.started_at = heard.now
     if begins or counted:
+        _retell_if_last(heard, operation)
         heard.case.note("sync.started" if begins else "sync.progress", operation=operation)
     return begins or counted
 
@@ -152,6 +164,7 @@ def _merge(heard: Heard, operation: Operation) -> bool:
         operation.state, operation.error = report.trigger, report.error
         _record_if_last(heard, operation)
     if changes or counted:
+        _retell_if_last(heard, operation)
         heard.case.note(f"sync.{report.trigger if changes else 'progress'}", operation=operation)
     return changes or counted
 
@@ -257,7 +270,17 @@ def _end_open(heard: Heard, operation: Operation, reports: str) -> bool:
 
 def _record_if_last(heard: Heard, operation: Operation) -> None:
     if is_last(heard.case, operation):
-        record_answer(heard.case.connection, heard.report, now=heard.now)
+        record_answer(heard.case.connection, heard.report, operation, now=heard.now)
+
+
+def _retell_if_last(heard: Heard, operation: Operation) -> None:
+    """Let the connection tell of its last sync what it is now: that has changed since it ended."""
+    if operation.state not in ANSWERED | UNANSWERED or not is_last(heard.case, operation):
+        return
+    connection = heard.case.connection
+    connection.last_sync_documents = operation.documents_processed
+    if operation.state in ANSWERED:
+        connection.last_sync_ending = endings.answered(operation.state, late=operation.reported_late)
 
 
 def _parted(heard: Heard, before: Operation, operation: Operation, entries: Entries) -> Operation:

@@ -19,17 +19,20 @@ from app.domain.transitions import TRANSITIONS, move, record_answer
 COPY_WINDOW = timedelta(minutes=10)
 
 # The ways of being lost, each with its own words; of what was never attempted the external service knows nothing.
-UNSENT = {
-    "verify": "Rita could not send the request in time; verify again",
-    "sync": "Rita could not send the request in time; sync again",
-}
+UNSENT = "Rita could not send the request in time; {kind} again"
 LOST = {
-    ("verify", "pending"): "The request could not be delivered to the external service in time; verify again",
-    ("verify", "delivered"): "The external service did not answer in time; verify again",
-    ("sync", "pending"): "The request could not be delivered to the external service in time; sync again",
-    ("sync", "delivered"): "The external service accepted the sync but did not start it in time; sync again",
-    ("sync", "running"): "The external service stopped reporting on the sync; sync again",
-}
+    ("verify", "pending"): (
+        "not_delivered", "The request could not be delivered to the external service in time; verify again",
+    ),
+    ("verify", "delivered"): ("unanswered", "The external service did not answer in time; verify again"),
+    ("sync", "pending"): (
+        "not_delivered", "The request could not be delivered to the external service in time; sync again",
+    ),
+    ("sync", "delivered"): (
+        "not_started", "The external service accepted the sync but did not start it in time; sync again",
+    ),
+    ("sync", "running"): ("silent", "The external service stopped reporting on the sync; sync again"),
+}  # fmt: skip
 UNREADABLE = "The external service's answer could not be read"
 
 
@@ -79,26 +82,27 @@ def delayed(case: Case, operation: Operation, *, until: datetime) -> None:
     case.note(f"{operation.kind}.delayed", operation=operation)
 
 
-def gave_up(case: Case, operation: Operation, *, error: str, now: datetime) -> None:
-    """End an operation whose request cannot be delivered."""
+def gave_up(case: Case, operation: Operation, *, ending: str, error: str, now: datetime) -> None:
+    """End an operation whose request cannot be delivered; `ending` is a name of `domain/endings.py`."""
     if move(operation, "gave_up", now=now):
-        _end_unanswered(case, operation, error=error, action="undelivered", now=now)
+        _end_unanswered(case, operation, ending, error=error, action="undelivered", now=now)
 
 
 def expire(case: Case, operation: Operation, *, now: datetime) -> None:
     """End an operation that has waited too long, saying for what."""
-    error = LOST.get((operation.kind, operation.state))
+    lost = LOST.get((operation.kind, operation.state))
     if operation.state == "pending" and not operation.attempts and operation.last_attempt_error is None:
-        error = UNSENT[operation.kind]
-    if error is not None and move(operation, "expired", now=now):
-        _end_unanswered(case, operation, error=error, action="expired", now=now)
+        lost = "not_sent", UNSENT.format(kind=operation.kind)
+    if lost is not None and move(operation, "expired", now=now):
+        ending, error = lost
+        _end_unanswered(case, operation, ending, error=error, action="expired", now=now)
 
 
 def end(case: Case, operation: Operation, *, by: str, now: datetime) -> bool:
     """End an operation that somebody has given up on; False if it has ended. An answer that still comes repairs it."""
     if not move(operation, "expired", now=now):
         return False
-    _end_unanswered(case, operation, error=f"Ended by {by} without an answer", action="ended", now=now)
+    _end_unanswered(case, operation, "ended", error=f"Ended by {by} without an answer", action="ended", now=now)
     return True
 
 
@@ -111,14 +115,14 @@ def stop_undelivered(case: Case, *, by: str, now: datetime) -> None:
     for operation in list(case.operations.values()):
         if operation.kind == "sync" and operation.state == "pending" and move(operation, "expired", now=now):
             error = f"Ended when {by} disabled the data source"
-            _end_unanswered(case, operation, error=error, action="ended", now=now)
+            _end_unanswered(case, operation, "disabled", error=error, action="ended", now=now)
 
 
 def end_unread(case: Case, operation_id: UUID, *, now: datetime) -> None:
     """End an open operation whose answer cannot be read: nobody shall wait for it. One that can be repairs it."""
     operation = case.operations.get(operation_id)
     if operation is not None and move(operation, "expired", now=now):
-        _end_unanswered(case, operation, error=UNREADABLE, action="unreadable", now=now)
+        _end_unanswered(case, operation, "unreadable", error=UNREADABLE, action="unreadable", now=now)
 
 
 def apply(case: Case, report: Report, *, fresh_id: places.FreshId, patience: Patience, now: datetime) -> bool:
@@ -148,7 +152,7 @@ def apply(case: Case, report: Report, *, fresh_id: places.FreshId, patience: Pat
         operation.started_at = operation.started_at or now
         operation.deadline_at = now + patience.sync_silence
     elif current:
-        record_answer(case.connection, report, now=now)
+        record_answer(case.connection, report, operation, now=now)
     case.note(f"{report.kind}.{'progress' if progress else report.trigger}", operation=operation)
     return True
 
@@ -216,6 +220,8 @@ def _tell_start(case: Case, operation: Operation, report: Report, *, now: dateti
     operation.started_at = now
     if operation.documents_processed is None:
         operation.documents_processed = report.documents_processed
+        if operation is case.newest("sync"):
+            case.connection.last_sync_documents = report.documents_processed
     case.note("sync.started", operation=operation)
     return True
 
@@ -254,11 +260,14 @@ def _says_the_same(connection: Connection, last: Operation, report: Report) -> b
     return report.documents_processed in (None, last.documents_processed)
 
 
-def _end_unanswered(case: Case, operation: Operation, *, error: str, action: str, now: datetime) -> None:
+def _end_unanswered(case: Case, operation: Operation, ending: str, *, error: str, action: str, now: datetime) -> None:
     operation.error = error
     if operation.kind == "verify":
         case.connection.last_verification_error = error
+        case.connection.last_verification_ending = ending
     else:
+        case.connection.last_sync_ending = ending
+        case.connection.last_sync_documents = operation.documents_processed
         case.connection.last_sync_status = "failed"
         case.connection.last_sync_error = error
         case.connection.last_sync_at = now

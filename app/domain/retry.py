@@ -68,6 +68,15 @@ FAILURES: dict[Failure, tuple[Verdict, str]] = {
     Failure.CREDENTIALS_UNREACHABLE: (Verdict.RETRY, "The sealed credentials could not be read"),
 }
 
+# What the giving up says of who must act: a name of `domain/endings.py`. What is not here is the service's being away.
+_ENDINGS = {
+    Failure.TLS: "request_refused",
+    Failure.CREDENTIALS_GONE: "credentials_lost",
+    Failure.CREDENTIALS_REFUSED: "credentials_unreadable",
+    Failure.CREDENTIALS_UNREACHABLE: "credentials_unreadable",
+}
+SERVICE_DOWN = "service_down"
+
 # The failures that any request would have met.
 SAY_DOWN = frozenset(Failure) - {
     Failure.TLS, Failure.CREDENTIALS_GONE, Failure.CREDENTIALS_REFUSED, Failure.CREDENTIALS_UNREACHABLE,
@@ -106,12 +115,15 @@ class Outcome:
     duration: timedelta = timedelta(0)
     # Whether it speaks of the receiver as such rather than of this one request.
     receiver_down: bool = False
+    # How the operation has ended if there is no further attempt: a name of `domain/endings.py`.
+    ending: str = SERVICE_DOWN
 
 
 def from_failure(failure: Failure, *, duration: timedelta = timedelta(0)) -> Outcome:
     """Judge an attempt that brought no answer."""
     verdict, words = FAILURES[failure]
-    return Outcome(verdict, error=words, duration=duration, receiver_down=failure in SAY_DOWN)
+    ending = _ENDINGS.get(failure, SERVICE_DOWN)
+    return Outcome(verdict, error=words, duration=duration, receiver_down=failure in SAY_DOWN, ending=ending)
 
 
 def from_status(status_code: int, *, retry_after: timedelta | None = None, duration: timedelta) -> Outcome:
@@ -126,6 +138,7 @@ def from_status(status_code: int, *, retry_after: timedelta | None = None, durat
         retry_after=retry_after,
         duration=duration,
         receiver_down=status_code // 100 not in (1, 2, 3, 4),
+        ending="request_refused" if verdict is Verdict.FINAL else SERVICE_DOWN,
     )
 
 

@@ -13,7 +13,10 @@ KINDS = ("text", "url", "email", "boolean")
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One input of a type's form; `kind` is one of KINDS, `help` a sentence for whoever fills it in."""
+    """One input of a type's form; `kind` is one of KINDS, `help` a sentence for whoever fills it in.
+
+    `link` leads to the source's own page where it is found or made.
+    """
 
     name: str
     label: str
@@ -21,6 +24,7 @@ class Field:
     kind: str = "text"
     required: bool = False
     secret: bool = False
+    link: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,26 +44,74 @@ class SourceType:
     needs_credentials: bool = True
 
 
-_API_TOKEN = (
-    Field("url", "Site URL", "For example https://your-company.atlassian.net", "url", required=True),
+_ATLASSIAN_TOKENS = "https://id.atlassian.com/manage-profile/security/api-tokens"
+_ENTRA_APPS = "https://entra.microsoft.com/#view/Microsoft_AAD_RegisteredApps/ApplicationsListBlade"
+_GOOGLE_CREDENTIALS = "https://console.cloud.google.com/apis/credentials"
+_SLACK_APPS = "https://api.slack.com/apps"
+_NOTION_INTEGRATIONS = "https://www.notion.so/profile/integrations"
+
+_ATLASSIAN = (
+    Field("url", "Site URL", "As in your browser: https://your-company.atlassian.net", "url", required=True),
     Field("email", "Account email", "Of the account that the token belongs to", "email", required=True),
-    Field("api_token", "API token", "Made in the account's security settings", required=True, secret=True),
+    Field(
+        "api_token",
+        "API token",
+        "Made under Security in the account's settings",
+        required=True,
+        secret=True,
+        link=_ATLASSIAN_TOKENS,
+    ),
+)
+_ZENDESK = (
+    Field("url", "Help center URL", "As in your browser: https://your-company.zendesk.com", "url", required=True),
+    Field("email", "Account email", "Of an agent or admin; the token acts as this account", "email", required=True),
+    Field("api_token", "API token", "In the Admin Center, under Apps and integrations", required=True, secret=True),
 )
 _BASIC = (
-    Field("url", "Instance URL", "For example https://your-company.service-now.com", "url", required=True),
-    Field("username", "User name", "Of an account that may read the tables", required=True),
-    Field("password", "Password", required=True, secret=True),
+    Field("url", "Instance URL", "As in your browser: https://your-company.service-now.com", "url", required=True),
+    Field("username", "User name", "Of an account that may read the tables: User Administration, Users", required=True),
+    Field("password", "Password", "That account's own; its admin can set a new one", required=True, secret=True),
 )
 _SERVICE_ACCOUNT = (
-    Field("tenant_id", "Directory (tenant) ID", "On the app registration's overview", required=True),
-    Field("client_id", "Application (client) ID", "On the app registration's overview", required=True),
-    Field("client_secret", "Client secret", "The secret's value, not its ID", required=True, secret=True),
+    Field("tenant_id", "Directory (tenant) ID", "On the app registration's overview", required=True, link=_ENTRA_APPS),
+    Field("client_id", "Application (client) ID", "On the same overview", required=True, link=_ENTRA_APPS),
+    Field(
+        "client_secret",
+        "Client secret",
+        "Under Certificates & secrets: the secret's value, not its ID",
+        required=True,
+        secret=True,
+        link=_ENTRA_APPS,
+    ),
 )
-_OAUTH = (
-    Field("access_token", "Access token", required=True, secret=True),
-    Field("refresh_token", "Refresh token", secret=True),
+_GOOGLE = (
+    Field(
+        "access_token",
+        "Access token",
+        "Of an OAuth client that may read the folder",
+        required=True,
+        secret=True,
+        link=_GOOGLE_CREDENTIALS,
+    ),
+    Field("refresh_token", "Refresh token", "Given together with it, to renew it", secret=True),
 )
-_API_KEY = (Field("api_key", "API key", required=True, secret=True),)
+_SLACK = (
+    Field(
+        "access_token",
+        "Access token",
+        "Your app's, under OAuth & Permissions; begins with xoxb-",
+        required=True,
+        secret=True,
+        link=_SLACK_APPS,
+    ),
+    Field("refresh_token", "Refresh token", "Only if the app rotates its tokens", secret=True),
+)
+_API_KEY = (
+    Field(
+        "api_key", "Integration secret", "Of an internal integration that the databases are shared with",
+        required=True, secret=True, link=_NOTION_INTEGRATIONS,
+    ),
+)  # fmt: skip
 
 # Every organization has one connection of each of these.
 SEEDED = {
@@ -71,7 +123,7 @@ SEEDED = {
             "Connect your Atlassian Confluence workspace",
             icon="confluence",
             config_fields=(Field("spaces", "Spaces"),),
-            credential_fields=_API_TOKEN,
+            credential_fields=_ATLASSIAN,
             options_key="spaces",
         ),
         SourceType(
@@ -98,7 +150,12 @@ SEEDED = {
             "Search the public web",
             icon="websearch",
             credential_fields=(
-                Field("api_key", "API key", "Without one, the public search engine is used", secret=True),
+                Field(
+                    "api_key",
+                    "API key",
+                    "Of your search engine's account; without one, the public engine is used",
+                    secret=True,
+                ),
             ),
             needs_credentials=False,
         ),
@@ -115,7 +172,7 @@ OPTIONAL = {
             "Connect your Atlassian Jira projects",
             icon="jira",
             config_fields=(Field("baseUrl", "Base URL", kind="url"), Field("projectKeys", "Project keys")),
-            credential_fields=_API_TOKEN,
+            credential_fields=_ATLASSIAN,
             options_key="projects",
         ),
         SourceType(
@@ -124,7 +181,7 @@ OPTIONAL = {
             "Connect a Google Drive folder",
             icon="gdrive",
             config_fields=(Field("folderId", "Folder ID"), Field("recursive", "With subfolders", kind="boolean")),
-            credential_fields=_OAUTH,
+            credential_fields=_GOOGLE,
             options_key="folders",
         ),
         SourceType(
@@ -133,7 +190,7 @@ OPTIONAL = {
             "Connect your Slack channels",
             icon="slack",
             config_fields=(Field("channelIds", "Channels"), Field("includeThreads", "With threads", kind="boolean")),
-            credential_fields=_OAUTH,
+            credential_fields=_SLACK,
             options_key="channels",
         ),
         SourceType(
@@ -151,7 +208,7 @@ OPTIONAL = {
             "Connect your Zendesk help center",
             icon="zendesk",
             config_fields=(Field("subdomain", "Subdomain"), Field("categories", "Categories")),
-            credential_fields=_API_TOKEN,
+            credential_fields=_ZENDESK,
             options_key="categories",
         ),
     )

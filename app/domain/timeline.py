@@ -65,7 +65,12 @@ def moment_of(entry: Entry) -> datetime:
 
 def entries_of(operation: Operation) -> Entries:
     """Return what an operation was told."""
-    parts = [entry.split(":") for entry in (operation.reports or "").split()]
+    return read(operation.reports)
+
+
+def read(text: str | None) -> Entries:
+    """Return entries as they are stored in a text."""
+    parts = [entry.split(":") for entry in (text or "").split()]
     return [Entry(int(at), int(rank), int(count) if count else None) for at, rank, count in parts]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from app.domain import endings
 from app.domain.cases import OPEN, Connection, Operation
 from app.domain.messages import Report, VerificationReport
 
@@ -37,15 +38,19 @@ def move(operation: Operation, trigger: str, *, now: datetime) -> bool:
     return True
 
 
-def record_answer(connection: Connection, report: Report, *, now: datetime) -> None:
-    """Write an answer into the connection: the table of CONTRACT's section 5."""
+def record_answer(connection: Connection, report: Report, operation: Operation, *, now: datetime) -> None:
+    """Write an operation's answer into the connection: the table of CONTRACT's section 5."""
+    ending = endings.answered(operation.state, late=operation.reported_late)
     if not isinstance(report, VerificationReport):
         connection.last_sync_status = "failed" if report.trigger == "failed" else "completed"
         connection.last_sync_error = report.error
         connection.last_sync_at = now
+        connection.last_sync_ending = ending
+        connection.last_sync_documents = operation.documents_processed
         return
     connection.last_verification_error = report.error
     connection.last_verification_at = now
+    connection.last_verification_ending = ending
     if report.trigger == "succeeded":
         connection.latest_options = report.options
         connection.verified_at = now

@@ -4,7 +4,19 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Boolean, DateTime, ForeignKey, Index, SmallInteger, Text, UniqueConstraint, Uuid, func, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    DateTime,
+    ForeignKey,
+    Index,
+    SmallInteger,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -50,6 +62,10 @@ class DataSourceConnection(Model):
     first_enabled_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     # The last good verification; a failed one since does not take the credentials away.
     verified_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    # How the last of each kind ended: a name of `app/domain/endings.py`, null where an earlier release wrote it.
+    last_verification_ending: Mapped[str | None] = mapped_column(Text)
+    last_sync_ending: Mapped[str | None] = mapped_column(Text)
+    last_sync_documents: Mapped[int | None] = mapped_column(BigInteger)
     # The newest sync report applied: the external service's clock, and the report's rank among those of one instant.
     sync_reported_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     sync_reported_rank: Mapped[int | None] = mapped_column(SmallInteger)

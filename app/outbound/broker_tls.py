@@ -1,7 +1,7 @@
 """Over TLS, a connection to the broker is one to the host that its address names.
 
-Left to themselves, amqp looks whether anybody vouches for a certificate and not whose it is, and kombu's Redis transport
-at neither: whoever stands in between with a certificate of their own is told the password.
+Left to themselves, amqp looks whether anybody vouches for a certificate and not whose it is, and kombu's Redis
+transport at neither: whoever stands in between with a certificate of their own is told the password.
 """
 
 from __future__ import annotations

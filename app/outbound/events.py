@@ -148,6 +148,7 @@ def payload(change: Change, *, at: datetime) -> dict[str, Any]:
         data["last_sync_status"] = connection.last_sync_status
         data["last_sync_at"] = connection.last_sync_at
         data["last_sync_error"] = connection.last_sync_error
+        data["last_sync_documents"] = connection.last_sync_documents
         data["documentsProcessed"] = operation.documents_processed
     else:
         data["last_verification_at"] = connection.last_verification_at

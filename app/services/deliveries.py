@@ -172,7 +172,8 @@ def _note(
     if wait is not None and known.state == "pending":
         lifecycle.delayed(found, known, until=now + wait)
     elif wait is None:
-        lifecycle.gave_up(found, known, error=_told(outcome, attempts=number), now=now)
+        error = _told(outcome, attempts=number)
+        lifecycle.gave_up(found, known, ending=outcome.ending, error=error, now=now)
 
 
 def take_due(session: Session, *, now: datetime) -> Due:

@@ -226,6 +226,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/overview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Show what the organization's syncs came to in the last 30 days, and the last ones of each connection. */
+        get: operations["overview_show"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/sse": {
         parameters: {
             query?: never;
@@ -601,6 +618,8 @@ export interface components {
             last_verification_error: string | null;
             last_sync_at: string | null;
             last_sync_error: string | null;
+            /** @description How many documents the last sync had counted when it ended, if it said; null until one has ended. */
+            last_sync_documents: number | null;
             /** Format: uuid */
             created_by: string;
             /** Format: uuid */
@@ -662,6 +681,20 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * DayView
+         * @description The syncs that ended on one day, UTC, by how they did; replaced ones are not counted.
+         */
+        DayView: {
+            /** Format: date */
+            day: string;
+            succeeded: number;
+            failed: number;
+            /** @description Not delivered, or without an answer in time. */
+            unanswered: number;
+            /** @description All that they counted. */
+            documents: number;
+        };
+        /**
          * Deleted
          * @description A connection that is no longer to be seen.
          */
@@ -681,15 +714,29 @@ export interface components {
             /** @description A sentence for a person. */
             reason: string | null;
             /**
-             * @description Who must act.
+             * @description Who must act: a member, whoever runs Rita or that service (operator), that service, nobody.
              * @enum {unknown}
              */
-            actor: "user" | "service" | null;
+            actor: "user" | "operator" | "service" | null;
             /**
              * @description What to do next.
              * @enum {unknown}
              */
             action: "verify" | "enable" | "sync" | "wait" | null;
+            /**
+             * @description What may help if `action` does not.
+             * @enum {unknown}
+             */
+            alternative: "verify" | "enable" | "sync" | "wait" | null;
+            /** @description A sentence or two on what to do, beside the reason. */
+            advice: string | null;
+            /** @description What is worth knowing beside the state. */
+            note: string | null;
+            /**
+             * @description How the operation ended that the state comes from; null where an earlier release wrote it.
+             * @enum {unknown}
+             */
+            ending: "succeeded" | "succeeded_late" | "failed" | "failed_late" | "service_down" | "request_refused" | "credentials_lost" | "credentials_unreadable" | "not_sent" | "not_delivered" | "unanswered" | "not_started" | "silent" | "unreadable" | "ended" | "disabled" | "replaced" | null;
         };
         /**
          * Document
@@ -1051,6 +1098,13 @@ export interface components {
             data: components["schemas"]["OperationDetail"];
         };
         /**
+         * OneOverview
+         * @description An organization at a glance.
+         */
+        OneOverview: {
+            data: components["schemas"]["OverviewView"];
+        };
+        /**
          * OperationDetail
          * @description An operation with its end, its attempts and who asked for it.
          */
@@ -1138,6 +1192,20 @@ export interface components {
             /** @description When it counts as lost, unless something is heard of it. */
             deadline_at: string | null;
             documents_processed: number | null;
+        };
+        /**
+         * OverviewView
+         * @description An organization at a glance.
+         */
+        OverviewView: {
+            /** Format: uuid */
+            organization_id: string;
+            /** @description As the rest of Rita has it; null where it has told none. */
+            organization_name: string | null;
+            /** @description Oldest first, today last. */
+            days: components["schemas"]["DayView"][];
+            /** @description The last 12 of each connection, newest first. */
+            recent: components["schemas"]["SyncView"][];
         };
         /**
          * PayloadTooLargeError
@@ -1342,6 +1410,8 @@ export interface components {
             last_sync_status: ("completed" | "failed") | null;
             last_sync_at: string | null;
             last_sync_error: string | null;
+            /** @description Of the last sync that has ended. */
+            last_sync_documents: number | null;
             documentsProcessed: number | null;
         };
         /**
@@ -1363,6 +1433,23 @@ export interface components {
             operation: components["schemas"]["RunningOperation"];
         } & {
             [key: string]: unknown;
+        };
+        /**
+         * SyncView
+         * @description A sync that has ended.
+         */
+        SyncView: {
+            /** Format: uuid */
+            id: string;
+            /** Format: uuid */
+            connection_id: string;
+            state: string;
+            /** Format: date-time */
+            created_at: string;
+            started_at: string | null;
+            /** Format: date-time */
+            finished_at: string;
+            documents_processed: number | null;
         };
         /**
          * SyncWebhook
@@ -3273,6 +3360,61 @@ export interface operations {
             };
         };
     };
+    overview_show: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Names the request in answer, logs and webhooks, if it is 1 to 128 of `A-Za-z0-9._:-`; else one is made. */
+                "X-Request-ID"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OneOverview"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized`, `invalid_token`, `token_expired` */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UnauthorizedError"] | components["schemas"]["InvalidTokenError"] | components["schemas"]["TokenExpiredError"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InternalError"];
+                };
+            };
+            /** @description Service Unavailable: `service_unavailable` */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ServiceUnavailableError"];
+                };
+            };
+        };
+    };
     stream_stream: {
         parameters: {
             query?: {
@@ -3302,7 +3444,7 @@ export interface operations {
                      *     : connected
                      *
                      *     event:data_source_update
-                     *     data:{"connectionId":"0191e7f4-6c1e-7d2a-9f0b-3c5d7e9f1a2b","status":"idle","display":{"state":"completed","reason":null,"actor":null,"action":"sync"},"operation":null,"change":"sync.succeeded","timestamp":"2026-11-22T12:00:00Z","operationId":"0191e7f4-7a30-7c55-8d11-2b4c6d8e0f1a","last_sync_status":"completed","last_sync_at":"2026-11-22T12:00:00Z","last_sync_error":null,"documentsProcessed":42}
+                     *     data:{"connectionId":"0191e7f4-6c1e-7d2a-9f0b-3c5d7e9f1a2b","status":"idle","display":{"state":"completed","reason":null,"actor":null,"action":"sync","alternative":null,"advice":null,"note":null,"ending":"succeeded"},"operation":null,"change":"sync.succeeded","timestamp":"2026-11-22T12:00:00Z","operationId":"0191e7f4-7a30-7c55-8d11-2b4c6d8e0f1a","last_sync_status":"completed","last_sync_at":"2026-11-22T12:00:00Z","last_sync_error":null,"last_sync_documents":42,"documentsProcessed":42}
                      *     id:1763812800000-0
                      *
                      *     : heartbeat

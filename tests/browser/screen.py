@@ -92,8 +92,14 @@ class Screen:
     def card(self, type_name: str) -> Locator:
         return self.page.locator(f'.card[data-type="{type_name}"]')
 
+    def panel(self, type_name: str) -> Locator:
+        """Return the settings of a source, while they are open."""
+        return self.page.locator(f'dialog[data-of="{type_name}"]')
+
     def on(self, type_name: str, role: str) -> Locator:
-        return self.card(type_name).locator(f'[data-role="{role}"]')
+        """Return what plays a role on a card, or in its settings."""
+        of_both = (f'.card[data-type="{type_name}"]', f'dialog[data-of="{type_name}"]')
+        return self.page.locator(", ".join(f'{each} [data-role="{role}"]' for each in of_both))
 
     def set_up(self, type_name: str) -> None:
         self.card(type_name).locator(SET_UP).first.click()
@@ -104,14 +110,22 @@ class Screen:
             self.set_up(type_name)
         if simulate:
             self.on(type_name, "settings").locator("summary").click()
-            self.on(type_name, "simulate").fill(simulate)
+            self.rehearse(type_name, simulate)
         for name, value in (CREDENTIALS[type_name] | changes).items():
-            self.card(type_name).locator(f'[data-credential="{name}"]').fill(value)
+            self.panel(type_name).locator(f'[data-credential="{name}"]').fill(value)
         self.on(type_name, "verify").click()
+
+    def rehearse(self, type_name: str, words: str) -> None:
+        """Tick these faults and no others; their list is open."""
+        boxes = self.on(type_name, "faults").locator(".boxes")
+        for each in boxes.locator("input:checked").all():
+            each.uncheck()
+        for word in filter(None, words.split(",")):
+            boxes.locator(f'input[value="{word}"]').check()
 
     def verified(self, type_name: str) -> Locator:
         self.verify(type_name)
-        options = self.card(type_name).locator("[data-option] .boxes input")
+        options = self.on(type_name, "options").locator("[data-option] .boxes input")
         options.first.wait_for()
         return options
 

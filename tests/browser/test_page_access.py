@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from playwright.sync_api import Route, expect
 
 from app.api.console import FILES
 from app.domain import sources
+from devstack import scenarios
 from tests.browser.screen import CREDENTIALS, Screen, held
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
@@ -28,13 +30,13 @@ def test_the_whole_way_is_gone_by_keyboard(screen: SignIn) -> None:
 
     keyboard.press("Enter")
     for name, value in CREDENTIALS["confluence"].items():
-        expect(ada.card("confluence").locator(f'[data-credential="{name}"]')).to_be_focused()
+        expect(ada.panel("confluence").locator(f'[data-credential="{name}"]')).to_be_focused()
         keyboard.type(value)
         keyboard.press("Tab")
     expect(ada.on("confluence", "verify")).to_be_focused()
     keyboard.press("Enter")
     # Whoever waited there is led on.
-    boxes = ada.card("confluence").locator("[data-option] .boxes input")
+    boxes = ada.panel("confluence").locator("[data-option] .boxes input")
     expect(boxes.first).to_be_focused()
     keyboard.press("Space")
     expect(boxes.first).to_be_checked()
@@ -64,7 +66,7 @@ def test_nothing_bars_anybody_from_the_cards_the_settings_and_the_history(screen
     assert ada.violations() == []
     expect(ada.on("confluence", "state")).to_have_text("Synced")
     ada.on("confluence", "history").click()
-    expect(ada.part("runs").locator("li").first).to_be_visible()
+    expect(ada.part("history-panel").locator('[data-role="runs"] li').first).to_be_visible()
     assert ada.violations() == []
     ada.page.get_by_role("tab", name="Runs").press("ArrowRight")
     expect(ada.part("changes").locator("li").first).to_be_visible()
@@ -99,7 +101,7 @@ def _with_many_options(route: Route) -> None:
 def test_many_options_can_be_searched(screen: SignIn) -> None:
     ada = screen(waits=False, routes={"**/api/data-sources": _with_many_options, "**/api/sse": held})
     ada.set_up("confluence")
-    group = ada.card("confluence").locator('[data-option="spaces"]')
+    group = ada.panel("confluence").locator('[data-option="spaces"]')
 
     group.get_by_label("Search in Spaces").fill("team 1")
     expect(group.locator("label.check:visible")).to_have_count(11)
@@ -117,17 +119,17 @@ LONG = [f"Space {number}, of many" for number in range(1, 1_002)]
 
 @pytest.mark.rabbitmq
 @pytest.mark.parametrize(
-    ("offered", "chosen"),
+    ("offered", "chosen", "left"),
     [
-        (LONG, ["Space 7, of many", "Space 1001, of many"]),
+        (LONG, ["Space 7, of many", "Space 1001, of many"], ["Space 1001, of many"]),
         # Chosen when the service still offered them in a text.
-        (LONG, "Space 7, of many, Space 1001, of many"),
-        (",".join(f"S{number:08}" for number in range(1_001)), "S00000007,S00001000"),
+        (LONG, "Space 7, of many, Space 1001, of many", ["Space 1001, of many"]),
+        (",".join(f"S{number:08}" for number in range(1_001)), "S00000007,S00001000", "S00001000"),
     ],
     ids=["arrays", "an array, once a text", "texts"],
 )
 def test_however_many_names_there_are_those_chosen_before_are_among_them(
-    screen: SignIn, offered: Any, chosen: Any
+    screen: SignIn, offered: Any, chosen: Any, left: Any
 ) -> None:
     def fulfil(route: Route) -> None:
         answer = route.fetch()
@@ -138,13 +140,14 @@ def test_however_many_names_there_are_those_chosen_before_are_among_them(
 
     ada = screen(waits=False, routes={"**/api/data-sources": fulfil, "**/api/sse": held})
     ada.set_up("confluence")
-    group = ada.card("confluence").locator('[data-option="spaces"]')
+    group = ada.panel("confluence").locator('[data-option="spaces"]')
 
     expect(group).to_contain_text("2 of 1001 chosen")
     expect(group).not_to_contain_text("no longer found")
+    group.locator(".boxes input:checked").first.uncheck()
     with ada.page.expect_request(lambda request: request.method == "PATCH") as saved:
         ada.on("confluence", "save").click()
-    assert saved.value.post_data_json["config"] == {"spaces": chosen, "depth": 3}
+    assert saved.value.post_data_json["config"] == {"spaces": left, "depth": 3}
 
 
 def test_every_type_has_a_picture_of_its_own(web: Flask) -> None:
@@ -155,3 +158,9 @@ def test_every_type_has_a_picture_of_its_own(web: Flask) -> None:
         assert (answer.status_code, answer.mimetype) == (200, "image/svg+xml")
         answer.close()
     assert len({(FILES / "icons" / f"{icon}.svg").read_text() for icon in icons}) == len(icons)
+
+
+def test_the_page_lists_the_faults_that_the_stand_in_knows() -> None:
+    listed = re.findall(r"'(\w+)'", (FILES / "faults.js").read_text().split("FAULTS = [")[1].split("]")[0])
+
+    assert listed == list(scenarios.load(None).scenarios)

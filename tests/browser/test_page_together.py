@@ -38,7 +38,8 @@ def test_a_change_of_somebody_else_keeps_what_is_being_typed_and_asks(
     rename("Wiki of Max")
 
     expect(ada.on("confluence", "conflict")).to_contain_text("Somebody else has changed this data source meanwhile")
-    expect(ada.on("confluence", "conflict")).to_contain_text("theirs: Wiki of Max; yours: Confluence")
+    expect(ada.on("confluence", "conflict")).to_contain_text("theirs: Wiki of Max")
+    expect(ada.on("confluence", "conflict")).to_contain_text("yours: Of the engineers")
     expect(ada.on("confluence", "description-input")).to_have_value("Of the engineers")
     assert ada.violations() == []
     ada.shoot("conflict", full_page=False)

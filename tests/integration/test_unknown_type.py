@@ -58,6 +58,10 @@ def test_it_is_listed_and_shown_plainly(ada: Browser) -> None:
         "reason": "This release of Rita does not know this kind of source yet",
         "actor": None,
         "action": None,
+        "alternative": None,
+        "advice": None,
+        "note": None,
+        "ending": None,
     }
 
 

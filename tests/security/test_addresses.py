@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from flask import Flask
 
 from app.api.console import FILES
 from tests.factories import Browser
@@ -128,7 +129,9 @@ def test_no_name_leads_out_of_the_pages_files(live: Web, prefix: str, name: str)
     assert b"Location" not in head
 
 
-@pytest.mark.parametrize("path", ["//api/data-sources", "/api//data-sources", "//", "/hand-over//origins", "/console//x"])
+@pytest.mark.parametrize(
+    "path", ["//api/data-sources", "/api//data-sources", "//", "/hand-over//origins", "/console//x"]
+)
 def test_no_answer_leads_to_the_host_that_a_request_claims_to_be_for(web: Flask, path: str) -> None:
     answer = web.test_client().get(path, headers={"Host": "stranger.example"})
 

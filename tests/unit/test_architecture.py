@@ -103,7 +103,8 @@ def test_every_audited_field_is_a_connections() -> None:
     untold = {field.name for field in fields(cases.Connection)} - set(cases.AUDITED)
     assert untold == {
         "id", "organization_id", "type", "created_by", "updated_by", "created_at", "updated_at", "first_enabled_at",
-        "verified_at", "sync_reported_at", "sync_reported_rank",
+        "verified_at", "sync_reported_at", "sync_reported_rank", "last_verification_ending", "last_sync_ending",
+        "last_sync_documents",
     }  # fmt: skip
 
 

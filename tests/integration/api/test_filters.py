@@ -110,7 +110,7 @@ def test_an_unknown_type_in_the_filter_gets_the_answer_for_unknown_types(flask_a
 
 
 # What helps a reader besides.
-ADDED = {"operation", "display", "version"}
+ADDED = {"operation", "display", "version", "last_sync_documents"}
 
 
 def test_an_answer_holds_every_column_but_the_deletion_and_what_runs(ada: Browser) -> None:

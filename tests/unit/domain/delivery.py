@@ -73,7 +73,7 @@ class Rows:
 
     def _give_up(self, case: Case, operation: Operation) -> None:
         operation.attempts = max(operation.attempts, 1)
-        lifecycle.gave_up(case, operation, error="no route", now=self.now)
+        lifecycle.gave_up(case, operation, ending="service_down", error="no route", now=self.now)
 
     def _on_open(self, case: Case, step: Callable[[Case, Operation], None]) -> None:
         operation = case.open("sync")
@@ -128,6 +128,8 @@ def outcome(rows: Rows, *, is_placed: bool = True) -> dict[str, Any]:
             connection.status,
             connection.last_sync_status,
             connection.last_sync_error,
+            connection.last_sync_ending,
+            connection.last_sync_documents,
             connection.sync_reported_at,
             connection.sync_reported_rank,
         ),

@@ -29,7 +29,9 @@ SYNCED = ENABLED | {"last_sync_status": "completed", "last_sync_at": NOON}
         (SYNCED | {"last_sync_status": "failed", "last_sync_error": "Gone"}, "failed", "user", "sync"),
         (SYNCED | {"enabled": False}, "disabled", "user", "enable"),
         ({"last_verification_at": NOON, "last_verification_error": "No"}, "verification_failed", "user", "verify"),
-        (SYNCED | {"last_verification_error": "No", "last_sync_at": EARLIER}, "verification_failed", "user", "verify"),
+        (SYNCED | {"last_verification_error": "No", "last_sync_at": EARLIER}, "completed", None, "sync"),
+        ({"type": "websearch", "enabled": True, "last_verification_error": "No"}, "pending", "user", "sync"),
+        ({"type": "websearch", "last_verification_error": "No"}, "verification_failed", "user", "verify"),
         (SYNCED | {"last_verification_error": "No", "last_sync_at": LATER}, "completed", None, "sync"),
     ],
 )
@@ -51,6 +53,43 @@ def test_an_idle_connection_shows_one_state_and_what_to_do_next(
 )
 def test_a_failure_gives_its_own_words_as_the_reason(field: str, fields: dict[str, Any]) -> None:
     assert display.of(a_connection(**fields), None).reason == fields[field]
+
+
+REFUSED = SYNCED | {"last_verification_error": "401 from the site", "last_sync_at": EARLIER}
+
+
+@pytest.mark.parametrize(
+    ("fields", "note"),
+    [
+        (SYNCED, None),
+        (REFUSED, "The new credentials were refused: 401 from the site. Those in use before still are."),
+        # The sync since then is the newer word on the source.
+        (REFUSED | {"last_sync_at": LATER}, None),
+        (
+            REFUSED | {"last_verification_ending": "service_down", "last_sync_at": LATER},
+            "The new credentials were not checked: 401 from the site. Those in use before still are.",
+        ),
+        (
+            REFUSED | {"type": "websearch", "verified_at": None},
+            "The new credentials were refused: 401 from the site. The source works without.",
+        ),
+        (
+            SYNCED | {"last_sync_ending": "succeeded_late"},
+            "The answer to the last sync came after Rita had stopped waiting for it, and was taken all the same.",
+        ),
+    ],
+)
+def test_a_source_that_works_stays_so_with_a_note_of_what_was_odd(fields: dict[str, Any], note: str | None) -> None:
+    shown = display.of(a_connection(**fields), None)
+
+    assert (shown.state, shown.action, shown.note) == ("completed", "sync", note)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"), [({"spaces": "ENG"}, "Choose what to sync and save"), (None, "Switch it on and save")]
+)
+def test_a_person_is_asked_to_choose_only_where_there_is_a_choice(options: Any, reason: str) -> None:
+    assert display.of(a_connection(**VERIFIED, latest_options=options), None).reason == reason
 
 
 def seen(connection: Connection, kind: str, **fields: Any) -> display.Display:

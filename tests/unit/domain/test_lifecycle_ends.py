@@ -87,7 +87,7 @@ def test_an_answer_that_overtook_the_record_of_its_delivery_stays() -> None:
 def test_a_sync_given_up_is_a_failed_sync() -> None:
     case, operation = a_case_with(state="pending")
 
-    lifecycle.gave_up(case, operation, error="no way through", now=NOON)
+    lifecycle.gave_up(case, operation, ending="service_down", error="no way through", now=NOON)
 
     connection = case.connection
     assert (connection.status, connection.last_sync_status) == ("idle", "failed")
@@ -99,7 +99,7 @@ def test_a_sync_given_up_is_a_failed_sync() -> None:
 def test_a_verification_given_up_tells_its_error_and_no_more() -> None:
     case, operation = a_case_with(kind="verify", state="pending")
 
-    lifecycle.gave_up(case, operation, error="no way through", now=NOON)
+    lifecycle.gave_up(case, operation, ending="service_down", error="no way through", now=NOON)
 
     connection = case.connection
     assert (connection.status, connection.last_verification_error) == ("idle", "no way through")

@@ -40,6 +40,12 @@ def test_every_entry_is_complete_and_goes_by_its_own_name(entry: tuple[str, sour
     assert {field.kind for field in (*source_type.config_fields, *source_type.credential_fields)} <= set(sources.KINDS)
 
 
+@pytest.mark.parametrize("entry", [*sources.SEEDED.values(), *sources.OPTIONAL.values()], ids=lambda entry: entry.name)
+def test_every_credential_says_where_it_is_found(entry: sources.SourceType) -> None:
+    assert all(field.help for field in entry.credential_fields)
+    assert all(not field.link or field.link.startswith("https://") for field in entry.credential_fields)
+
+
 def test_the_optional_types_have_the_contracts_config_fields() -> None:
     fields = {name: {field.name for field in entry.config_fields} for name, entry in sources.OPTIONAL.items()}
 

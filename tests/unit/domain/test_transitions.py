@@ -56,7 +56,7 @@ def pull(trigger: str, case: Case, operation: Operation) -> None:
     if trigger == "delivered":
         lifecycle.delivered(case, operation, patience=PATIENCE, now=now)
     elif trigger == "gave_up":
-        lifecycle.gave_up(case, operation, error="no way through", now=now)
+        lifecycle.gave_up(case, operation, ending="service_down", error="no way through", now=now)
     elif trigger == "expired":
         lifecycle.expire(case, operation, now=now)
     elif trigger == "replaced":

@@ -1,0 +1,75 @@
+"""What the page shows at a glance, in one answer."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from uuid import UUID
+
+from flask import Blueprint, Response
+from pydantic import Field
+
+from app.api import auth
+from app.api.answers import Answer
+from app.api.description import Described
+from app.api.requests import answer
+from app.api.views import View
+from app.services import overview
+from app.unit_of_work import unit_of_work
+
+TAG = "History"
+
+blueprint = Blueprint("overview", __name__, url_prefix="/api/overview")
+blueprint.before_request(auth.authenticate)
+
+
+class DayView(View):
+    """The syncs that ended on one day, UTC, by how they did; replaced ones are not counted."""
+
+    day: date
+    succeeded: int
+    failed: int
+    unanswered: int = Field(description="Not delivered, or without an answer in time.")
+    documents: int = Field(description="All that they counted.")
+
+
+class SyncView(View):
+    """A sync that has ended."""
+
+    id: UUID
+    connection_id: UUID
+    state: str
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime
+    documents_processed: int | None
+
+
+class OverviewView(View):
+    """An organization at a glance."""
+
+    organization_id: UUID
+    organization_name: str | None = Field(description="As the rest of Rita has it; null where it has told none.")
+    days: list[DayView] = Field(description="Oldest first, today last.")
+    recent: list[SyncView] = Field(description=f"The last {overview.RECENT} of each connection, newest first.")
+
+
+class OneOverview(Answer):
+    """An organization at a glance."""
+
+    data: OverviewView
+
+
+@blueprint.get("")
+@Described(tag=TAG, gives=OneOverview)
+def show() -> Response:
+    """Show what the organization's syncs came to in the last 30 days, and the last ones of each connection."""
+    who = auth.current()
+    with unit_of_work(tenants=[who.organization_id]) as work:
+        found = overview.read(work.session, who.organization_id, now=work.now)
+    view = OverviewView(
+        organization_id=who.organization_id,
+        organization_name=found.name,
+        days=[DayView.model_validate(day) for day in found.days],
+        recent=[SyncView.model_validate(row) for row in found.recent],
+    )
+    return answer(OneOverview(data=view))
