@@ -52,15 +52,16 @@ def deliver(
     A job of an earlier release does not say whose it is: it has a share to itself.
     """
     try:
-        following: UUID | None = UUID(operation_id)
+        first = UUID(operation_id)
     except (ValueError, TypeError, AttributeError):
         # Whoever may publish to the queue wrote it.
         log.error("job_refused", reason="invalid job", error="its operation is no UUID")  # noqa: TRY400 - it is no bug
         return
     owner = (str(kind), str(organization_id or operation_id))
-    if not shares.enter(owner, following):
+    if not shares.enter(owner, first):
         log.debug("webhook_awaits_its_share", operation_id=operation_id)
         return
+    following: UUID | None = first
     try:
         while following is not None:
             _deliver(following)
