@@ -784,6 +784,8 @@ export interface components {
             label: string;
             /** @description A sentence for whoever fills it in; may be empty. */
             help: string;
+            /** @description The source's own page where it is found or made; may be empty. */
+            link: string;
             /**
              * @description What it takes.
              * @enum {string}
@@ -1144,6 +1146,10 @@ export interface components {
              */
             late_reports: number;
             attempt_log: components["schemas"]["Attempt"][];
+            /** @description Of the request that asked for it, as in the logs. */
+            request_id: string | null;
+            /** @description What was said of it with a time, in its order; of a long sync, the first and the last of it. */
+            reports: components["schemas"]["Reported"][];
         };
         /**
          * OperationEndedError
@@ -1281,6 +1287,16 @@ export interface components {
             /** @example [] */
             failing: string[];
             checks: components["schemas"]["Checks"];
+        };
+        /**
+         * Reported
+         * @description What the external service said of a sync at one moment, by its own clock.
+         */
+        Reported: {
+            /** Format: date-time */
+            at: string;
+            documents_processed: number | null;
+            is_end: boolean;
         };
         /**
          * RunningOperation
@@ -1958,6 +1974,16 @@ export interface operations {
                     "application/json": components["schemas"]["UnauthorizedError"] | components["schemas"]["InvalidTokenError"] | components["schemas"]["TokenExpiredError"];
                 };
             };
+            /** @description Too Many Requests: `rate_limited` */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RateLimitedError"];
+                };
+            };
             /** @description Internal Server Error */
             500: {
                 headers: {
@@ -2163,6 +2189,16 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["NotFoundError"];
+                };
+            };
+            /** @description Too Many Requests: `rate_limited` */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RateLimitedError"];
                 };
             };
             /** @description Internal Server Error */
@@ -2634,6 +2670,16 @@ export interface operations {
                     "application/json": components["schemas"]["NotFoundError"];
                 };
             };
+            /** @description Too Many Requests: `rate_limited` */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RateLimitedError"];
+                };
+            };
             /** @description Internal Server Error */
             500: {
                 headers: {
@@ -2715,6 +2761,16 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["NotFoundError"];
+                };
+            };
+            /** @description Too Many Requests: `rate_limited` */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RateLimitedError"];
                 };
             };
             /** @description Internal Server Error */
@@ -3238,6 +3294,16 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["NotFoundError"];
+                };
+            };
+            /** @description Too Many Requests: `rate_limited` */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RateLimitedError"];
                 };
             };
             /** @description Internal Server Error */
