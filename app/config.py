@@ -122,7 +122,7 @@ class Settings(BaseSettings):
     """The issuer's roles and ours: `Rita.Admin:admin,*:member`; by default `owner`, `admin` and `member`."""
     jwt_jwks_stale_seconds: types.Seconds = timedelta(hours=4)
     """How long the last known keys go on counting while the issuer cannot be reached, also those it withdrew."""
-    # Newest first: the first seals, all open.
+    # Newest first: the first encrypts, all decrypt.
     seal_keys: types.SealKeys = Field(min_length=1)
     """Fernet keys that encrypt credentials on their way, newest first: the first encrypts, all decrypt."""
 

@@ -58,7 +58,7 @@ class InvalidPage(AppError):
 
 
 class InvalidIdempotencyKey(AppError):
-    """The key that should tell a repeated press from a new one cannot be one."""
+    """The key that should tell a repeated request from a new one cannot be one."""
 
     status, code, title = 400, "invalid_idempotency_key", "Invalid idempotency key"
 

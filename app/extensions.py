@@ -118,7 +118,7 @@ def init_app(app: Flask, *, settings: Settings) -> None:
 
 
 def _watch_pool(watched: Engine, *, size: int) -> None:
-    """Keep the figures of the connections that this process has at work."""
+    """Keep the metrics of the connections that this process has at work."""
 
     def connected(*_: Any) -> None:
         figures.pool_opened(size)

@@ -1,6 +1,6 @@
 """What is counted while the work goes by, for Prometheus. What the database knows is measured when somebody asks.
 
-The processes of one group (gunicorn's, or a Celery worker's with its children) keep their figures in files of one
+The processes of one group (gunicorn's, or a Celery worker's with its children) keep their metrics in files of one
 directory, so that whichever of them is asked adds up all of them; see docs/decisions/0012. Counts belong to a process's
 place in its group rather than to the process: who takes the place of one that died goes on from its counts. Labels have
 few values, all known beforehand and all shown from the start; never an organization, an address or an id.
@@ -41,7 +41,7 @@ _WEBHOOK_ENDS = (
 
 PREFIX = "rita-figures-"
 
-# Half of the series, and only of a process that shares its figures with nobody.
+# Half of the series, and only of a process that shares its metrics with nobody.
 disable_created_metrics()
 
 
@@ -139,7 +139,7 @@ class Figures:
 
 @cache
 def of_process() -> Figures:
-    """Return this process's figures."""
+    """Return this process's metrics."""
     return Figures()
 
 
@@ -148,7 +148,7 @@ _LIVING = "living"
 
 
 class _Group:
-    """Where this process's group keeps its figures, and this process's place in it."""
+    """Where this process's group keeps its metrics, and this process's place in it."""
 
     directory: str | None = None
     place: str = "main"
@@ -156,7 +156,7 @@ class _Group:
 
 
 def share() -> None:
-    """Keep the figures in files from here on, for this process and those that it forks.
+    """Keep the metrics in files from here on, for this process and those that it forks.
 
     To be called by the first process of a group before it forks and counts; what was counted before is forgotten.
     """
@@ -212,7 +212,7 @@ def leave_place(number: int) -> None:
 
 
 def collectors() -> list[Collector]:
-    """Return what a page has to collect: this process's figures, or the whole group's."""
+    """Return what a page has to collect: this process's metrics, or the whole group's."""
     if _Group.directory is not None:
         return [MultiProcessCollector(None, _Group.directory)]
     return [of_process().registry]

@@ -22,7 +22,7 @@ DELIVER_WEBHOOK = "webhooks.deliver"
 # While so many jobs wait, one that is overdue is most likely among them; and so many are sent again all the same.
 LONG_QUEUE, A_FEW = 500, 10
 
-# A person waits behind a press, and the dispatcher stands behind the hint: try once more, then let it be.
+# A person waits behind a request, and the dispatcher stands behind the hint: try once more, then let it be.
 _BRIEF = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.2}
 
 

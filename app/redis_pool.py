@@ -1,7 +1,7 @@
 """Connections to a Redis that may hang: a process that is stopped, a host that is gone, and nobody who refuses.
 
 A command that is not answered is tried once more on a new connection, for the old one may have died unnoticed. When
-that says nothing either, Redis hangs, and for a moment nobody else waits for it: a press asks it several times.
+that says nothing either, Redis hangs, and for a moment nobody else waits for it: a request asks it several times.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from redis.retry import Retry
 SIZE = 20
 # In seconds. What takes a millisecond otherwise will not come after this.
 TIMEOUT = 2
-# In seconds: the rest of a press, and whoever stands behind it.
+# In seconds: the rest of a request, and whoever stands behind it.
 SPARED_FOR = 1.0
 
 

@@ -1,4 +1,4 @@
-"""Traces: one for each operation, from the press to the event, whichever process takes a step of it.
+"""Traces: one for each operation, from the request to the event, whichever process takes a step of it.
 
 Nothing has to be carried from one to the next, for the external service would not carry it: the trace's id is the
 operation's. Its first span is the operation itself, made known when it ends. Off unless OTEL_EXPORTER_OTLP_ENDPOINT is

@@ -1,4 +1,4 @@
-"""The only place that commits: one transaction, scoped to its organizations, with promises kept after it."""
+"""The only place that commits: one transaction, scoped to its organizations, with hooks that run after it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SCOPE = (
 
 
 class UnitOfWork:
-    """One transaction. Services get `session`; `after_commit` runs its promises once all is written."""
+    """One transaction. Services get `session`; `after_commit` runs its hooks once all is written."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -45,13 +45,13 @@ class UnitOfWork:
         return began
 
     def after_commit(self, promise: Callable[[], Any]) -> None:
-        """Keep a promise (a job, an event) once the rows are committed, and not at all if they are not."""
+        """Run a hook (a job, an event) once the rows are committed, and not at all if they are not."""
         self._promises.append(promise)
 
     def keep_promises(self) -> None:
-        """Run what was promised, in order.
+        """Run the hooks, in order.
 
-        The rows are committed: a promise that fails is logged and takes nothing along, neither those after it nor the
+        The rows are committed: a hook that fails is logged and takes nothing along, neither those after it nor the
         caller, who would report, or try again, what has been done.
         """
         for promise in self._promises:

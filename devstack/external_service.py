@@ -191,7 +191,7 @@ class ExternalService:
 
 
 def create_app(service: ExternalService, *, settings: Settings, stopping: Event) -> Flask:
-    """Make the HTTP door; `stopping` ends the answers that are being held back."""
+    """Make the HTTP entry point; `stopping` ends the answers that are being held back."""
     app = Flask("external_service", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = LARGEST_WEBHOOK
     signatures = _signatures(settings.signing_secret)

@@ -143,7 +143,7 @@ class _Start:
         return application_url, owner_url, server.url
 
     def redis(self) -> tuple[str, str]:
-        """Return the address for events, tickets and sealed credentials, none of which may reach a disk; twice.
+        """Return the address for events, tickets and encrypted credentials, none of which may reach a disk; twice.
 
         The second one is that of whoever may do everything.
         """

@@ -140,7 +140,7 @@ class StatusConsumer(MonitoredConsumer):
         super().shutdown()
 
     def on_decode_error(self, message: Message, exc: Exception) -> None:
-        """Bury what kombu cannot even unpack, instead of acknowledging it away."""
+        """Dead-letter what kombu cannot even unpack, instead of acknowledging it away."""
         delivery = self._arrived(message)
         self._guarded(self._bury, delivery, Unacceptable("undecodable", type(exc).__name__))
 

@@ -14,7 +14,7 @@ FORGETS_AFTER = 3_600
 
 
 def demand_password() -> None:
-    """Have Flower ask for the password where it asks for none: its figures name workers and tasks to everybody."""
+    """Have Flower ask for the password where it asks for none: its metrics name workers and tasks to everybody."""
     for page in (Metrics, Healthcheck):
         page.get = authenticated(page.get)
 

@@ -1,4 +1,4 @@
-"""A worker's own page for Prometheus, where a port is set: its figures and its children's."""
+"""A worker's own page for Prometheus, where a port is set: its metrics and its children's."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from tasks.requests import APPLY_MESSAGES, Refused
 
 log = structlog.get_logger()
 
-# The fault of one message's content, or of our code at it: the others must not wait for that to be mended. Anything
+# The fault of one message's content, or of our code at it: the others must not wait for that to be fixed. Anything
 # else (the database is away, a table is missing) is no message's fault, and then none is given up.
 FAULTS_OF_ONE = (
     DataError, IntegrityError, errors.AppError,

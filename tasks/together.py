@@ -1,8 +1,8 @@
 """Do for several at once what several threads ask for at the same time, as a database does with its commits.
 
 Who comes first goes alone; who comes while that is under way waits, and all who wait go next, in one call. So nobody
-waits for company that does not come, and the more there is to do, the less each costs. Where it is known that company
-is on its way, who goes first may linger for it. See docs/decisions/0017.
+waits for others that do not come, and the more there is to do, the less each costs. Where it is known that others
+are on their way, who goes first may wait for it. See docs/decisions/0017.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Given = TypeVar("Given")
 class Together(Generic[Asked, Given]):
     """`act` takes what was asked for, in the order in which it came, and gives as many results in the same order.
 
-    `linger` tells, in seconds, how long to wait for company before each call of it.
+    `linger` tells, in seconds, how long to wait for others before each call of it.
     """
 
     def __init__(

@@ -92,7 +92,7 @@ def _deliver(operation_id: UUID) -> None:
 
 
 def _settle(operation: Operation, outcome: retry.Outcome) -> None:
-    """Tell the breaker, the figures, the log and the database what came of an attempt."""
+    """Tell the breaker, the metrics, the log and the database what came of an attempt."""
     # A probe that finds what was known takes nothing from the operation.
     spends = not (outcome.receiver_down and breaker().found_down())
     figures.webhook_attempted(operation.kind, outcome)

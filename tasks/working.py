@@ -26,8 +26,8 @@ from tasks.flask_context import flask_app_of, is_status_app
 log = structlog.get_logger()
 
 
-# Seconds. A batch or a webhook ends well within the first; what is cut off is not acknowledged, so it comes again, and
-# harms nothing. A pool whose children are gone ends within the second, unless it waits to write to one of them.
+# Seconds. A batch or a webhook ends well within the first; what is cut off is not acknowledged, so it is redelivered,
+# and harms nothing. A pool whose children are gone ends within the second, unless it waits to write to one of them.
 STOP_WITHIN = 8.0
 STOP_WITHOUT_CHILDREN_WITHIN = 2.0
 # In place of Celery's own, by the modules of those.

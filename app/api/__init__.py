@@ -1,4 +1,4 @@
-"""The HTTP door: parse, one unit of work, answer."""
+"""The HTTP entry point: parse, one unit of work, answer."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def init_app(app: Flask) -> None:
 
     No address is answered with another: a redirect would name the host that the request claims to be for.
 
-    They are imported here, for a worker serves its figures through one of them and uses no other.
+    They are imported here, for a worker serves its metrics through one of them and uses no other.
     """
     app.url_map.merge_slashes = False
     for name in (*AROUND, "stream", "looking", "reading", "health"):

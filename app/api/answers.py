@@ -104,7 +104,7 @@ class Verifying(Answer):
 
     @classmethod
     def of(cls, operation: Operation) -> Verifying:
-        """Return the answer to the press that opened an operation."""
+        """Return the answer to the request that opened an operation."""
         return cls(operation_id=operation.id, deadline_at=operation.deadline_at)
 
 
@@ -125,7 +125,7 @@ class Syncing(Answer):
 
     @classmethod
     def of(cls, operation: Operation) -> Syncing:
-        """Return the answer to the press that opened an operation."""
+        """Return the answer to the request that opened an operation."""
         triggered = Triggered(id=operation.connection_id, triggered_at=operation.created_at, operation_id=operation.id)
         return cls(data=triggered)
 

@@ -1,4 +1,4 @@
-"""Figures for Prometheus, of all organizations together: for operators, who show METRICS_TOKEN."""
+"""Metrics for Prometheus, of all organizations together: for operators, who show METRICS_TOKEN."""
 
 from __future__ import annotations
 

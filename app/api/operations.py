@@ -1,4 +1,4 @@
-"""The two presses that ask something of the external service: verify and sync."""
+"""The two requests that ask something of the external service: verify and sync."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def verify(connection_id: str) -> Response:
             )
             _promise(work, opened)
     finally:
-        # Whatever went wrong. A commit that fails is another thing: it may have come through, and the seal be wanted.
+        # Whatever went wrong. A commit that fails is another thing: it may have come through, and they are wanted.
         if opened is None:
             seals().discard(operation_id)
     return answer(answers.Verifying.of(opened.operation))
@@ -113,7 +113,7 @@ def sync(connection_id: str) -> Response:
 
 
 def _idempotency_key() -> str | None:
-    """Return the key that tells a repeated press from a new one. Raises InvalidIdempotencyKey."""
+    """Return the key that tells a repeated request from a new one. Raises InvalidIdempotencyKey."""
     key = request.headers.get("Idempotency-Key")
     if key is not None and not parameters.IDEMPOTENCY_KEY.fullmatch(key):
         raise errors.InvalidIdempotencyKey("Idempotency-Key must be 1 to 255 printable ASCII characters without spaces")
@@ -125,10 +125,10 @@ def _bind(**ids: UUID) -> None:
 
 
 def _promise(work: UnitOfWork, opened: operations.Opened) -> None:
-    """After the commit: the event, the end of any seal that is no longer wanted, and the webhook's job.
+    """After the commit: the event, the end of credentials that nobody wants any more, and the webhook's job.
 
     The event goes first: a broker that is away holds the job up for seconds, in which others may deliver the operation
-    and tell its end, and a page that is told of the press after that would show it as running for ever.
+    and tell its end, and a page that is told of the request after that would show it as running for ever.
     """
     jobs = cast(Jobs, current_app.extensions["jobs"])
     tracing.name_operation(opened.operation.id)

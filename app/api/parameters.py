@@ -80,7 +80,7 @@ def if_match() -> Parameter:
 
 
 def idempotency_key() -> list[Parameter]:
-    """Describe how a press can be repeated without being made twice."""
+    """Describe how a request can be repeated without being made twice."""
     text = {"type": "string", "pattern": f"^{IDEMPOTENCY_KEY.pattern}$"}
     what = "Of the caller's making: a repeated request with the same key gets the answer of the first."
     return [_parameter("Idempotency-Key", "header", text, what)]

@@ -1,6 +1,6 @@
 """What answers of the three servers: asked by anybody as often as they like, so each is looked at by one at a time.
 
-Only the database takes a process out of service: without the broker presses are accepted and wait, and without Redis
+Only the database takes a process out of service: without the broker requests are accepted and wait, and without Redis
 syncs go on. If those took every web process out at once, there would be nobody to say so.
 """
 

@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 # The largest honest body is a configuration; see schemas.LARGEST_CONFIG.
 LARGEST_BODY = 320 * 1024
-# Of what is wrong with a body: nobody mends more at once, and an answer must not outgrow what it answers.
+# Of what is wrong with a body: nobody fixes more at once, and an answer must not outgrow what it answers.
 MOST_PROBLEMS, LONGEST_FIELD = 20, 100
 BROKEN_OFF = "The body ends early, or its chunks are framed wrongly"
 # Of a path, in a log line: the longest of ours is half as long.

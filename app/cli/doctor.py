@@ -28,7 +28,7 @@ class _Address(click.ParamType[Front]):
             self.fail(str(problem), param, ctx)
 
 
-@click.command(cls=Command, epilog="Exit code: 0 if all is well, 1 if anything has to be mended or it cannot start.")
+@click.command(cls=Command, epilog="Exit code: 0 if all is well, 1 if anything has to be fixed or it cannot start.")
 @click.option("--json", "as_json", is_flag=True, help="Print each finding as one line of JSON.")
 @click.option(
     "--front",

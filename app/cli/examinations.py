@@ -208,7 +208,7 @@ def _trust(ca_file: str | None) -> Finding:
 
 
 def of_keys() -> Iterator[Finding]:
-    """Look whether credentials can be sealed, and tokens verified."""
+    """Look whether credentials can be encrypted, and tokens verified."""
     settings, probe = extensions.settings(), uuid4()
     try:
         of_nobody = {"organization_id": probe, "connection_id": probe}
@@ -219,7 +219,7 @@ def of_keys() -> Iterator[Finding]:
         found = f"{counted(len(settings.seal_keys), 'key')}; what is sealed opens again"
         yield Finding("seal keys", ok=opened == {"probe": True}, found=found, mend=mend)
     except RedisError as problem:
-        yield Finding("seal keys", ok=False, found=f"not tried: {type(problem).__name__}", mend="mend redis first")
+        yield Finding("seal keys", ok=False, found=f"not tried: {type(problem).__name__}", mend="fix redis first")
     if settings.jwt_jwks_url:
         yield _listed_keys(settings.jwt_jwks_url)
 

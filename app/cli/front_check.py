@@ -45,7 +45,7 @@ def of_front(front: Front) -> Iterator[Finding]:
     except NotRita as seen:
         yield Finding("front events", ok=False, found=f"the event stream {seen}", mend=CONFIGURED)
     except RedisError as problem:
-        yield Finding("front events", ok=False, found=f"not tried: {type(problem).__name__}", mend="mend redis first")
+        yield Finding("front events", ok=False, found=f"not tried: {type(problem).__name__}", mend="fix redis first")
 
 
 def _of_stream(front: Front) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""`flask --app app operations …`: every organization's operations, as an operator looks at and mends them."""
+"""`flask --app app operations …`: every organization's operations, as an operator looks at and fixes them."""
 
 from __future__ import annotations
 

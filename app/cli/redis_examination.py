@@ -19,7 +19,7 @@ NEARLY_FULL = 0.9
 
 
 def of_redis() -> Iterator[Finding]:
-    """Look whether it answers, forgets what it must, and holds seals that can be opened."""
+    """Look whether it answers, forgets what it must, and holds credentials that can be decrypted."""
     redis = extensions.redis()
     try:
         seconds, microseconds = redis.time()
@@ -58,7 +58,7 @@ def _memory() -> Finding:
 
 
 def _unopened() -> Finding:
-    """Look for credentials that were sealed with a key that is no longer among ours."""
+    """Look for credentials that were encrypted with a key that is no longer among ours."""
     prefix = sealing.PREFIX
     waiting = [key.removeprefix(prefix.encode()) for key in extensions.redis().scan_iter(f"{prefix}*", count=1_000)]
     unopened = [name for name in waiting if not _opens(name)]

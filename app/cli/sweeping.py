@@ -27,7 +27,7 @@ def of_sweeps() -> Iterator[Finding]:
         try:
             age = sweeps.age(extensions.redis(), name)
         except RedisError as problem:
-            yield Finding("sweeps", ok=False, found=f"not known: {type(problem).__name__}", mend="mend redis first")
+            yield Finding("sweeps", ok=False, found=f"not known: {type(problem).__name__}", mend="fix redis first")
             return
         found = f"{name}: none for a day" if age is None else f"{name}: the last {age.total_seconds():.0f} s ago"
         yield Finding("sweeps", ok=age is not None and age < interval + LATE_BY, found=found, mend=mend)
@@ -38,7 +38,7 @@ def of_clocks() -> Iterator[Finding]:
     try:
         seen = clocks.seen(extensions.redis())
     except RedisError as problem:
-        yield Finding("clock", ok=False, found=f"not known: {type(problem).__name__}", mend="mend redis first")
+        yield Finding("clock", ok=False, found=f"not known: {type(problem).__name__}", mend="fix redis first")
         return
     for process, ahead in sorted(seen.items()):
         found = f"{process}: {abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} the database's"

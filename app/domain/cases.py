@@ -1,6 +1,6 @@
 """What the domain works on: a connection with those of its operations that matter, and the changes made to them.
 
-`services/ledger.py` loads cases, locked, and writes what changed, with audit and events.
+`services/ledger.py` loads aggregates, locked, and writes what changed, with audit and events.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ class Case:
         self._stored_operations: dict[UUID, Values] = {}
 
     def mark_stored(self) -> None:
-        """Remember that the database holds this case as it is now."""
+        """Remember that the database holds this aggregate as it is now."""
         self._noted = _AUDITED(self.connection)
         self.stored = values_of(self.connection)
         self._stored_operations = {key: values_of(operation) for key, operation in self.operations.items()}

@@ -1,6 +1,6 @@
 """The state machine of operations, and what each step means for their connection. Pure: `now` is passed in.
 
-Every function here takes a case, changes it in memory, and notes the change that is to be audited and pushed.
+Every function here takes an aggregate, changes it in memory, and notes the change that is to be audited and pushed.
 """
 
 from __future__ import annotations

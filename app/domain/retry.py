@@ -51,7 +51,7 @@ class Failure(StrEnum):
 FAILURES: dict[Failure, tuple[Verdict, str]] = {
     Failure.DNS: (Verdict.RETRY, "The external service's host name could not be resolved"),
     Failure.REFUSED: (Verdict.RETRY, "The external service could not be reached"),
-    # A certificate does not mend itself within minutes; trying again would only hide it.
+    # A certificate does not fix itself within minutes; trying again would only hide it.
     Failure.TLS: (Verdict.FINAL, "The external service's TLS certificate could not be verified"),
     Failure.CONNECT_TIMEOUT: (Verdict.RETRY, "The external service did not accept the connection in time"),
     Failure.READ_TIMEOUT: (Verdict.RETRY, "The external service did not answer in time"),
@@ -60,7 +60,7 @@ FAILURES: dict[Failure, tuple[Verdict, str]] = {
     Failure.RESPONSE_INVALID: (Verdict.RETRY, "The external service's answer is not HTTP"),
     # The seal has expired or Redis was emptied: only the person can give the credentials again.
     Failure.CREDENTIALS_GONE: (Verdict.FINAL, "The credentials are no longer held; enter them again"),
-    # Somebody has written into Redis, or a key that sealed them was taken away too soon.
+    # Somebody has written into Redis, or a key that encrypted them was taken away too soon.
     Failure.CREDENTIALS_REFUSED: (
         Verdict.FINAL,
         "What was held is not what was entered for this connection, so it was not sent; tell whoever runs this service",

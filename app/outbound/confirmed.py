@@ -2,7 +2,7 @@
 
 It takes a connection of its own. A broker in alarm stops reading from whoever publishes, so that over the connection of
 the consumer acknowledgements and heartbeats, too, would stay unread until the broker gave it up, and everything that it
-had delivered came again.
+had delivered was delivered again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A verification's credentials between the press and the POST: sealed, in Redis, for as long as its deadline.
+"""A verification's credentials between the request and the POST: encrypted, in Redis, for as long as its deadline.
 
 They are in no database row, no task argument, no log and no event; see `docs/decisions/0002-encrypted-credentials.md`.
 """
@@ -20,12 +20,12 @@ from app.outbound.encryption import Encryption, Misplaced, Refused, Unreadable
 
 log = structlog.get_logger()
 
-# Releases whose seals said nothing of their operation had another: neither takes the other's for its own.
+# Releases whose encrypted values said nothing of their operation had another: neither takes the other's for its own.
 PREFIX = "rita:credentials:"
 
 
 class Seals:
-    """Seals JSON for one operation of one connection of one organization, and opens it for no other."""
+    """Encrypts JSON for one operation of one connection of one organization, and decrypts it for no other."""
 
     def __init__(self, redis: Redis, *, keys: Sequence[str]) -> None:
         self._redis = redis
@@ -40,12 +40,12 @@ class Seals:
         connection_id: UUID,
         ttl: timedelta,
     ) -> None:
-        """Seal `content` under the operation's id; gone after `ttl`. Raises redis.RedisError."""
+        """Encrypt `content` under the operation's id; gone after `ttl`. Raises redis.RedisError."""
         about = _about(operation_id, organization_id, connection_id)
         self._redis.set(f"{PREFIX}{operation_id}", self._encryption.encrypt(content, about=about), px=ttl)
 
     def open(self, operation_id: UUID, *, organization_id: UUID, connection_id: UUID) -> dict[str, Any] | None:
-        """Return what was sealed, or None if it is gone. Raises redis.RedisError, and Refused with an alarm."""
+        """Return what was encrypted, or None if it is gone. Raises redis.RedisError, and Refused with an alarm."""
         sealed = cast("bytes | None", self._redis.get(f"{PREFIX}{operation_id}"))
         if sealed is None:
             return None
@@ -68,7 +68,7 @@ class Seals:
             return False
 
     def discard(self, *operation_ids: UUID) -> None:
-        """Destroy what was sealed; what cannot be destroyed now, for Redis is away, ends with its time to live."""
+        """Destroy what was encrypted; what cannot be destroyed now, for Redis is away, ends with its time to live."""
         if not operation_ids:
             return
         try:

@@ -67,7 +67,7 @@ class Target:
 def body_of(operation: Operation, *, connection_type: str, sealed: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return the webhook's JSON: exactly the keys of CONTRACT's section 4.
 
-    It is the same at every attempt. `sealed` is a verification's opened seal: its settings and credentials.
+    It is the same at every attempt. `sealed` is a verification's decrypted content: its settings and credentials.
     """
     common = {
         "user_email": operation.requested_email,

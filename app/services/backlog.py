@@ -13,7 +13,7 @@ from app.services import ledger
 
 OPERATIONS = ledger.OPERATIONS.c
 
-# A press sends its job at once and the dispatcher a second later; what has had no attempt after this is overlooked.
+# A request sends its job at once and the dispatcher a second later; what has had no attempt after this is overlooked.
 OVERLOOKED_AFTER = timedelta(seconds=30)
 
 

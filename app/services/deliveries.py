@@ -1,4 +1,4 @@
-"""The delivery of operations: claim, park, record, dispatch. The row is the schedule, jobs are hints."""
+"""The delivery of operations: claim, defer, record, dispatch. The row is the schedule, jobs are hints."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from app.services.connections import COLUMNS
 
 OPERATIONS = ledger.OPERATIONS.c
 
-# The press sends its job itself; if that got lost, the dispatcher sends another after this. Any sooner, a queue that is
+# The API sends the job itself; if that got lost, the dispatcher sends another after this. Any sooner, a queue that is
 # long for a moment would be made longer.
 PRESS_HINT = timedelta(seconds=3)
 # A job sent by the dispatcher may wait behind others, and so may one that it left to a long queue: until then it is not

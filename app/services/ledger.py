@@ -1,6 +1,6 @@
-"""Cases in and out of the database, set-wise: the one reader with locks, the one writer of state, history and audit.
+"""Aggregates in and out of the database, set-wise: the one reader with locks, the one writer of state and audit.
 
-One statement serves one row or five hundred alike, so a press and a flood of messages take the same road. See
+One statement serves one row or five hundred alike, so a request and a flood of messages take the same road. See
 `docs/decisions/0003-one-module-for-all-state.md`.
 """
 
@@ -125,7 +125,7 @@ def _last_finished() -> Select[Any]:
 _LAST_FINISHED = prepared(_last_finished())
 # What is told of a moment is of the sync before it, or of one of the two after it.
 _NEIGHBOURS = 3
-# What a press asked for keeps its id, and may end after syncs of the service's own that have later ones: so far back.
+# What a request asked for keeps its id, and may end after syncs of the service's own that have later ones: so far back.
 _OVERTAKEN = 10
 
 
@@ -170,7 +170,7 @@ _AROUND = _around()
 
 
 def show(session: Session, query: Select[Any], **values: Any) -> list[Case]:
-    """Return the cases that a query of connections with operations gives: one round trip, for nothing is as common."""
+    """Return the aggregates that a query of connections with operations gives, in one round trip: nothing is as common."""
     cases: dict[UUID, Case] = {}
     # All at once: asked for one by one, they go through four functions of SQLAlchemy each.
     for row in session.execute(query, values).all():
@@ -192,7 +192,7 @@ def show_one(session: Session, connection_id: UUID) -> Case:
 
 
 def read(session: Session, connection_ids: Collection[UUID], *, named: Collection[UUID] = ()) -> dict[UUID, Case]:
-    """Return the cases of those connections that are visible and undeleted, locked for writing, by id.
+    """Return the aggregates of those connections that are visible and undeleted, locked for writing, by id.
 
     Each has its open operations, and of those in `named` its own.
     """
@@ -204,7 +204,7 @@ def read(session: Session, connection_ids: Collection[UUID], *, named: Collectio
 
 
 def recall(session: Session, cases: Mapping[UUID, Sequence[datetime]], read: Mapping[UUID, Case]) -> None:
-    """Add what has ended to cases in which nothing has changed yet: of each kind the last, and what is about moments.
+    """Add what has ended to aggregates in which nothing has changed yet: the last of each kind, and what is about moments.
 
     The moments are the external service's, by connection.
     """
@@ -223,12 +223,12 @@ def recall(session: Session, cases: Mapping[UUID, Sequence[datetime]], read: Map
 
 
 def one(session: Session, connection_id: UUID, *, named: Collection[UUID] = ()) -> Case:
-    """Return the case of one connection, locked. Raises NotFound."""
+    """Return the aggregate of one connection, locked. Raises NotFound."""
     return _the_one(list(read(session, [connection_id], named=named).values()))
 
 
 def one_of_type(session: Session, organization_id: UUID, type_name: str) -> Case:
-    """Return the case of an organization's connection of a type, locked. Raises NotFound."""
+    """Return the aggregate of an organization's connection of a type, locked. Raises NotFound."""
     connection_id = session.scalar(_BY_TYPE, {"organization_id": organization_id, "type": type_name})
     return _the_one([] if connection_id is None else list(read(session, [connection_id]).values()))
 
@@ -240,7 +240,7 @@ def _the_one(cases: list[Case]) -> Case:
 
 
 def write(session: Session, cases: Iterable[Case], *, actor: Actor, now: datetime) -> list[Change]:
-    """Write what changed in the cases, with one audit row for each change that a person would ask about.
+    """Write what changed in the aggregates, with one audit row for each change that a person would ask about.
 
     Returns the changes in order, for the events. A new connection of a type that the organization has already is left
     out, with its changes. Raises OperationInProgress if another transaction opened an operation of the same kind.

@@ -1,4 +1,4 @@
-"""Operations from the press of a button to their end by a deadline or by hand; what is between, see `deliveries`."""
+"""Operations from the request to their end by a deadline or by hand; what is between, see `deliveries`."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def open_verify(
     actor: Actor,
     now: datetime,
 ) -> Opened:
-    """Open a verification under the id that its sealed content is parked under.
+    """Open a verification under the id that its encrypted content is stored under.
 
-    Nothing of the request's body comes here: it travels sealed, see `outbound/sealing.py`. Raises NotFound, Invalid
+    Nothing of the request's body comes here: it travels encrypted, see `outbound/sealing.py`. Raises NotFound, Invalid
     (no credentials for a type that needs them), VerificationInProgress, SyncInProgress.
     """
     found = ledger.one(session, connection_id)
