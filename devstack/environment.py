@@ -36,7 +36,7 @@ PORTS = {
 }
 
 
-def complete(given: Mapping[str, str], *, servers: Mapping[str, str], directory: Path) -> dict[str, str]:
+def complete_environment(given: Mapping[str, str], *, servers: Mapping[str, str], directory: Path) -> dict[str, str]:
     """Return the whole environment of the processes.
 
     Secrets are kept in the directory, so that links and encrypted credentials outlive a restart. What was added is

@@ -13,20 +13,20 @@ from sqlalchemy import Date, Row, Select, bindparam, case, cast, func, select, t
 from app.domain import ids
 from app.extensions import Session
 from app.models import Organization
-from app.services import ledger
+from app.services import aggregate_store
 
-CONNECTIONS, OPERATIONS = ledger.CONNECTIONS.c, ledger.OPERATIONS.c
+CONNECTION_COLUMNS, OPERATION_COLUMNS = aggregate_store.CONNECTIONS_TABLE.c, aggregate_store.OPERATIONS_TABLE.c
 
 # What a person takes in at a glance, and as many bars as a card has room for.
-DAYS, RECENT = 30, 12
+DAYS_SHOWN, RECENT_SYNCS_PER_CONNECTION = 30, 12
 
 
 # A sync that has ended: connection_id, id, state, created_at, started_at, finished_at, documents_processed.
-Sync = Row[Any]
+EndedSyncRow = Row[Any]
 
 
 @dataclass(slots=True)
-class Day:
+class DailySyncCounts:
     """The syncs that ended on one day, UTC; `unanswered` got no answer, replaced ones are not counted."""
 
     day: date
@@ -41,80 +41,83 @@ class Overview:
     """An organization's name, if the rest of Rita has told it; its days, oldest first; its last syncs, newest first."""
 
     name: str | None
-    days: list[Day]
-    recent: Sequence[Sync]
+    days: list[DailySyncCounts]
+    recent: Sequence[EndedSyncRow]
 
 
-_OUTCOME = case(
-    (OPERATIONS.state.in_(["succeeded", "failed"]), OPERATIONS.state),
+_OUTCOME_EXPRESSION = case(
+    (OPERATION_COLUMNS.state.in_(["succeeded", "failed"]), OPERATION_COLUMNS.state),
     else_="unanswered",
 )
-_ENDED = (
-    OPERATIONS.connection_id == CONNECTIONS.id,
-    OPERATIONS.kind == "sync",
-    OPERATIONS.finished_at.is_not(None),
-    OPERATIONS.state != "replaced",
+_IS_ENDED_SYNC = (
+    OPERATION_COLUMNS.connection_id == CONNECTION_COLUMNS.id,
+    OPERATION_COLUMNS.kind == "sync",
+    OPERATION_COLUMNS.finished_at.is_not(None),
+    OPERATION_COLUMNS.state != "replaced",
 )
-_THEIRS = (CONNECTIONS.organization_id == bindparam("organization_id"), CONNECTIONS.deleted_at.is_(None))
+_OF_ORGANIZATION = (
+    CONNECTION_COLUMNS.organization_id == bindparam("organization_id"),
+    CONNECTION_COLUMNS.deleted_at.is_(None),
+)
 
 
-def _days() -> Select[Any]:
+def _daily_counts_query() -> Select[Any]:
     """Return the query of the syncs since an id, of each connection by its index; ids have the order of time."""
     ended = (
         select(
-            cast(func.timezone("UTC", OPERATIONS.finished_at), Date).label("day"),
-            _OUTCOME.label("outcome"),
-            OPERATIONS.documents_processed.label("documents"),
+            cast(func.timezone("UTC", OPERATION_COLUMNS.finished_at), Date).label("day"),
+            _OUTCOME_EXPRESSION.label("outcome"),
+            OPERATION_COLUMNS.documents_processed.label("documents"),
         )
-        .where(*_ENDED, OPERATIONS.id >= bindparam("since"))
+        .where(*_IS_ENDED_SYNC, OPERATION_COLUMNS.id >= bindparam("since"))
         .lateral("ended")
     )
     return (
         select(ended.c.day, ended.c.outcome, func.count(), func.coalesce(func.sum(ended.c.documents), 0))
-        .select_from(ledger.CONNECTIONS.join(ended, true()))
-        .where(*_THEIRS)
+        .select_from(aggregate_store.CONNECTIONS_TABLE.join(ended, true()))
+        .where(*_OF_ORGANIZATION)
         .group_by(ended.c.day, ended.c.outcome)
     )
 
 
-def _recent() -> Select[Any]:
+def _recent_syncs_query() -> Select[Any]:
     last = (
         select(
-            OPERATIONS.id,
-            OPERATIONS.state,
-            OPERATIONS.created_at,
-            OPERATIONS.started_at,
-            OPERATIONS.finished_at,
-            OPERATIONS.documents_processed,
+            OPERATION_COLUMNS.id,
+            OPERATION_COLUMNS.state,
+            OPERATION_COLUMNS.created_at,
+            OPERATION_COLUMNS.started_at,
+            OPERATION_COLUMNS.finished_at,
+            OPERATION_COLUMNS.documents_processed,
         )
-        .where(*_ENDED)
-        .order_by(OPERATIONS.id.desc())
-        .limit(RECENT)
+        .where(*_IS_ENDED_SYNC)
+        .order_by(OPERATION_COLUMNS.id.desc())
+        .limit(RECENT_SYNCS_PER_CONNECTION)
         .lateral("last")
     )
-    wanted = ledger.CONNECTIONS.join(last, true())
+    wanted = aggregate_store.CONNECTIONS_TABLE.join(last, true())
     return (
-        select(CONNECTIONS.id.label("connection_id"), *last.c)
+        select(CONNECTION_COLUMNS.id.label("connection_id"), *last.c)
         .select_from(wanted)
-        .where(*_THEIRS)
+        .where(*_OF_ORGANIZATION)
         .order_by(last.c.id.desc())
     )
 
 
-_DAYS, _RECENT = _days(), _recent()
+_DAILY_COUNTS_QUERY, _RECENT_SYNCS_QUERY = _daily_counts_query(), _recent_syncs_query()
 
 
-def read(session: Session, organization_id: UUID, *, now: datetime) -> Overview:
+def load_overview(session: Session, organization_id: UUID, *, now: datetime) -> Overview:
     """Return the overview of the last 30 days, today's the last."""
-    first = (now - timedelta(days=DAYS - 1)).date()
+    first = (now - timedelta(days=DAYS_SHOWN - 1)).date()
     begins = datetime.combine(first, datetime.min.time(), tzinfo=now.tzinfo)
     name = session.scalar(select(Organization.name).where(Organization.id == organization_id))
-    by_day = {day: Day(day) for day in (first + timedelta(days=number) for number in range(DAYS))}
-    values = {"organization_id": organization_id, "since": ids.first_of(begins)}
-    for day, outcome, count, documents in session.execute(_DAYS, values):
+    by_day = {day: DailySyncCounts(day) for day in (first + timedelta(days=number) for number in range(DAYS_SHOWN))}
+    values = {"organization_id": organization_id, "since": ids.lowest_id_at(begins)}
+    for day, outcome, count, documents in session.execute(_DAILY_COUNTS_QUERY, values):
         # What began before midnight and ended after is of the day of its end; a clock may be ahead of ours.
         if day in by_day:
             setattr(by_day[day], outcome, count)
             by_day[day].documents += documents
-    recent = session.execute(_RECENT, {"organization_id": organization_id}).all()
+    recent = session.execute(_RECENT_SYNCS_QUERY, {"organization_id": organization_id}).all()
     return Overview(name, list(by_day.values()), recent)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from devstack.links import PEOPLE, sign_in_link
-from devstack.unconnected import application
+from devstack.offline_application import create_offline_application
 
 ENVIRON = {"JWT_SECRET": "a-secret-of-the-tests-that-is-long-enough", "PORT": "8000"}
 RENAMED = {
@@ -24,10 +24,10 @@ RENAMED = {
 def test_a_link_signs_in_the_person_that_it_names(who: str, names: dict[str, str]) -> None:
     organization, user, email, role = PEOPLE[who]
     given: dict[str, Any] = {name.lower(): value for name, value in names.items()}
-    app = application(jwt_secret=ENVIRON["JWT_SECRET"], **given)
+    app = create_offline_application(jwt_secret=ENVIRON["JWT_SECRET"], **given)
 
     link = sign_in_link(ENVIRON | names, organization=organization, user=user, email=email, role=role)
-    identity = app.extensions["token_verifier"].verify(link.partition("#token=")[2])
+    identity = app.extensions["token_verifier"].verify_token(link.partition("#token=")[2])
 
     assert (identity.organization_id, identity.user_id) == (organization, user)
     assert (identity.email, identity.role) == (email, role)

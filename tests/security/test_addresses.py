@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 from flask import Flask
 
-from app.api.console import FILES
+from app.api.console import CONSOLE_DIRECTORY
 from tests.factories import Browser
 from tests.integration.sse.conftest import Web
 from tests.integration.tasks.conftest import Job
@@ -141,4 +141,4 @@ def test_no_answer_leads_to_the_host_that_a_request_claims_to_be_for(web: Flask,
 
 
 def test_every_file_of_the_page_is_one_that_a_page_needs() -> None:
-    assert {path.suffix for path in FILES.rglob("*") if path.is_file()} <= {".html", ".css", ".js", ".svg"}
+    assert {path.suffix for path in CONSOLE_DIRECTORY.rglob("*") if path.is_file()} <= {".html", ".css", ".js", ".svg"}

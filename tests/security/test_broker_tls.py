@@ -13,30 +13,30 @@ from uuid import uuid4
 
 import pytest
 
-from app.domain.delivery import Delivery
+from app.domain.delivery_job import DeliveryJob
 from app.outbound import broker
-from devstack.unconnected import application
+from devstack.offline_application import create_offline_application
 from tests.integration.outbound.sockets import Stopped, a_certificate, listening
 
 SOON = timedelta(seconds=2)
-A_DELIVERY = Delivery(uuid4(), "sync", uuid4())
+A_DELIVERY = DeliveryJob(uuid4(), "sync", uuid4())
 
 
 def ask(url: str, _: ModuleType) -> None:
-    assert not broker.answers(url, timeout=SOON)
+    assert not broker.is_reachable(url, timeout=SOON)
 
 
 def publish(url: str, _: ModuleType) -> None:
-    with broker.connected(url, timeout=SOON):
+    with broker.open_confirmed_connection(url, timeout=SOON):
         pytest.fail("nobody speaks AMQP there, or Redis' protocol")
 
 
 def press(url: str, _: ModuleType) -> None:
-    application(rabbitmq_url=url).extensions["jobs"].deliver_webhook(A_DELIVERY)
+    create_offline_application(rabbitmq_url=url).extensions["job_sender"].send_delivery_job(A_DELIVERY)
 
 
 def work(url: str, celery_module: ModuleType, *, make: str = "make_app") -> None:
-    made: Any = getattr(celery_module, make)(application(rabbitmq_url=url).extensions["settings"])
+    made: Any = getattr(celery_module, make)(create_offline_application(rabbitmq_url=url).extensions["settings"])
     with made.connection_for_write(connect_timeout=SOON.total_seconds()) as opened:
         opened.ensure_connection(max_retries=1, interval_start=0, reraise_as_library_errors=True)
 

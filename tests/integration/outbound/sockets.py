@@ -30,7 +30,7 @@ Stopped = threading.Event
 Peer = Callable[[socket.socket, Stopped], None]
 
 
-def a_target(url: str, **fields: Any) -> webhook.Target:
+def a_target(url: str, **fields: Any) -> webhook.WebhookTarget:
     """Return a target with limits short enough to wait for."""
     values: dict[str, Any] = {
         "url": url,
@@ -41,12 +41,12 @@ def a_target(url: str, **fields: Any) -> webhook.Target:
         "read": timedelta(seconds=0.5),
         "total": timedelta(seconds=1),
     }
-    return webhook.Target(**values | fields)
+    return webhook.WebhookTarget(**values | fields)
 
 
-def post(url: str, **fields: Any) -> retry.Outcome:
+def post(url: str, **fields: Any) -> retry.AttemptOutcome:
     """Post a small body to an address."""
-    return webhook.post({"hello": "there"}, webhook_id="id-1", request_id=None, target=a_target(url, **fields))
+    return webhook.post_webhook({"hello": "there"}, webhook_id="id-1", request_id=None, target=a_target(url, **fields))
 
 
 @contextlib.contextmanager
