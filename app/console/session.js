@@ -5,6 +5,9 @@ const HANDED_OVER = 'rita.handed-over';
 
 export const session = new EventTarget();
 export const token = () => sessionStorage.getItem(TOKEN);
+let begun = 0;
+// Who signs in or out in this tab begins another sitting.
+export const sitting = () => begun;
 let person = {};
 // As the server reads the token, whose claims may have any names; empty until it has said so.
 export const who = () => person;
@@ -39,12 +42,14 @@ function isOfMakeRun(given) {
 }
 
 export function signIn(given) {
+  begun += 1;
   sessionStorage.setItem(TOKEN, given);
   session.dispatchEvent(new Event('changed'));
 }
 
 export function signOut(reason = '') {
   if (!token()) return;
+  begun += 1;
   sessionStorage.removeItem(TOKEN);
   session.dispatchEvent(new CustomEvent('changed', { detail: reason }));
 }
