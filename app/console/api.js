@@ -2,7 +2,7 @@
 // lies, which may be under a path.
 
 import { learnTime, now } from './format.js';
-import { signOut, token } from './session.js';
+import { expire, token } from './session.js';
 
 const PATIENCE_MS = 30_000;
 const SIGNED_OUT = {
@@ -58,7 +58,7 @@ export async function send(path, options) {
   // Of a token that was replaced meanwhile, the answer means nothing any more.
   if (response.status === 401 && asking === token()) {
     const answer = await response.clone().json().catch(() => ({}));
-    signOut(SIGNED_OUT[answer.code] ?? SIGNED_OUT.default);
+    expire(SIGNED_OUT[answer.code] ?? SIGNED_OUT.default);
   }
   return response;
 }
@@ -80,6 +80,12 @@ export async function personOf(given) {
   return (await answerOf(response)).data;
 }
 
+// The platform's page where people sign in, if there is one; asked for without a token.
+export async function signInUrl() {
+  const response = await fetch('sign-in', { cache: 'no-store', signal: AbortSignal.timeout(PATIENCE_MS) }).catch(() => null);
+  return (response?.ok && (await response.json().catch(() => null))?.url) || null;
+}
+
 export const me = async () => (await call('GET', 'api/me')).data;
 export const types = async () => (await call('GET', 'api/data-source-types')).data;
 export const connections = async () => (await call('GET', 'api/data-sources')).data;
@@ -99,7 +105,10 @@ export async function configure(id, fields, version) {
   return (await call('PATCH', pathOf(id), { body: fields, headers })).data;
 }
 
+// crypto.randomUUID is there with HTTPS and on loopback alone.
+const newKey = () => crypto.getRandomValues(new BigUint64Array(2)).join('-');
+
 // The key makes a press that is sent twice, by whatever mishap, one sync.
 export function sync(id, { force = false } = {}) {
-  return call('POST', `${pathOf(id)}/sync`, { body: { force }, headers: { 'Idempotency-Key': crypto.randomUUID() } });
+  return call('POST', `${pathOf(id)}/sync`, { body: { force }, headers: { 'Idempotency-Key': newKey() } });
 }

@@ -1,26 +1,24 @@
-// The event stream. Read with fetch rather than EventSource: the token stays out of the address, a refusal shows its
-// status, and the heartbeats can be seen, so that a connection which died in silence is noticed.
+// Whether what is seen is of this moment. All tabs of a browser that show one organization share one stream, for browsers
+// allow six connections to a server over HTTP/1.1: the tab that holds a lock reads it and tells the others. A tab that
+// nobody sees gives it to one that is seen; where browsers have no locks (no HTTPS, no loopback), each tab reads its own.
 
-import { authorization, Refused, retryAfterMs, send } from './api.js';
 import { token } from './session.js';
+import * as stream from './stream.js';
 
-const PAUSES_MS = [1_000, 2_000, 5_000, 10_000, 20_000];
-// Whatever a server asks for: never a page that seems to have given up.
-const LONGEST_PAUSE_MS = 300_000;
-const FAILURES_UNTIL_OFFLINE = 3;
-// Three of the server's heartbeats.
-const SILENCE_MS = 45_000;
-// Browsers allow six connections to a server over HTTP/1.1; tabs that nobody sees must not hold them all.
 const HIDDEN_MS = 15_000;
+const ALIVE_MS = 5_000;
+// A tab that reads says every few seconds that it is there; one that a phone has put to sleep does not.
+const SILENCE_MS = 30_000;
 
 let handlers = {};
 let state = 'offline';
 let lastEventId = '';
-let lastHeardAt = 0;
-let failures = 0;
-let timer = 0;
 let hiddenTimer = 0;
-let running = null; // the AbortController of the stream that is open or being opened
+let name = ''; // the lock's and the channel's: this Rita, this organization
+let channel = null;
+let turn = null; // the AbortController of this tab's turn, or of its waiting for one
+let reads = false;
+let toldAt = 0; // when the tab that reads was last heard of
 
 export const isLive = () => state === 'live';
 
@@ -28,117 +26,135 @@ export function listen(given) {
   handlers = given;
   document.addEventListener('visibilitychange', () => (document.hidden ? hide() : wake()));
   addEventListener('online', () => { if (!document.hidden) wake(); });
-  addEventListener('offline', () => lose());
-  // A computer that slept finds the clock far ahead of the last heartbeat.
-  setInterval(() => { if (running && Date.now() - lastHeardAt > SILENCE_MS) again(); }, 5_000);
+  addEventListener('offline', () => { if (reads) stream.lose(); become('offline'); });
+  addEventListener('freeze', rest);
+  setInterval(() => {
+    if (reads) tell({ kind: 'alive' });
+    else if (name && !document.hidden && Date.now() - toldAt > SILENCE_MS) queue({ steal: true });
+  }, ALIVE_MS);
 }
 
-export function start() {
-  lastEventId = ''; // Ids belong to one organization's stream, and this may be another.
-  failures = 0;
+// Ids belong to one organization's stream, and this may be another.
+export function start(organization) {
+  stop();
+  lastEventId = '';
+  name = `rita ${location.pathname} ${organization}`;
+  channel = new BroadcastChannel(name);
+  channel.addEventListener('message', ({ data }) => hear(data));
   // Nobody sees it yet: one of many tabs that a browser opens again, or that somebody keeps for later.
   if (document.hidden) become('paused');
-  else connect();
+  else queue();
 }
 
 export function stop() {
-  clearTimeout(timer);
   clearTimeout(hiddenTimer);
-  running?.abort();
-  running = null;
+  rest();
+  channel?.close();
+  channel = null;
+  name = '';
   become('offline');
 }
 
 export function retryNow() {
-  failures = 0;
-  connect();
+  if (reads) stream.retry();
+  else tell({ kind: 'retry' });
+}
+
+// --- Whose turn it is to read ----------------------------------------------------------------------------------------
+
+function queue({ steal = false } = {}) {
+  if (reads || (turn && !steal)) return;
+  turn?.abort();
+  const mine = new AbortController();
+  turn = mine;
+  toldAt = Date.now();
+  if (!isLive()) become('reconnecting');
+  if (!navigator.locks) {
+    read();
+    return;
+  }
+  tell({ kind: 'who reads?' });
+  const hold = () => new Promise((resolve) => {
+    if (mine.signal.aborted) { resolve(); return; }
+    mine.signal.addEventListener('abort', resolve);
+    read();
+  });
+  // Another tab that takes the lock away ends the turn; a lock cannot be stolen and waited for at once.
+  navigator.locks.request(name, steal ? { steal } : { signal: mine.signal }, hold).catch(() => {
+    if (turn !== mine) return;
+    rest();
+    if (!document.hidden) queue();
+  });
+}
+
+function read() {
+  reads = true;
+  stream.open({ after: () => lastEventId, event: take, lost: lose, state: (next, { opening = false } = {}) => {
+    if (!opening || !isLive()) become(next);
+  } });
+}
+
+function rest() {
+  turn?.abort();
+  turn = null;
+  if (!reads) return;
+  reads = false;
+  stream.close();
 }
 
 function wake() {
   clearTimeout(hiddenTimer);
-  if (token() && (!isLive() || Date.now() - lastHeardAt > SILENCE_MS / 2)) retryNow();
+  if (!token() || !name) return;
+  if (reads) {
+    if (!isLive() || stream.isQuiet()) stream.retry();
+  } else if (turn) tell({ kind: 'who reads?' });
+  else queue();
 }
 
 function hide() {
   clearTimeout(hiddenTimer);
-  hiddenTimer = setTimeout(() => { if (document.hidden) { stop(); become('paused'); } }, HIDDEN_MS);
+  hiddenTimer = setTimeout(() => { if (document.hidden && name) { rest(); become('paused'); } }, HIDDEN_MS);
+}
+
+// --- What the tabs tell each other -----------------------------------------------------------------------------------
+
+const tell = (message) => channel?.postMessage(message);
+const tellState = () => tell({ kind: 'state', state, last: lastEventId });
+
+function hear({ kind, ...message }) {
+  if (kind === 'who reads?') { if (reads) tellState(); return; }
+  if (kind === 'retry') { if (reads) stream.retry(); return; }
+  if (reads) return; // Another one has just taken the turn.
+  toldAt = Date.now();
+  if (kind === 'event') dispatch(message);
+  if (kind === 'lost' && !document.hidden) handlers.lost?.();
+  if (kind !== 'state' || document.hidden) return;
+  // What the one that reads has seen and this tab has not is asked for at once.
+  if (message.state === 'live' && message.last !== lastEventId) {
+    lastEventId = message.last;
+    handlers.lost?.();
+  }
+  become(message.state);
+}
+
+function take(event) {
+  dispatch(event);
+  tell({ kind: 'event', ...event });
 }
 
 function lose() {
-  clearTimeout(timer);
-  running?.abort();
-  running = null;
-  become('offline');
+  tell({ kind: 'lost' });
+  handlers.lost?.();
+}
+
+function dispatch({ name: event, id, data }) {
+  if (id) lastEventId = id;
+  handlers[event]?.(data);
 }
 
 function become(next) {
   if (state === next) return;
   state = next;
+  if (reads) tellState();
   handlers.state?.(next);
-}
-
-async function connect() {
-  clearTimeout(timer);
-  running?.abort();
-  const mine = new AbortController();
-  running = mine;
-  lastHeardAt = Date.now();
-  if (!isLive()) become(failures < FAILURES_UNTIL_OFFLINE ? 'reconnecting' : 'offline');
-  let atLeast = 0;
-  try {
-    const headers = { ...authorization(), Accept: 'text/event-stream', ...(lastEventId && { 'Last-Event-ID': lastEventId }) };
-    const response = await send('api/sse', { headers, signal: mine.signal, cache: 'no-store' });
-    atLeast = retryAfterMs(response.headers);
-    // A proxy's or a network's own page is answered with 200, too.
-    const isStream = response.headers.get('Content-Type')?.startsWith('text/event-stream');
-    if (!response.ok || !isStream) throw new Refused(response.status);
-    await read(response.body, mine);
-  } catch (problem) {
-    // Whatever breaks a stream off, there is one thing to do about it; a fault of ours is shown as one.
-    if (!(problem instanceof Refused || problem instanceof TypeError || problem instanceof DOMException)) throw problem;
-  } finally {
-    if (running === mine) again(atLeast);
-  }
-}
-
-async function read(body, mine) {
-  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
-  let pending = '';
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done || running !== mine) return;
-    lastHeardAt = Date.now();
-    failures = 0;
-    become('live');
-    const blocks = (pending + value).split('\n\n');
-    pending = blocks.pop();
-    blocks.forEach(dispatch);
-  }
-}
-
-function dispatch(block) {
-  const fields = { event: 'message', data: [] };
-  for (const line of block.split('\n')) {
-    const colon = line.indexOf(':');
-    if (colon <= 0) continue; // A comment: the heartbeat.
-    const name = line.slice(0, colon);
-    const value = line.slice(colon + 1).replace(/^ /, '');
-    if (name === 'data') fields.data.push(value);
-    else fields[name] = value;
-  }
-  if (fields.id) lastEventId = fields.id;
-  if (fields.data.length) handlers[fields.event]?.(JSON.parse(fields.data.join('\n')));
-}
-
-function again(atLeast = 0) {
-  running?.abort();
-  running = null;
-  if (!token()) return;
-  clearTimeout(timer);
-  // Pages that were cut off together shall not come back together.
-  const pause = PAUSES_MS[Math.min(failures, PAUSES_MS.length - 1)] * (0.75 + Math.random() / 2);
-  failures += 1;
-  become(navigator.onLine && failures < FAILURES_UNTIL_OFFLINE ? 'reconnecting' : 'offline');
-  timer = setTimeout(connect, Math.min(Math.max(pause, atLeast), LONGEST_PAUSE_MS));
-  handlers.lost?.();
 }

@@ -11,8 +11,9 @@ import { consider } from './offer.js';
 import { drawOverview } from './overview.js';
 import { openRun } from './run.js';
 import * as selection from './selection.js';
-import { session, setWho, signIn, signOut, token, who } from './session.js';
+import { session, setWho, signOut, token, who } from './session.js';
 import { closeSettings, openSettings } from './settings.js';
+import { askAgain, offer as offerSignIn } from './sign-in.js';
 import * as store from './store.js';
 import { drawTable } from './table.js';
 
@@ -107,10 +108,11 @@ async function start(reason = '') {
   store.clear();
   setWho({});
   showWho();
+  document.querySelectorAll('dialog').forEach((dialog) => dialog.close());
   showText(role('sign-in-reason'), reason);
   if (!token()) {
     showState('sign-in');
-    document.querySelectorAll('dialog').forEach((dialog) => dialog.close());
+    await offerSignIn(role('ways-in'));
     return;
   }
   showState('loading');
@@ -123,7 +125,7 @@ async function start(reason = '') {
     showWho();
     store.setTypes(types);
     store.replaceAll(connections);
-    live.start();
+    live.start(person.organization_id);
     addresses.tell();
   } catch (problem) {
     if (!(problem instanceof api.Refused)) throw problem;
@@ -188,19 +190,20 @@ function isOverdue({ id, operation: { next_attempt_at: next, deadline_at: deadli
 
 // --- Beginning -------------------------------------------------------------------------------------------------------
 
-role('sign-in').addEventListener('submit', (event) => {
-  event.preventDefault();
-  const input = role('token');
-  const given = input.value.trim();
-  input.value = '';
-  if (given) signIn(given);
-  else input.focus();
-});
 role('sign-out').addEventListener('click', () => signOut('You are signed out.'));
 role('retry').addEventListener('click', () => start());
 role('reconnect').addEventListener('click', () => live.retryNow());
 role('seed').addEventListener('click', seed);
 session.addEventListener('changed', ({ detail }) => start(detail ?? ''));
+session.addEventListener('expired', ({ detail }) => {
+  if (!loaded) { start(detail); return; }
+  live.stop();
+  askAgain(detail);
+});
+session.addEventListener('renewed', () => {
+  live.start(who().organization_id);
+  reloadQuietly();
+});
 addEventListener('hashchange', takeOffer);
 selection.listen(role('tools'), draw);
 addresses.follow(follow);

@@ -43,8 +43,20 @@ export function signIn(given) {
   session.dispatchEvent(new Event('changed'));
 }
 
-export function signOut(reason = '') {
+// A fresh token of the person who is signed in: what is open stays.
+export function renew(given) {
+  sessionStorage.setItem(TOKEN, given);
+  session.dispatchEvent(new Event('renewed'));
+}
+
+// The token is good no more.
+export function expire(reason) {
   if (!token()) return;
+  sessionStorage.removeItem(TOKEN);
+  session.dispatchEvent(new CustomEvent('expired', { detail: reason }));
+}
+
+export function signOut(reason = '') {
   sessionStorage.removeItem(TOKEN);
   session.dispatchEvent(new CustomEvent('changed', { detail: reason }));
 }

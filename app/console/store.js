@@ -39,7 +39,7 @@ export function clear() {
 }
 
 // A `data_source_update`: the changed fields, and always what to display and what runs.
-export function take({ connectionId: id, change, deleted, documentsProcessed, operationId, timestamp, ...fields }) {
+export function take({ connectionId: id, change, deleted, documentsProcessed, operation_id: operationId, timestamp, ...fields }) {
   heard.set(id, (heard.get(id) ?? 0) + 1);
   if (fields.operation && operationId) fields.operation.heardAt = now();
   const before = known.get(id);
@@ -105,6 +105,11 @@ function lookOver(afterMs = OVERVIEW_AFTER_MS) {
 }
 
 async function loadOverview() {
+  if (document.hidden) {
+    // Of many tabs, those that nobody sees ask once they are.
+    document.addEventListener('visibilitychange', () => lookOver(0), { once: true });
+    return;
+  }
   try {
     glance = await api.overview();
     runs.clear();

@@ -126,7 +126,7 @@ def test_an_event_that_was_overtaken_by_its_successor_does_not_bring_back_what_h
     (operation,) = colleague.call("GET", f"{path}/operations")["data"]
     overtaken = {
         "connectionId": operation["connection_id"],
-        "operationId": operation["id"],
+        "operation_id": operation["id"],
         "change": "verify.delivered",
         "status": "verifying",
         "display": {"state": "verifying", "reason": None, "actor": "service", "action": "wait"},
