@@ -1,8 +1,9 @@
 // The organization at a glance: how its sources are, and its syncs of the last 30 days by how they ended.
 
 import { isFailing } from './actions.js';
-import { draw, make, part, redraw, setText } from './dom.js';
+import { draw, make, part, redraw, setText, showText } from './dom.js';
 import { counted, dayOf, numbers } from './format.js';
+import { isAdmin } from './session.js';
 import * as store from './store.js';
 
 const OUTCOMES = [['succeeded', 'Succeeded', 'good'], ['failed', 'Failed', 'bad'], ['unanswered', 'Without an answer', 'warn']];
@@ -26,6 +27,7 @@ export function drawOverview(root) {
   ];
   redraw(part(root, 'figures'), figures, () => figures.map(([name, words, count, besides]) => make('li', { 'data-figure': name, 'data-none': count === 0 },
     make('strong', {}, numbers.format(count)), make('span', {}, ` ${words}`), besides && make('small', {}, ` ${besides}`))));
+  showText(part(root, 'may'), isAdmin() ? '' : 'You are a member: you connect, verify and sync. To cancel, switch off or remove is for admins.');
   // Without any sync there is nothing to plot.
   const days = glance?.days.some(total) ? glance.days : [];
   part(root, 'days').hidden = !days.length;

@@ -1,10 +1,12 @@
 // One run: each step with its time, every attempt, documents over time, the exact error, and ids to copy.
 
+import { perform, questionOf } from './actions.js';
 import { leave, sourceAddress } from './addresses.js';
 import * as api from './api.js';
 import { curve, durationOf } from './chart.js';
-import { make, part, redraw, setText } from './dom.js';
-import { counted, dated, lasting, took } from './format.js';
+import { askFirst, complain, make, part, redraw, setText } from './dom.js';
+import { counted, dated, lasting, numbers, took } from './format.js';
+import { isAdmin } from './session.js';
 import * as store from './store.js';
 
 export const KINDS = { sync: 'Sync', verify: 'Verification' };
@@ -55,12 +57,14 @@ function partsOf(operation, source) {
     make('div', { class: 'stack' }, make('p', {}, make('span', { class: `badge ${tone}`, 'data-role': 'outcome' }, words)),
       make('p', { class: 'muted' }, factsOf(operation).join(' · ')),
       operation.reported_late && make('p', { class: 'note' }, 'The answer came after Rita had stopped waiting, and was taken all the same.'),
-      source && make('p', {}, make('a', { href: sourceAddress(source.id, 'history') }, `History of ${source.name}`))),
+      source && make('p', {}, make('a', { href: sourceAddress(source.id, 'history') }, `History of ${source.name}`)),
+      source?.operation?.id === operation.id && cancelOf(source)),
     operation.error && make('section', { class: 'stack' }, make('h3', {}, 'The exact error'),
       make('pre', { 'data-role': 'exact', tabindex: 0 }, operation.error), copyOf('the error', operation.error)),
     make('section', {}, make('h3', {}, 'Steps'), make('ol', { class: 'log', 'data-role': 'run-steps' }, ...stepsOf(operation))),
     curve(operation.reports),
     make('section', {}, make('h3', {}, 'Attempts to deliver it'), attemptsOf(operation.attempt_log)),
+    isAdmin() && operation.reports.length && make('section', {}, make('h3', {}, 'What the external service reported'), reportsOf(operation)),
     make('section', {}, make('h3', {}, 'Ids'), make('dl', { class: 'theirs ids' }, ...idsOf(operation))),
   ].filter(Boolean);
 }
@@ -74,13 +78,33 @@ function stepsOf({ created_at: asked, delivered_at: delivered, started_at: start
     make('p', { class: 'muted' }, dated(at), place ? `, ${took(Date.parse(at) - Date.parse(told[place - 1][1]))} later` : '')));
 }
 
+function cancelOf(source) {
+  const button = make('button', { type: 'button', class: 'quiet', disabled: !isAdmin(), 'aria-label': `Cancel: ${source.name}`,
+    title: !isAdmin() && 'Only an admin of your organization can cancel it.' }, 'Cancel');
+  const act = () => perform(source.id, 'cancel').catch((problem) => {
+    if (!(problem instanceof api.Refused)) throw problem;
+    complain(problem);
+  });
+  button.addEventListener('click', () => askFirst(button, { ...questionOf(store.get(source.id)), act }));
+  return button;
+}
+
 function attemptsOf(log) {
   if (!log.length) return make('p', { class: 'muted' }, 'None is on record.');
-  const heads = ['Attempt', 'When', 'Answer', 'Took', 'Outcome'];
-  return make('div', { class: 'scrolls', tabindex: 0, role: 'group', 'aria-label': 'Attempts' }, make('table', {}, make('thead', {}, make('tr', {}, ...heads.map((head) => make('th', { scope: 'col' }, head)))),
-    make('tbody', {}, ...log.map(({ attempt, at, status_code: code, error, duration_ms: ms }) => make('tr', {},
-      make('td', {}, String(attempt)), make('td', {}, dated(at)), make('td', {}, code ? `HTTP ${code}` : 'none'),
-      make('td', {}, ms < 1000 ? `${ms} ms` : lasting(ms)), make('td', {}, error ?? 'delivered'))))));
+  return tableOf('Attempts', ['Attempt', 'When', 'Answer', 'Took', 'Outcome'], log.map(({ attempt, at, status_code: code, error, duration_ms: ms }) => [
+    String(attempt), dated(at), code ? `HTTP ${code}` : 'none', ms < 1000 ? `${ms} ms` : lasting(ms), error ?? 'delivered']));
+}
+
+function reportsOf({ reports, deadline_at: deadline, reported_late: isLate }) {
+  return tableOf('Reports', ['When, by its clock', 'Documents', ''], reports.map(({ at, documents_processed: count, is_end: isEnd }) => [
+    dated(at), count == null ? '' : numbers.format(count),
+    [isEnd ? 'the end' : '', isLate && Date.parse(at) > Date.parse(deadline) ? 'late' : ''].filter(Boolean).join(', ')]));
+}
+
+function tableOf(name, heads, rows) {
+  return make('div', { class: 'scrolls', tabindex: 0, role: 'group', 'aria-label': name }, make('table', {},
+    make('thead', {}, make('tr', {}, ...heads.map((head) => make('th', { scope: 'col' }, head)))),
+    make('tbody', {}, ...rows.map((cells) => make('tr', {}, ...cells.map((cell) => make('td', {}, cell)))))));
 }
 
 function idsOf({ id, connection_id: connection, request_id: request }) {

@@ -214,7 +214,7 @@ function problemOf({ last_verification_error: error, display }) {
 function showSwitch(panel, connection) {
   const section = part(panel.dialog, 'switch');
   redraw(section, [connection.enabled, panel.type.seeded, isAdmin()], () => [
-    ...(connection.enabled ? switchOff(panel) : []), ...(panel.type.seeded === false && isAdmin() ? [removal(panel)] : []),
+    ...(connection.enabled ? switchOff(panel) : []), ...(panel.type.seeded === false ? [removal(panel)] : []),
   ]);
   section.hidden = !section.childElementCount;
 }
@@ -227,6 +227,7 @@ function switchOff(panel) {
 }
 
 function removal(panel) {
+  if (!isAdmin()) return make('p', { class: 'muted' }, 'Only an admin of your organization can remove this data source.');
   const button = make('button', { type: 'button', class: 'quiet', 'data-role': 'remove' }, 'Remove');
   button.addEventListener('click', () => askFirst(button, {
     question: 'Remove this data source? It can be added again later, with its settings.', yes: 'Remove',
