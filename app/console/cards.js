@@ -63,6 +63,7 @@ function show(card, connection) {
   const { display, operation } = connection;
   root.dataset.status = connection.status;
   root.dataset.state = display.state;
+  root.dataset.actor = display.actor ?? '';
   setText(part(root, 'name'), connection.name);
   showFolded(part(root, 'description'), connection.description);
   setText(part(root, 'state'), titleOf(connection));
@@ -83,7 +84,9 @@ function showFacts(root, connection) {
   fact(part(root, 'last-sync'), synced, connection.status === 'syncing' ? 'Sync asked for' : `Sync ${how ?? 'asked for'}`, 'Never synced');
   fact(part(root, 'last-verification'), verified, connection.last_verification_error ? 'Verification failed' : 'Verified', 'Never verified');
   const runs = store.runsOf(connection.id);
-  showText(part(root, 'documents'), documents == null ? '' : counted(documents, 'document') + (connection.status === 'syncing' ? ' last time' : ''));
+  const isSyncing = connection.status === 'syncing';
+  showText(part(root, 'documents'), documents == null ? 'No documents yet' : counted(documents, 'document') + (isSyncing ? ' last time' : ''));
+  part(root, 'runs').hidden = Boolean(connection.operation);
   redraw(part(root, 'runs'), runs.map(({ id }) => id), () => [sparkline(runs)].filter(Boolean));
 }
 

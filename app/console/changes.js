@@ -25,7 +25,7 @@ export function changeOf({ actor_type: kind, actor_id: id, actor_email: email, a
   const actor = kind === 'user' ? (mine ? 'You' : email ?? people.get(id) ?? `User ${String(id).slice(0, 8)}`) : ACTORS[kind] ?? kind;
   const lines = linesOf(action, changes, type);
   return make('li', {}, make('p', {}, make('strong', {}, actor), ` ${HAPPENINGS[action] ?? humanized(action.replace('.', ' ')).toLowerCase()}, `, dated(at)),
-    lines.length && make('ul', { class: 'changes' }, ...lines.map((line) => make('li', {}, line))));
+    lines.length > 0 && make('ul', { class: 'changes' }, ...lines.map((line) => make('li', {}, line))));
 }
 
 function linesOf(action, changes, type) {

@@ -7,6 +7,7 @@ const HEIGHT = 56;
 const BAR = 10;
 const GAP = 4;
 const LEAST = 3;
+const SPARK = 34;
 const CURVE = { width: 320, height: 90, left: 44, bottom: 18 };
 
 export const ended = (operations) => operations.filter(({ kind, finished_at: end }) => kind === 'sync' && end);
@@ -33,9 +34,9 @@ function chart(title, syncs, valueOf, words) {
 
 // The line of bars on a card says at a glance what the history says in words.
 export function sparkline(syncs) {
-  const told = syncs.slice(0, 12).reverse();
+  const told = syncs.slice(0, 18).reverse();
   if (told.length < 2) return null;
-  const svg = bars(told, ({ documents_processed: documents }) => documents ?? 0, 20);
+  const svg = bars(told, ({ documents_processed: documents }) => documents ?? 0, SPARK);
   svg.setAttribute('class', 'bars sparkline');
   svg.setAttribute('aria-hidden', 'true');
   return svg;

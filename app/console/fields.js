@@ -48,7 +48,8 @@ export function labelled({ label, help = '', link = '', required = false }, inpu
   input.addEventListener('input', () => tellProblem(input, ''));
   return make('div', { class: 'field' },
     make('label', { for: id }, label, required ? null : make('span', { class: 'muted' }, ' (optional)')),
-    input, make('span', { class: 'muted', id: `${id}-help` }, help, link && make('a', { href: link, target: '_blank', rel: 'noreferrer' }, help ? ' Open that page' : 'Open its page')), problem);
+    input, make('span', { class: 'muted', id: `${id}-help` }, help, help && link && ' ',
+      link && make('a', { href: link, target: '_blank', rel: 'noreferrer' }, help ? 'Open that page' : 'Open its page')), problem);
 }
 
 function tellProblem(input, words) {

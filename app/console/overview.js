@@ -25,8 +25,8 @@ export function drawOverview(root) {
     ['failing', 'failing', connections.filter(isFailing).length, ''],
     ['counted', 'documents', documents, 'in the last syncs'],
   ];
-  redraw(part(root, 'figures'), figures, () => figures.map(([name, words, count, besides]) => make('li', { 'data-figure': name, 'data-none': count === 0 },
-    make('strong', {}, numbers.format(count)), make('span', {}, ` ${words}`), besides && make('small', {}, ` ${besides}`))));
+  redraw(part(root, 'figures'), figures, () => figures.map(([name, words, count, besides]) => make('li', { 'data-figure': name, 'data-none': String(count === 0) },
+    make('strong', {}, numbers.format(count)), ` ${words}`, besides && make('small', {}, ` ${besides}`))));
   showText(part(root, 'may'), isAdmin() ? '' : 'You are a member: you connect, verify and sync. To cancel, switch off or remove is for admins.');
   // Without any sync there is nothing to plot.
   const days = glance?.days.some(total) ? glance.days : [];

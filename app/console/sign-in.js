@@ -14,9 +14,9 @@ let popup = null;
 // Over the page, whose forms keep what was typed, until the same person has signed in again.
 export function askAgain(reason) {
   if (waiting) return;
-  waiting = make('dialog', { class: 'panel again', 'aria-labelledby': 'again-title', 'data-role': 'again' },
-    make('header', {}, make('h2', { id: 'again-title' }, 'Sign in again')),
-    make('div', { class: 'body' }, make('p', {}, `${reason} What you have open stays as it is.`),
+  waiting = make('dialog', { class: 'again', 'aria-labelledby': 'again-title', 'data-role': 'again' },
+    make('div', { class: 'sheet' }, make('h2', { id: 'again-title' }, 'Sign in again'),
+      make('p', {}, `${reason} What you have open stays as it is.`),
       make('p', { class: 'error', role: 'alert', 'data-role': 'again-problem', hidden: true }), make('div', { 'data-role': 'ways-again' }),
       make('button', { type: 'button', class: 'quiet', click: () => signOut('You are signed out.') }, 'Sign out')));
   waiting.addEventListener('cancel', (event) => event.preventDefault());

@@ -23,7 +23,7 @@ export function drawTable(root, shown) {
 function rowOf(connection) {
   const { id, name, type, display, last_sync_at: synced, last_sync_documents: documents, operation } = connection;
   const now = operation?.documents_processed;
-  return make('tr', { 'data-row': type, 'data-state': display.state },
+  return make('tr', { 'data-row': type, 'data-state': display.state, 'data-actor': display.actor ?? '' },
     make('th', { scope: 'row' }, make('img', { class: 'icon', src: `console/icons/${store.typeOf(type).icon}.svg`, alt: '' }), name),
     make('td', {}, make('span', { class: 'state' }, titleOf(connection)), make('small', {}, display.reason ?? display.note ?? '')),
     make('td', {}, synced ? timeElement(synced) : 'Never'),

@@ -33,6 +33,9 @@ def test_the_whole_way_is_gone_by_keyboard(screen: SignIn) -> None:
         expect(ada.panel("confluence").locator(f'[data-credential="{name}"]')).to_be_focused()
         keyboard.type(value)
         keyboard.press("Tab")
+    # Where the last of them is found.
+    expect(ada.panel("confluence").get_by_role("link", name="Open that page")).to_be_focused()
+    keyboard.press("Tab")
     expect(ada.on("confluence", "verify")).to_be_focused()
     keyboard.press("Enter")
     # Whoever waited there is led on.
