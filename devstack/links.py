@@ -22,7 +22,7 @@ from devstack.ports import free_port
 TOKEN_LIFETIME = timedelta(hours=12)
 ACME = UUID("00000000-0000-4000-8000-00000000ac3e")
 GLOBEX = UUID("00000000-0000-4000-8000-000000910be7")
-# Who has opened one of our links is not asked whether they are whom it names: app/console/session.js.
+# Who has opened one of our links is not asked whether they are whom it names: app/console/signing-in/session.js.
 OF_MAKE_RUN = {"opened_by": "make run"}
 # Who signs in by which link: organization, user, e-mail address, role.
 PEOPLE = {

@@ -1,21 +1,21 @@
 // The page: who is signed in, what is loaded, whether it is live; and the seconds that go by.
 
-import * as addresses from './addresses.js';
-import * as api from './api.js';
-import { drawAll, drawOffers, drawOne, forgetUnsent } from './cards.js';
-import { complain, part, setText, showText } from './dom.js';
-import { atClock, now } from './format.js';
-import { openHistory } from './history.js';
-import * as live from './live.js';
-import { consider } from './offer.js';
-import { drawOverview } from './overview.js';
-import { openRun } from './run.js';
-import * as selection from './selection.js';
-import { session, setWho, signOut, token, who } from './session.js';
-import { closeSettings, openSettings } from './settings.js';
-import { askAgain, offer as offerSignIn } from './sign-in.js';
-import * as store from './store.js';
-import { drawTable } from './table.js';
+import * as addresses from './drawing/addresses.js';
+import * as api from './live/api.js';
+import { drawAll, drawOffers, drawOne, forgetUnsent } from './sources/cards.js';
+import { complain, part, setText, showText } from './drawing/dom.js';
+import { atClock, now } from './drawing/format.js';
+import { openHistory } from './dialogs/history.js';
+import * as live from './live/live.js';
+import { consider } from './signing-in/offer.js';
+import { drawOverview } from './sources/overview.js';
+import { openRun } from './dialogs/run.js';
+import * as selection from './sources/selection.js';
+import { session, setWho, signOut, token, who } from './signing-in/session.js';
+import { closeSettings, openSettings } from './dialogs/settings.js';
+import { askAgain, offer as offerSignIn } from './signing-in/sign-in.js';
+import * as store from './live/store.js';
+import { drawTable } from './sources/table.js';
 
 const role = (name) => part(document, name);
 const LIVE_WORDS = { live: 'Live', reconnecting: 'Reconnecting', offline: 'Not live', paused: 'Paused' };

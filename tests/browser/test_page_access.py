@@ -164,6 +164,6 @@ def test_every_type_has_a_picture_of_its_own(web: Flask) -> None:
 
 
 def test_the_page_lists_the_faults_that_the_stand_in_knows() -> None:
-    listed = re.findall(r"'(\w+)'", (FILES / "faults.js").read_text().split("FAULTS = [")[1].split("]")[0])
+    listed = re.findall(r"'(\w+)'", (FILES / "dialogs" / "faults.js").read_text().split("FAULTS = [")[1].split("]")[0])
 
     assert listed == list(scenarios.load(None).scenarios)

@@ -134,7 +134,7 @@ def test_an_event_that_was_overtaken_by_its_successor_does_not_bring_back_what_h
     }
 
     with ada.page.expect_response(f"**{path}"):
-        ada.page.evaluate("async (event) => (await import('/console/store.js')).take(event)", overtaken)
+        ada.page.evaluate("async (event) => (await import('/console/live/store.js')).take(event)", overtaken)
 
     expect(ada.on("confluence", "state")).to_have_text("Ready")
     expect(ada.card("confluence")).to_have_attribute("data-status", "idle")

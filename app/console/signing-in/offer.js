@@ -1,7 +1,7 @@
 // A token that somebody else's link brought: nobody is signed in as another person, or by a stranger's link, unasked.
 
-import * as api from './api.js';
-import { complain, part, setText } from './dom.js';
+import * as api from '../live/api.js';
+import { complain, part, setText } from '../drawing/dom.js';
 import { signIn, takeOffered, token } from './session.js';
 
 const role = (name) => part(document, name);

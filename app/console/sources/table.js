@@ -1,12 +1,12 @@
 // The sources as a table: one row each, with the same next step as on their cards.
 
 import { perform, primaryOf, questionOf, titleOf } from './actions.js';
-import { go, sourceAddress } from './addresses.js';
-import * as api from './api.js';
-import { askFirst, complain, make, redraw } from './dom.js';
-import { ago, numbers, timeElement } from './format.js';
-import { isLive } from './live.js';
-import * as store from './store.js';
+import { go, sourceAddress } from '../drawing/addresses.js';
+import * as api from '../live/api.js';
+import { askFirst, complain, make, redraw } from '../drawing/dom.js';
+import { ago, numbers, timeElement } from '../drawing/format.js';
+import { isLive } from '../live/live.js';
+import * as store from '../live/store.js';
 
 const HEADS = ['Source', 'State', 'Last sync', 'Documents', 'Next'];
 

@@ -2,7 +2,7 @@
 // shows its status, and the heartbeats can be seen, so that a connection which died in silence is noticed.
 
 import { authorization, Refused, retryAfterMs, send } from './api.js';
-import { token } from './session.js';
+import { token } from '../signing-in/session.js';
 
 const PAUSES_MS = [1_000, 2_000, 5_000, 10_000, 20_000];
 // Whatever a server asks for: never a page that seems to have given up.

@@ -1,8 +1,8 @@
 // What can be done with a connection next, for whoever draws it, and how a press is carried out.
 
-import * as api from './api.js';
-import { isAdmin } from './session.js';
-import * as store from './store.js';
+import * as api from '../live/api.js';
+import { isAdmin } from '../signing-in/session.js';
+import * as store from '../live/store.js';
 
 const STATES = {
   unconfigured: 'Not set up yet',

@@ -1,7 +1,7 @@
 // What the page knows: connections, types and the overview, with each connection's last syncs. Events and answers come in, listeners hear.
 
 import * as api from './api.js';
-import { now } from './format.js';
+import { now } from '../drawing/format.js';
 
 // Several syncs that end together are looked at once.
 const OVERVIEW_AFTER_MS = 800;

@@ -1,8 +1,8 @@
 // The audit trail in words that people use: what was set to what, never how a column is called.
 
-import { make } from './dom.js';
-import { dated, humanized, wordsOf } from './format.js';
-import { who } from './session.js';
+import { make } from '../drawing/dom.js';
+import { dated, humanized, wordsOf } from '../drawing/format.js';
+import { who } from '../signing-in/session.js';
 
 const ACTORS = { external_service: 'The external service', system: 'Rita' };
 const HAPPENINGS = {

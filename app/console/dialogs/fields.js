@@ -1,7 +1,7 @@
 // Inputs made from the type registry: credentials, settings, and options as checkboxes that can be searched.
 
-import { make, setText } from './dom.js';
-import { humanized, wordsOf } from './format.js';
+import { make, setText } from '../drawing/dom.js';
+import { humanized, wordsOf } from '../drawing/format.js';
 
 // With fewer, looking is faster than typing.
 const SEARCHED_FROM = 6;

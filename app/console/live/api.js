@@ -1,8 +1,8 @@
 // The HTTP API: one way to call it, and one kind of error, which always says what to do. Addresses begin where the page
 // lies, which may be under a path.
 
-import { learnTime, now } from './format.js';
-import { expire, token } from './session.js';
+import { learnTime, now } from '../drawing/format.js';
+import { expire, token } from '../signing-in/session.js';
 
 const PATIENCE_MS = 30_000;
 const SIGNED_OUT = {

@@ -1,19 +1,19 @@
 // A connection's settings, as a panel: verify credentials, choose what to sync, save, switch off.
 
-import { perform, questionOf } from './actions.js';
-import * as addresses from './addresses.js';
-import * as api from './api.js';
+import { perform, questionOf } from '../sources/actions.js';
+import * as addresses from '../drawing/addresses.js';
+import * as api from '../live/api.js';
 import { conflictBanner, showConflict } from './conflict.js';
-import { askFirst, make, part, redraw, say, setText, showFolded, showText, toast } from './dom.js';
+import { askFirst, make, part, redraw, say, setText, showFolded, showText, toast } from '../drawing/dom.js';
 import {
   changedSettings, credentialInput, isComplete, labelled, nextCredential, optionGroup, settingInput, takeCredentials,
 } from './fields.js';
 import { faultsOf, rehearsed } from './faults.js';
-import { timeElement } from './format.js';
-import { isLive } from './live.js';
-import { progressBlock, showProgress } from './progress.js';
-import { isAdmin } from './session.js';
-import * as store from './store.js';
+import { timeElement } from '../drawing/format.js';
+import { isLive } from '../live/live.js';
+import { progressBlock, showProgress } from '../sources/progress.js';
+import { isAdmin } from '../signing-in/session.js';
+import * as store from '../live/store.js';
 
 let open = null; // the panel, of which there is one at most
 

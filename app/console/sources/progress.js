@@ -1,10 +1,10 @@
 // What runs: how far it is, how fast, for how long, until when it is waited for, and how it went last time.
 
-import * as api from './api.js';
-import { askFirst, complain, make, part, redraw, setText, showText, toast } from './dom.js';
-import { counted, lasting, lastingYet, left, now, numbers, since, took } from './format.js';
-import { isAdmin } from './session.js';
-import * as store from './store.js';
+import * as api from '../live/api.js';
+import { askFirst, complain, make, part, redraw, setText, showText, toast } from '../drawing/dom.js';
+import { counted, lasting, lastingYet, left, now, numbers, since, took } from '../drawing/format.js';
+import { isAdmin } from '../signing-in/session.js';
+import * as store from '../live/store.js';
 
 // Each step as it is called once it is done (or to come), and while it is waited for.
 const STEPS = {

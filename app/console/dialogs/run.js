@@ -1,13 +1,13 @@
 // One run: each step with its time, every attempt, documents over time, the exact error, and ids to copy.
 
-import { perform, questionOf } from './actions.js';
-import { leave, sourceAddress } from './addresses.js';
-import * as api from './api.js';
-import { curve, durationOf } from './chart.js';
-import { askFirst, complain, make, part, redraw, setText } from './dom.js';
-import { counted, dated, lasting, numbers, took } from './format.js';
-import { isAdmin } from './session.js';
-import * as store from './store.js';
+import { perform, questionOf } from '../sources/actions.js';
+import { leave, sourceAddress } from '../drawing/addresses.js';
+import * as api from '../live/api.js';
+import { curve, durationOf } from '../drawing/chart.js';
+import { askFirst, complain, make, part, redraw, setText } from '../drawing/dom.js';
+import { counted, dated, lasting, numbers, took } from '../drawing/format.js';
+import { isAdmin } from '../signing-in/session.js';
+import * as store from '../live/store.js';
 
 export const KINDS = { sync: 'Sync', verify: 'Verification' };
 export const OUTCOMES = {

@@ -1,10 +1,10 @@
 // The organization at a glance: how its sources are, and its syncs of the last 30 days by how they ended.
 
 import { isFailing } from './actions.js';
-import { draw, make, part, redraw, setText, showText } from './dom.js';
-import { counted, dayOf, numbers } from './format.js';
-import { isAdmin } from './session.js';
-import * as store from './store.js';
+import { draw, make, part, redraw, setText, showText } from '../drawing/dom.js';
+import { counted, dayOf, numbers } from '../drawing/format.js';
+import { isAdmin } from '../signing-in/session.js';
+import * as store from '../live/store.js';
 
 const OUTCOMES = [['succeeded', 'Succeeded', 'good'], ['failed', 'Failed', 'bad'], ['unanswered', 'Without an answer', 'warn']];
 const HEIGHT = 132;

@@ -1,8 +1,8 @@
 // Which sources are shown, in what order, and whether as cards or as a table. The tools appear once there are several.
 
 import { isFailing, titleOf } from './actions.js';
-import { part } from './dom.js';
-import * as store from './store.js';
+import { part } from '../drawing/dom.js';
+import * as store from '../live/store.js';
 
 // With fewer, looking is faster than choosing.
 const SEVERAL = 5;

@@ -1,13 +1,13 @@
 // What has happened on a connection: its runs with a chart, and who changed what.
 
-import { leave, runAddress, sourceAddress } from './addresses.js';
-import * as api from './api.js';
+import { leave, runAddress, sourceAddress } from '../drawing/addresses.js';
+import * as api from '../live/api.js';
 import { changeOf } from './changes.js';
-import { charts } from './chart.js';
-import { make, part, redraw, say, showFolded } from './dom.js';
-import { counted, dated } from './format.js';
+import { charts } from '../drawing/chart.js';
+import { make, part, redraw, say, showFolded } from '../drawing/dom.js';
+import { counted, dated } from '../drawing/format.js';
 import { factsOf, KINDS, OUTCOMES } from './run.js';
-import * as store from './store.js';
+import * as store from '../live/store.js';
 
 const TABS = ['history', 'changes'];
 const WORDS = { history: 'Runs', changes: 'Changes' };

@@ -1,8 +1,8 @@
 // Signing in: on the sheet that the page begins with; and again, over whatever is open, once a token is good no more. A
 // token is pasted, or handed over by the window of the platform's own page, which SIGN_IN_URL names.
 
-import * as api from './api.js';
-import { make, part, showText } from './dom.js';
+import * as api from '../live/api.js';
+import { make, part, showText } from '../drawing/dom.js';
 import { renew, session, signIn, signOut, token, who } from './session.js';
 
 const BLOCKED = 'Your browser has blocked the window. Allow it for this page, and press again.';

@@ -2,7 +2,7 @@
 // allow six connections to a server over HTTP/1.1: the tab that holds a lock reads it and tells the others. A tab that
 // nobody sees gives it to one that is seen; where browsers have no locks (no HTTPS, no loopback), each tab reads its own.
 
-import { token } from './session.js';
+import { token } from '../signing-in/session.js';
 import * as stream from './stream.js';
 
 const HIDDEN_MS = 15_000;

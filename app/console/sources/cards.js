@@ -1,15 +1,15 @@
 // One card per connection: its state in words, what runs, what was, and the one thing to do next, always in one place.
 
 import { isFailing, mayVerify, perform, primaryOf, questionOf, titleOf } from './actions.js';
-import { go, sourceAddress } from './addresses.js';
-import * as api from './api.js';
-import { sparkline } from './chart.js';
-import { askFirst, fromTemplate, make, part, redraw, say, setText, showFolded, showText, toast } from './dom.js';
-import { ago, counted, timeElement } from './format.js';
-import { isLive } from './live.js';
+import { go, sourceAddress } from '../drawing/addresses.js';
+import * as api from '../live/api.js';
+import { sparkline } from '../drawing/chart.js';
+import { askFirst, fromTemplate, make, part, redraw, say, setText, showFolded, showText, toast } from '../drawing/dom.js';
+import { ago, counted, timeElement } from '../drawing/format.js';
+import { isLive } from '../live/live.js';
 import { progressBlock, showProgress } from './progress.js';
-import { showSettings } from './settings.js';
-import * as store from './store.js';
+import { showSettings } from '../dialogs/settings.js';
+import * as store from '../live/store.js';
 
 const cards = new Map(); // id → {root, pressed, state}
 

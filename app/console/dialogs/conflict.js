@@ -1,7 +1,7 @@
 // Somebody else saved meanwhile: says what they changed, keeps what was typed, and lets the person decide.
 
-import { make, part, redraw } from './dom.js';
-import { humanized } from './format.js';
+import { make, part, redraw } from '../drawing/dom.js';
+import { humanized } from '../drawing/format.js';
 
 export function conflictBanner({ keep, take }) {
   return make('div', { class: 'banner', 'data-role': 'conflict', role: 'alert', hidden: true },
