@@ -67,11 +67,10 @@ def short(environ: Mapping[str, str]) -> Iterator[list[str]]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
             """Say nothing: the path is a secret."""
 
-    links = {person: f"http://{address}{path}" for path, person in people.items()}
-    for person in PEOPLE:
+    links = {}
+    for path, person in people.items():
         made = _link_of(person, environ)
-        if not made.startswith("http"):
-            links[person] = made
+        links[person] = f"http://{address}{path}" if made.startswith("http") else made
     with ThreadingHTTPServer((LOOPBACK, port), Redirect) as server:
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
         thread.start()

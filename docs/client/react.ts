@@ -115,7 +115,7 @@ const timed = (signal: AbortSignal) => AbortSignal.any([signal, AbortSignal.time
 // A no is a no: only what may go well the next time is tried again.
 const retry = (failures: number, problem: Error) => failures < 3 && !(problem instanceof Refused && !problem.isPassing);
 
-function useList<T>(select?: (all: Connection[]) => T) {
+function useList<T>(select: (all: Connection[]) => T) {
   const { rita, keys, heard, live } = useShared();
   const client = useQueryClient();
   return useQuery({
@@ -130,12 +130,14 @@ function useList<T>(select?: (all: Connection[]) => T) {
     staleTime: Infinity,
     refetchInterval: live.state === 'live' ? false : ASKED_EVERY_MS,
     retry,
-    ...(select && { select }),
+    select,
   });
 }
 
+const whole = (all: Connection[]) => all;
+
 /** All connections of the organization, live. */
-export const useDataSources = () => useList<Connection[]>();
+export const useDataSources = () => useList(whole);
 
 /** One of them, live; `data` is undefined where there is none of that id. */
 export const useDataSource = (id: string) => useList((all) => all.find((each) => each.id === id));

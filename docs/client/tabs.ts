@@ -26,7 +26,9 @@ type Message =
 
 const HIDDEN_MS = 15_000;
 const ALIVE_MS = 5_000;
-// The tab that reads says every few seconds that it is there; one that a phone has put to sleep does not.
+// The tab that reads says every few seconds that it is there; one that a phone has put to sleep does not. First nobody is
+// told any more that all is live, then the turn is taken away.
+const DOUBTED_MS = 12_000;
 const GONE_MS = 30_000;
 
 /** Follow the organization's events until `signal` aborts; throws Refused once nothing but a new sign-in helps. */
@@ -69,17 +71,21 @@ export async function follow(rita: Rita, following: Following): Promise<void> {
   };
   const watch = setInterval(() => {
     if (reads) tell({ kind: 'alive' });
-    else if (!document.hidden && Date.now() - heardAt > GONE_MS) {
-      steal = true;
-      turn.abort();
-    }
+    if (reads || document.hidden) return;
+    const silent = Date.now() - heardAt;
+    if (silent > DOUBTED_MS) become('connecting');
+    if (silent < GONE_MS) return;
+    steal = true;
+    turn.abort();
   }, ALIVE_MS);
+  const sleep = () => turn.abort();
   const look = () => {
     clearTimeout(hidden);
     if (document.hidden) hidden = setTimeout(() => turn.abort(), HIDDEN_MS);
     else tell({ kind: 'who reads?' });
   };
   document.addEventListener('visibilitychange', look);
+  document.addEventListener('freeze', sleep);
 
   async function read(ended: AbortSignal): Promise<void> {
     reads = true;
@@ -118,6 +124,7 @@ export async function follow(rita: Rita, following: Following): Promise<void> {
     clearInterval(watch);
     clearTimeout(hidden);
     document.removeEventListener('visibilitychange', look);
+    document.removeEventListener('freeze', sleep);
     channel.close();
   }
 }

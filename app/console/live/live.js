@@ -7,8 +7,10 @@ import * as stream from './stream.js';
 
 const HIDDEN_MS = 15_000;
 const ALIVE_MS = 5_000;
-// A tab that reads says every few seconds that it is there; one that a phone has put to sleep does not.
-const SILENCE_MS = 30_000;
+// A tab that reads says every few seconds that it is there; one that a phone has put to sleep does not. First nobody is
+// told any more that all is live, then the turn is taken away.
+const DOUBTED_MS = 12_000;
+const GONE_MS = 30_000;
 
 let handlers = {};
 let state = 'offline';
@@ -27,11 +29,17 @@ export function listen(given) {
   document.addEventListener('visibilitychange', () => (document.hidden ? hide() : wake()));
   addEventListener('online', () => { if (!document.hidden) wake(); });
   addEventListener('offline', () => { if (reads) stream.lose(); become('offline'); });
-  addEventListener('freeze', rest);
-  setInterval(() => {
-    if (reads) tell({ kind: 'alive' });
-    else if (name && !document.hidden && Date.now() - toldAt > SILENCE_MS) queue({ steal: true });
-  }, ALIVE_MS);
+  document.addEventListener('freeze', rest);
+  document.addEventListener('resume', wake);
+  setInterval(watch, ALIVE_MS);
+}
+
+function watch() {
+  if (reads) tell({ kind: 'alive' });
+  if (reads || !name || document.hidden) return;
+  const silent = Date.now() - toldAt;
+  if (silent > GONE_MS) queue({ steal: true });
+  else if (silent > DOUBTED_MS) become('reconnecting');
 }
 
 // Ids belong to one organization's stream, and this may be another.
