@@ -143,6 +143,9 @@ def test_an_event_that_was_overtaken_by_its_successor_does_not_bring_back_what_h
 def test_two_people_stay_in_step_and_only_the_admin_switches_off(screen: SignIn) -> None:
     ada = screen()
     max_ = screen(role="member", email="max@acme.example")
+    # Before they try.
+    expect(max_.part("may")).to_contain_text("To cancel, switch off or remove is for admins")
+    expect(ada.part("may")).to_be_hidden()
     ada.set_up("websearch")
     ada.save("websearch")
     expect(max_.on("websearch", "state")).to_have_text("Ready")

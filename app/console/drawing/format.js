@@ -45,6 +45,7 @@ export function lasting(milliseconds) {
 
 // Runs of a few seconds are compared with each other, so these have a decimal.
 export function took(milliseconds) {
+  if (milliseconds < 100) return 'under 0.1 s';
   return milliseconds < 10_000 ? `${(milliseconds / 1000).toFixed(1)} s` : lasting(milliseconds);
 }
 

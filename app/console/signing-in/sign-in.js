@@ -30,7 +30,10 @@ export async function offer(root) {
   root.replaceChildren(formOf());
   if (url) return;
   url = await api.signInUrl();
-  if (url) root.replaceChildren(formOf());
+  if (!url) return;
+  const isThere = root.contains(document.activeElement);
+  root.replaceChildren(formOf());
+  if (isThere) root.querySelector('button').focus();
 }
 
 function formOf() {
@@ -43,8 +46,11 @@ function formOf() {
     else input.focus();
   } }, make('div', { class: 'field' }, make('label', { for: input.id }, 'Access token'), input),
   make('button', { type: 'submit', class: url && 'quiet' }, url ? 'Use this token' : 'Sign in'));
-  if (!url) return paste;
-  return make('div', { class: 'stack' }, make('button', { type: 'button', 'data-role': 'platform', click: openPlatform }, 'Sign in'),
+  if (!url) {
+    return make('div', { class: 'stack' }, make('p', {}, 'Open the link that you were given (', make('code', {}, 'make run'),
+      ' prints some), or paste an access token. It stays in this tab and goes when you close it.'), paste);
+  }
+  return make('div', { class: 'stack' }, make('p', {}, 'You sign in at your platform, in a window of its own.'), make('button', { type: 'button', 'data-role': 'platform', click: openPlatform }, 'Sign in'),
     make('details', {}, make('summary', {}, 'Paste an access token instead'), paste));
 }
 

@@ -84,10 +84,16 @@ function showFacts(root, connection) {
   fact(part(root, 'last-sync'), synced, connection.status === 'syncing' ? 'Sync asked for' : `Sync ${how ?? 'asked for'}`, 'Never synced');
   fact(part(root, 'last-verification'), verified, connection.last_verification_error ? 'Verification failed' : 'Verified', 'Never verified');
   const runs = store.runsOf(connection.id);
-  const isSyncing = connection.status === 'syncing';
-  showText(part(root, 'documents'), documents == null ? 'No documents yet' : counted(documents, 'document') + (isSyncing ? ' last time' : ''));
+  setText(part(root, 'documents'), documentsOf(connection, runs));
   part(root, 'runs').hidden = Boolean(connection.operation);
   redraw(part(root, 'runs'), runs.map(({ id }) => id), () => [sparkline(runs)].filter(Boolean));
+}
+
+function documentsOf({ status, last_sync_status: how, last_sync_documents: documents }, runs) {
+  if (documents != null) return counted(documents, 'document') + (status === 'syncing' ? ' last time' : '');
+  const good = runs.find(({ state, documents_processed: count }) => state === 'succeeded' && count != null);
+  if (good) return `${counted(good.documents_processed, 'document')} the time before`;
+  return how ? 'No documents counted' : 'No documents yet';
 }
 
 function fact(element, moment, word, never) {
