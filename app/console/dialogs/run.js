@@ -96,7 +96,7 @@ function attemptsOf(log) {
 }
 
 function reportsOf({ reports, deadline_at: deadline, reported_late: isLate }) {
-  return tableOf('Reports', ['When, by its clock', 'Documents', ''], reports.map(({ at, documents_processed: count, is_end: isEnd }) => [
+  return tableOf('Reports', ['When, by its clock', 'Documents', 'Remark'], reports.map(({ at, documents_processed: count, is_end: isEnd }) => [
     dated(at), count == null ? '' : numbers.format(count),
     [isEnd ? 'the end' : '', isLate && Date.parse(at) > Date.parse(deadline) ? 'late' : ''].filter(Boolean).join(', ')]));
 }
