@@ -96,7 +96,7 @@ def test_each_source_shows_its_own_state_and_the_next_step(screen: SignIn, stack
     expect(ada.on("websearch", "state")).to_have_text("Ready")
     expect(ada.on("websearch", "sync")).to_have_text("Sync now")
     assert ada.violations() == []
-    ada.page.set_viewport_size({"width": 1280, "height": 620})
+    ada.page.set_viewport_size({"width": 1280, "height": 860})
     ada.shoot("page", full_page=False)
     ada.page.set_viewport_size({"width": 390, "height": 844})
     ada.shoot("page-phone", full_page=False)

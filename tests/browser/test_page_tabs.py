@@ -119,9 +119,9 @@ def test_a_tab_that_the_browser_freezes_gives_the_stream_away(
     # As a phone does before it lets a page do nothing more.
     tabs.first.page.evaluate("document.dispatchEvent(new Event('freeze'))")
 
-    eventually(lambda: tabs.streams[second] == 1)
     renamed(stack, organization, "While it was frozen")
     name_on(second).to_have_text("While it was frozen")  # type: ignore[attr-defined]
+    assert tabs.streams[second] == 1
     tabs.first.page.evaluate("document.dispatchEvent(new Event('resume'))")
     name_on(tabs.first.page).to_have_text("While it was frozen")  # type: ignore[attr-defined]
     expect(tabs.first.part("live")).to_have_text("Live")

@@ -85,7 +85,8 @@ function showFacts(root, connection) {
   fact(part(root, 'last-verification'), verified, connection.last_verification_error ? 'Verification failed' : 'Verified', 'Never verified');
   const runs = store.runsOf(connection.id);
   setText(part(root, 'documents'), documentsOf(connection, runs));
-  part(root, 'runs').hidden = Boolean(connection.operation);
+  // What runs has their room, and says itself how it went before.
+  part(root, 'runs').hidden = part(root, 'past').hidden = Boolean(connection.operation);
   redraw(part(root, 'runs'), runs.map(({ id }) => id), () => [sparkline(runs)].filter(Boolean));
 }
 
