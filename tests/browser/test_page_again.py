@@ -52,9 +52,7 @@ def pasted(person: Screen, token: str) -> None:
     person.page.keyboard.press("Enter")
 
 
-def test_a_token_that_expires_is_renewed_over_what_is_open(
-    expiring: Screen, stack: Stack, organization: UUID
-) -> None:
+def test_a_token_that_expires_is_renewed_over_what_is_open(expiring: Screen, stack: Stack, organization: UUID) -> None:
     expect(expiring.part("again")).to_contain_text("Your sign-in has ended")
     assert expiring.violations() == []
     expiring.shoot("again", full_page=False)

@@ -111,9 +111,7 @@ def test_a_hidden_tab_gives_the_stream_to_one_that_is_seen_and_still_hears(
     assert tabs.streams[first.page] == 0
 
 
-def test_a_tab_that_the_browser_freezes_gives_the_stream_away(
-    tabs: Tabs, stack: Stack, organization: UUID
-) -> None:
+def test_a_tab_that_the_browser_freezes_gives_the_stream_away(tabs: Tabs, stack: Stack, organization: UUID) -> None:
     second = tabs.another()
 
     # As a phone does before it lets a page do nothing more.
@@ -127,9 +125,7 @@ def test_a_tab_that_the_browser_freezes_gives_the_stream_away(
     expect(tabs.first.part("live")).to_have_text("Live")
 
 
-def test_the_turn_of_a_tab_that_says_nothing_is_taken_away(
-    screen: SignIn, stack: Stack, organization: UUID
-) -> None:
+def test_the_turn_of_a_tab_that_says_nothing_is_taken_away(screen: SignIn, stack: Stack, organization: UUID) -> None:
     first = screen(clock=True, waits=False)
     expect(first.part("live")).to_have_text("Live")
     silent = first.page.context.new_page()

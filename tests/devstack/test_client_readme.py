@@ -6,7 +6,6 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ def block(language: str, text: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which nothing was done but what the README says, with each of its examples in a file."""
     for name in ("node", "npm"):
         program(name)
@@ -48,7 +47,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     for language in ("ts", "tsx"):
         for number, example in enumerate(block(language, README)):
             (folder / "src" / f"example-{number}.{language}").write_text(example)
-    yield folder
+    return folder
 
 
 @needs_node
