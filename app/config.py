@@ -185,7 +185,8 @@ class Settings(BaseSettings):
     built_in_page: bool = True
     """Whether the built-in page is served; `off` leaves out `/`, `/console/` and `/hand-over`."""
     sign_in_url: types.HttpUrl | None = None
-    """The platform's page that opens in a window when somebody signs in to the built-in page, and hands over a token."""
+    """The platform's page that opens in a window when somebody signs in to the built-in page, and hands a token over to
+    it."""
 
     @field_validator("jwt_jwks_url")
     @classmethod
