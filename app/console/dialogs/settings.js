@@ -5,9 +5,8 @@ import * as addresses from '../drawing/addresses.js';
 import * as api from '../live/api.js';
 import { conflictBanner, showConflict } from './conflict.js';
 import { askFirst, make, part, redraw, say, setText, showFolded, showText, toast } from '../drawing/dom.js';
-import {
-  changedSettings, credentialInput, isComplete, labelled, nextCredential, optionGroup, settingInput, takeCredentials,
-} from './fields.js';
+import { configOf, drawOptions, fieldsOf } from './draft.js';
+import { credentialInput, isComplete, labelled, nextCredential, takeCredentials } from './fields.js';
 import { faultsOf, rehearsed } from './faults.js';
 import { timeElement } from '../drawing/format.js';
 import { isLive } from '../live/live.js';
@@ -133,26 +132,6 @@ function fill(panel, connection) {
   drawOptions(panel, connection, connection.config);
 }
 
-function drawOptions(panel, connection, chosen) {
-  const { dialog, type } = panel;
-  const stored = panel.filled.config;
-  const options = Object.entries(connection.latest_options ?? {});
-  const without = nothingToChoose(type, connection);
-  redraw(part(dialog, 'options'), [options, chosen, stored, without], () => (options.length
-    ? options.map(([key, values]) => optionGroup(key, values, chosen[key], stored[key]))
-    : [make('p', { class: 'muted' }, without)]));
-  setText(part(dialog, 'choose'), options.length ? '2. Choose what to sync' : '2. Settings');
-  const offered = new Set(options.map(([key]) => key));
-  const others = type.config_fields.filter(({ name }) => !offered.has(name) && (name !== type.options_key || chosen[name]));
-  redraw(part(dialog, 'config'), [others, chosen, stored], () => others.map((field) => settingInput(field, chosen[field.name], stored[field.name])));
-}
-
-function nothingToChoose(type, { last_verification_at: at, last_verification_error: error }) {
-  if (!type.options_key) return 'There is nothing to choose for this source.';
-  return at && !error ? 'The source offered nothing to choose from: the external service decides what it reads.'
-    : 'What can be chosen appears here once the credentials are verified.';
-}
-
 function show(panel, connection) {
   const { dialog, pressed } = panel;
   const busy = connection.status !== 'idle';
@@ -248,30 +227,6 @@ async function verify(panel, form) {
     await api.verify(panel.id, { credentials, settings: simulate ? { simulate } : {} });
     if (!isLive()) await store.refresh(panel.id);
   });
-}
-
-// The configuration as it would be after saving, and whether that is another one.
-function configOf(panel) {
-  const { config } = panel.filled;
-  const changed = changedSettings(panel.dialog);
-  if (!Object.keys(changed).length) return config;
-  const left = Object.entries({ ...store.get(panel.id).config, ...changed }).filter(([, value]) => value !== '');
-  return Object.fromEntries(left);
-}
-
-// Only what was touched: what this page cannot show or write as it came, it does not write.
-function fieldsOf(panel) {
-  const { dialog, filled } = panel;
-  const name = part(dialog, 'name-input').value.trim();
-  const description = part(dialog, 'description-input').value.trim();
-  const config = configOf(panel);
-  const enable = !part(dialog, 'enable').hidden && part(dialog, 'enabled-input').checked;
-  return {
-    ...(name !== filled.name && { name }),
-    ...(description !== (filled.description ?? '') && { description }),
-    ...(config !== filled.config && { config }),
-    ...(enable && { enabled: true }),
-  };
 }
 
 async function save(panel, { thenSync = false } = {}) {
