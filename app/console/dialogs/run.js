@@ -95,10 +95,10 @@ function attemptsOf(log) {
     String(attempt), dated(at), code ? `HTTP ${code}` : 'none', ms < 1000 ? `${ms} ms` : lasting(ms), error ?? 'delivered']));
 }
 
-function reportsOf({ reports, deadline_at: deadline, reported_late: isLate }) {
+function reportsOf({ reports, reported_late: isLate }) {
+  const end = isLate ? 'the end, after Rita had stopped waiting' : 'the end';
   return tableOf('Reports', ['When, by its clock', 'Documents', 'Remark'], reports.map(({ at, documents_processed: count, is_end: isEnd }) => [
-    dated(at), count == null ? '' : numbers.format(count),
-    [isEnd ? 'the end' : '', isLate && Date.parse(at) > Date.parse(deadline) ? 'late' : ''].filter(Boolean).join(', ')]));
+    dated(at), count == null ? '' : numbers.format(count), isEnd ? end : '']));
 }
 
 function tableOf(name, heads, rows) {
