@@ -286,7 +286,6 @@ function leave(panel) {
     panel.dialog.close();
     return;
   }
-  const close = panel.dialog.querySelector('.close');
-  if (close.hidden) return; // Asked already.
-  askFirst(close, { question: 'Leave without saving?', yes: 'Leave', no: 'Stay', act: () => panel.dialog.close() });
+  if (document.querySelector('dialog.question')) return; // Asked already.
+  askFirst(panel.dialog.querySelector('.close'), { question: 'Leave without saving?', yes: 'Leave', no: 'Stay', act: () => panel.dialog.close() });
 }

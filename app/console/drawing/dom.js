@@ -88,21 +88,17 @@ function raise(where, sentence, detail) {
   setTimeout(() => note.remove(), TOAST_MS);
 }
 
-// Asks in the page, beside the button, before something is done that cannot be taken back.
+// Asks, over the page, before something is done that cannot be taken back; what lies under it does not move.
 export function askFirst(button, { question, yes, no = 'Cancel', act }) {
-  const leave = () => {
+  const sure = make('button', { type: 'button', class: 'danger', click: () => { box.close(); act(); } }, yes);
+  const stay = make('button', { type: 'button', class: 'quiet', click: () => box.close() }, no);
+  const box = make('dialog', { class: 'question', 'aria-label': question },
+    make('div', { role: 'group', 'aria-label': question }, make('p', {}, question), make('div', { class: 'row' }, sure, stay)));
+  box.addEventListener('close', () => {
     box.remove();
-    button.hidden = false;
-    button.focus();
-  };
-  const sure = make('button', { type: 'button', class: 'danger', click: () => { leave(); act(); } }, yes);
-  const box = make('div', { class: 'question', role: 'group', 'aria-label': question, keydown: (event) => {
-    if (event.key !== 'Escape') return;
-    event.preventDefault(); // Escape answers the question; the dialog around it stays.
-    event.stopPropagation();
-    leave();
-  } }, make('p', {}, question), make('div', { class: 'row' }, sure, make('button', { type: 'button', class: 'quiet', click: leave }, no)));
-  button.hidden = true;
-  button.after(box);
-  box.querySelector('button:last-of-type').focus();
+    if (button.isConnected) button.focus();
+  });
+  document.body.append(box);
+  box.showModal();
+  stay.focus();
 }
