@@ -92,7 +92,7 @@ function raise(where, sentence, detail) {
 export function askFirst(button, { question, yes, no = 'Cancel', act }) {
   const sure = make('button', { type: 'button', class: 'danger', click: () => { box.close(); act(); } }, yes);
   const stay = make('button', { type: 'button', class: 'quiet', click: () => box.close() }, no);
-  const box = make('dialog', { class: 'question', 'aria-label': question },
+  const box = make('dialog', { class: 'question', 'aria-label': 'A question' },
     make('div', { role: 'group', 'aria-label': question }, make('p', {}, question), make('div', { class: 'row' }, sure, stay)));
   box.addEventListener('close', () => {
     box.remove();
