@@ -38,6 +38,7 @@ from tasks.holding import Holding, Submission
 from tasks.inbox import Delivery, Inbox, Unsettled, key_of
 from tasks.leaving import Leaving, comes_too_often
 from tasks.monitored import MonitoredConsumer
+from tasks.pipes import largest_request
 from tasks.reading import names_of, queue_of, readable
 from tasks.requests import APPLY_MESSAGES, Refusals
 
@@ -45,9 +46,6 @@ log = structlog.get_logger()
 
 # Beyond this a larger batch gains little, and costs everyone behind it its whole time.
 LARGEST_BATCH = 500
-# A request must fit a pipe (64 KiB on Linux) with its envelope: one that is written in parts to its child while the
-# worker is told to stop may stay half written, and the child would wait for the rest of it.
-LARGEST_REQUEST = 40 * 1024
 # Batches that the broker may send ahead of those being applied.
 AHEAD = 2
 # A child that is free takes up a batch at once. After this long, in seconds, it hangs or the pool lost the batch, as
@@ -67,7 +65,7 @@ class StatusConsumer(MonitoredConsumer):
         super().__init__(*args, **kwargs)
         conf = self.app.conf
         self._most_in_flight = 1
-        self._inbox: Inbox[Message] = Inbox(largest=LARGEST_BATCH, capacity=LARGEST_REQUEST)
+        self._inbox: Inbox[Message] = Inbox(largest=LARGEST_BATCH)
         self._unsettled: Unsettled[Message] = Unsettled(most_waiting=AHEAD * LARGEST_BATCH)
         self._holding = Holding(waits=conf.rita_status_waits, at_most=conf.rita_status_hold)
         self._in_flight: list[Submission] = []
@@ -200,7 +198,7 @@ class StatusConsumer(MonitoredConsumer):
             return None
         if held := self._holding.take_due(now=now):
             return held
-        batch = self._inbox.next_batch()
+        batch = self._inbox.next_batch(capacity=largest_request(self.pool))
         return Submission(batch) if batch else None
 
     def _submit(self, submission: Submission) -> None:

@@ -79,14 +79,10 @@ class Batch(Generic[Message]):
 
 
 class Inbox(Generic[Message]):
-    """What no child has got yet.
+    """What no child has got yet; `largest` is the number of messages in a batch."""
 
-    `largest` is the number of messages in a batch, `capacity` that of their bytes; a batch has one message at least.
-    """
-
-    def __init__(self, *, largest: int, capacity: int) -> None:
+    def __init__(self, *, largest: int) -> None:
         self._largest = largest
-        self._capacity = capacity
         self.clear()
 
     def clear(self) -> None:
@@ -106,16 +102,19 @@ class Inbox(Generic[Message]):
         else:
             self._line_up(delivery, delivery.key)
 
-    def next_batch(self) -> Batch[Message] | None:
-        """Take what may go to a child now, if there is anything; until it is `over` nothing of its connections may."""
+    def next_batch(self, *, capacity: int) -> Batch[Message] | None:
+        """Take what may go to a child now, if there is anything; until it is `over` nothing of its connections may.
+
+        It has `capacity` bytes at most, or one message.
+        """
         if self._is_one_alone:
             return None
         batch: Batch[Message] = Batch()
         if self._ready:
-            self._fill(batch)
+            self._fill(batch, capacity)
         elif self._behind and not self._under_way:
             batch.is_alone = self._is_one_alone = True
-            self._move(self._behind, batch, size=0)
+            self._move(self._behind, batch, size=0, capacity=capacity)
         return batch if batch.deliveries else None
 
     def over(self, batch: Batch[Message]) -> None:
@@ -138,28 +137,28 @@ class Inbox(Generic[Message]):
         else:
             lane.append(delivery)
 
-    def _fill(self, batch: Batch[Message]) -> None:
+    def _fill(self, batch: Batch[Message], capacity: int) -> None:
         """Take connection by connection all that waits, as long as it fits."""
         ready, lanes, keys, deliveries = self._ready, self._lanes, batch.keys, batch.deliveries
         size = 0
         while ready and len(deliveries) < self._largest:
             longest = next(iter(ready))
             lane = lanes[longest]
-            if size + lane[0].size > self._capacity and deliveries:
+            if size + lane[0].size > capacity and deliveries:
                 break
             del ready[longest]
             keys.add(longest)
-            size = self._move(lane, batch, size=size)
+            size = self._move(lane, batch, size=size, capacity=capacity)
             if lane:
                 break
             del lanes[longest]
         self._under_way |= keys
 
-    def _move(self, waiting: deque[Delivery[Message]], batch: Batch[Message], *, size: int) -> int:
+    def _move(self, waiting: deque[Delivery[Message]], batch: Batch[Message], *, size: int, capacity: int) -> int:
         """Move from the front of a line into a batch what fits; return the batch's size."""
         while waiting and len(batch.deliveries) < self._largest:
             after = size + waiting[0].size
-            if after > self._capacity and batch.deliveries:
+            if after > capacity and batch.deliveries:
                 break
             batch.deliveries.append(waiting.popleft())
             size = after

@@ -15,7 +15,6 @@ import structlog
 from billiard.process import active_children, current_process
 from celery import Celery, signals
 from celery.concurrency import get_implementation
-from celery.concurrency.thread import TaskPool as ThreadPool
 from flask import Flask
 
 from app import extensions, figures, tracing
@@ -31,6 +30,8 @@ log = structlog.get_logger()
 # harms nothing. A pool whose children are gone ends within the second, unless it waits to write to one of them.
 STOP_WITHIN = 8.0
 STOP_WITHOUT_CHILDREN_WITHIN = 2.0
+# In place of Celery's own, by the modules of those.
+OUR_POOLS = {"celery.concurrency.thread": "tasks.lanes:TaskPool", "celery.concurrency.prefork": "tasks.pipes:TaskPool"}
 # Objects that come to be before the garbage collector looks at them: more than a large batch of messages has at a time.
 COLLECT_AFTER = 50_000
 
@@ -109,21 +110,22 @@ def _connect(flask_app: Flask) -> None:
     # A pool of threads has no processes of its own.
     signals.worker_ready.connect(spare_what_was_imported, weak=False)
     signals.task_prerun.connect(bind_task, weak=False)
-    _connect_lanes()
+    _connect_pools()
     _connect_figures(settings)
     _connect_traces(settings)
 
 
-def _connect_lanes() -> None:
-    def have_lanes(sender: Any, **_: Any) -> None:
+def _connect_pools() -> None:
+    def have_pools_of_ours(sender: Any, **_: Any) -> None:
         """Whoever takes webhooks takes verifications, by threads of their own; no start line has to name either."""
         consumed = sender.app.amqp.queues
         if WEBHOOKS in consumed.consume_from:
             consumed.select_add(consumed[VERIFICATIONS])
-        if get_implementation(sender.pool_cls) is ThreadPool:
-            sender.pool_cls = "tasks.lanes:TaskPool"
+        # By its name: a worker of threads does without what the other one is made of.
+        chosen = get_implementation(sender.pool_cls).__module__
+        sender.pool_cls = OUR_POOLS.get(chosen, sender.pool_cls)
 
-    signals.worker_init.connect(have_lanes, weak=False)
+    signals.worker_init.connect(have_pools_of_ours, weak=False)
 
 
 def _connect_figures(settings: Settings) -> None:

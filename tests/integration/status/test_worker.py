@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from celery import Celery
 
+from tasks.consumer import LARGEST_BATCH
 from tests.e2e.processes import Processes
 from tests.e2e.service import DEAD, Service
 from tests.factories import a_sync_message, a_verification_message
@@ -38,6 +39,21 @@ def test_a_lone_message_is_applied_at_once_and_a_flood_entirely(
     eventually(lambda: database_rows.completed() == FLOOD + 1, within=30)
     eventually(lambda: worker_queue.waiting() == 0)
     assert worker_queue.waiting(DEAD) == 0
+
+
+def test_what_has_gathered_goes_in_whole_batches(
+    processes: Processes, worker: Processes, worker_queue: Service, database_rows: Database
+) -> None:
+    assert worker.children
+    processes.stop("worker")
+    connections = database_rows.connections(FLOOD)
+    worker_queue.flood(completions(connections))
+
+    processes.start("worker")
+
+    eventually(lambda: database_rows.completed() == FLOOD, within=30)
+    sizes = [int(size) for size in re.findall(r'"messages": (\d+)', processes.log("worker"))]
+    assert max(sizes) == LARGEST_BATCH
 
 
 @pytest.mark.brokers

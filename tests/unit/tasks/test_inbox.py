@@ -106,8 +106,8 @@ def numbers(batch: Batch[int] | None) -> list[int]:
     return [] if batch is None else [delivery.message for delivery in batch.deliveries]
 
 
-def an_inbox(*keys: bytes | None, largest: int = 10, capacity: int = 1_000) -> Inbox[int]:
-    made: Inbox[int] = Inbox(largest=largest, capacity=capacity)
+def an_inbox(*keys: bytes | None, largest: int = 10) -> Inbox[int]:
+    made: Inbox[int] = Inbox(largest=largest)
     for number, key in enumerate(keys):
         made.add(arrived(key, number))
     return made
@@ -116,53 +116,57 @@ def an_inbox(*keys: bytes | None, largest: int = 10, capacity: int = 1_000) -> I
 def test_two_batches_under_way_share_no_connection() -> None:
     inbox = an_inbox(b"a", b"b", b"a", largest=2)
 
-    first, second, none = inbox.next_batch(), inbox.next_batch(), inbox.next_batch()
+    first, second, none = (
+        inbox.next_batch(capacity=1_000),
+        inbox.next_batch(capacity=1_000),
+        inbox.next_batch(capacity=1_000),
+    )
 
     assert (numbers(first), numbers(second), none) == ([0, 2], [1], None)
 
 
 def test_what_waits_for_its_connection_goes_when_that_is_free() -> None:
     inbox = an_inbox(b"a")
-    first = inbox.next_batch()
+    first = inbox.next_batch(capacity=1_000)
     inbox.add(arrived(b"a", 1))
     inbox.add(arrived(b"b", 2))
     assert first
 
-    assert numbers(inbox.next_batch()) == [2]
+    assert numbers(inbox.next_batch(capacity=1_000)) == [2]
     inbox.over(first)
 
-    assert numbers(inbox.next_batch()) == [1]
+    assert numbers(inbox.next_batch(capacity=1_000)) == [1]
 
 
 def test_a_flood_for_one_connection_does_not_hold_up_another_ones_message() -> None:
     inbox = an_inbox(*[b"a"] * 25)
-    flood = inbox.next_batch()
+    flood = inbox.next_batch(capacity=1_000)
     inbox.add(arrived(b"b", 25))
     assert flood
 
     inbox.over(flood)
 
-    assert numbers(inbox.next_batch())[0] == 25
+    assert numbers(inbox.next_batch(capacity=1_000))[0] == 25
 
 
 def test_a_message_of_nobody_knows_whom_goes_alone_and_nothing_passes_it() -> None:
     inbox = an_inbox(b"a", None, b"b", b"a", None)
 
-    before = inbox.next_batch()
-    assert (numbers(before), inbox.next_batch()) == ([0], None)
+    before = inbox.next_batch(capacity=1_000)
+    assert (numbers(before), inbox.next_batch(capacity=1_000)) == ([0], None)
     assert before
     inbox.over(before)
 
-    alone = inbox.next_batch()
-    assert (numbers(alone), inbox.next_batch()) == ([1, 2, 3, 4], None)
+    alone = inbox.next_batch(capacity=1_000)
+    assert (numbers(alone), inbox.next_batch(capacity=1_000)) == ([1, 2, 3, 4], None)
 
 
 def test_a_batch_has_no_more_messages_and_bytes_than_it_may_and_one_message_at_least() -> None:
-    inbox: Inbox[int] = Inbox(largest=3, capacity=10)
+    inbox: Inbox[int] = Inbox(largest=3)
     for number, size in enumerate([4, 4, 4, 99, 1, 1, 1, 1]):
         inbox.add(arrived(b"%d" % number, number, size=size))
 
-    batches = [numbers(inbox.next_batch()) for _ in range(5)]
+    batches = [numbers(inbox.next_batch(capacity=10)) for _ in range(5)]
 
     assert batches == [[0, 1], [2], [3], [4, 5, 6], [7]]
 
@@ -172,7 +176,7 @@ def test_a_batch_has_no_more_messages_and_bytes_than_it_may_and_one_message_at_l
 def test_whatever_ends_when_each_connections_messages_are_applied_in_the_order_of_their_delivery(
     data: st.DataObject, keys: list[bytes | None]
 ) -> None:
-    inbox: Inbox[int] = Inbox(largest=4, capacity=12)
+    inbox: Inbox[int] = Inbox(largest=4)
     under_way: list[Batch[int]] = []
     applied: list[Delivery[int]] = []
     coming = [arrived(key, number, size=data.draw(st.integers(1, 15))) for number, key in enumerate(keys)]
@@ -182,7 +186,7 @@ def test_whatever_ends_when_each_connections_messages_are_applied_in_the_order_o
         if step == "arrive" and pending:
             inbox.add(pending.pop(0))
         elif step == "take" or (not under_way and not pending):
-            if (batch := inbox.next_batch()) is not None:
+            if (batch := inbox.next_batch(capacity=12)) is not None:
                 assert not any(batch.keys & other.keys or other.is_alone or batch.is_alone for other in under_way)
                 under_way.append(batch)
         elif under_way:
