@@ -1422,7 +1422,7 @@ export interface components {
             /** Format: date-time */
             timestamp: string;
             /** Format: uuid */
-            operationId: string;
+            operation_id: string;
             last_sync_status: ("completed" | "failed") | null;
             last_sync_at: string | null;
             last_sync_error: string | null;
@@ -1683,7 +1683,7 @@ export interface components {
             /** Format: date-time */
             timestamp: string;
             /** Format: uuid */
-            operationId: string;
+            operation_id: string;
             last_verification_at: string | null;
             last_verification_error: string | null;
             latest_options: {
@@ -3510,7 +3510,7 @@ export interface operations {
                      *     : connected
                      *
                      *     event:data_source_update
-                     *     data:{"connectionId":"0191e7f4-6c1e-7d2a-9f0b-3c5d7e9f1a2b","status":"idle","display":{"state":"completed","reason":null,"actor":null,"action":"sync","alternative":null,"advice":null,"note":null,"ending":"succeeded"},"operation":null,"change":"sync.succeeded","timestamp":"2026-11-22T12:00:00Z","operationId":"0191e7f4-7a30-7c55-8d11-2b4c6d8e0f1a","last_sync_status":"completed","last_sync_at":"2026-11-22T12:00:00Z","last_sync_error":null,"last_sync_documents":42,"documentsProcessed":42}
+                     *     data:{"connectionId":"0191e7f4-6c1e-7d2a-9f0b-3c5d7e9f1a2b","status":"idle","display":{"state":"completed","reason":null,"actor":null,"action":"sync","alternative":null,"advice":null,"note":null,"ending":"succeeded"},"operation":null,"change":"sync.succeeded","timestamp":"2026-11-22T12:00:00Z","operation_id":"0191e7f4-7a30-7c55-8d11-2b4c6d8e0f1a","last_sync_status":"completed","last_sync_at":"2026-11-22T12:00:00Z","last_sync_error":null,"last_sync_documents":42,"documentsProcessed":42}
                      *     id:1763812800000-0
                      *
                      *     : heartbeat
