@@ -108,7 +108,7 @@ def _begin() -> None:
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=request_id())
     # No address is answered with another, which would name the host that the request claims to be for; and none stands
-    # for another, as one with more slashes at its beginning does for Werkzeug: a proxy's rules are for what it has read.
+    # for another, as one with more slashes in front does for Werkzeug; a proxy's rules are for what it has read.
     if isinstance(request.routing_exception, RequestRedirect) or request.environ["PATH_INFO"].startswith("//"):
         raise NotFound
 
