@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from datetime import timedelta
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
@@ -11,12 +12,13 @@ import structlog
 from celery import Celery
 
 from app.config import Settings
+from app.outbound.deadline import TotalDeadline
 from tasks.flask_context import is_status_app
 
 log = structlog.get_logger()
 
-# One asker at a time is served, so a silent one must not keep the next waiting.
-CLIENT_TIMEOUT_SECONDS = 5.0
+# One asker at a time is served, so one who says nothing, or a byte at a time, must not keep the next waiting.
+CLIENT_TIMEOUT = timedelta(seconds=5)
 
 # The worker forks in another thread than the one that serves, and a child would inherit whatever lock that one holds.
 _fork_lock = threading.Lock()
@@ -26,7 +28,12 @@ _servers: list[WSGIServer] = []
 
 
 class _QuietRequestHandler(WSGIRequestHandler):
-    timeout = CLIENT_TIMEOUT_SECONDS
+    def handle(self) -> None:
+        """Answer one request, all of it in time."""
+        deadline = TotalDeadline(CLIENT_TIMEOUT)
+        with deadline.enforced():
+            deadline.add_socket(self.connection)
+            super().handle()
 
     def log_message(self, *_: Any) -> None:
         """Say nothing: the page logs its requests as the web process does."""

@@ -8,7 +8,8 @@ from uuid import UUID
 from flask import Blueprint, Response
 from pydantic import Field
 
-from app.api import auth
+from app import errors
+from app.api import auth, read_limits
 from app.api.endpoint_docs import EndpointDocs
 from app.api.representations import Representation
 from app.api.request_handling import json_response
@@ -49,7 +50,9 @@ class OverviewView(Representation):
 
     organization_id: UUID
     organization_name: str | None = Field(description="As the rest of Rita has it; null where it has told none.")
-    days: list[DayView] = Field(description="Oldest first, today last.")
+    days: list[DayView] = Field(
+        description=f"Oldest first, today last; of each connection's newest {overview.MAX_SYNCS_PER_CONNECTION} syncs."
+    )
     recent: list[SyncView] = Field(
         description=f"The last {overview.RECENT_SYNCS_PER_CONNECTION} of each connection, newest first."
     )
@@ -62,7 +65,8 @@ class OneOverview(ResponseBody):
 
 
 @blueprint.get("")
-@EndpointDocs(tag=OPENAPI_TAG, response_model=OneOverview)
+@EndpointDocs(tag=OPENAPI_TAG, response_model=OneOverview, possible_errors=(errors.RateLimited,))
+@read_limits.limit_concurrent_reads
 def show() -> Response:
     """Show what the organization's syncs came to in the last 30 days, and the last ones of each connection."""
     who = auth.current_identity()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from uuid import UUID, uuid4
 
@@ -14,6 +14,7 @@ from app.cli.findings import Finding
 from app.outbound import events
 from app.outbound.public_address import PublicAddress, PublicStream, UnexpectedAnswer
 from app.outbound.stream_tickets import current_stream_tickets
+from app.unit_of_work import database_time
 
 # In seconds. Later than this, somebody on the way gathers events; a machine that is busy is faster.
 MAX_EVENT_DELAY_SECONDS = 0.15
@@ -84,5 +85,6 @@ def _check_event_delay(stream: PublicStream, channel: str) -> Finding:
 def _issue_ticket(organization_id: UUID) -> str:
     """Return a ticket of a member of an organization that has nothing and nobody; `app/api/auth.py` reads it."""
     claims = {"sub": organization_id, "email": "doctor@localhost", "organization_id": organization_id, "role": "member"}
-    expires_at = datetime.now(UTC) + timedelta(minutes=5)
+    # Longer than it takes, and than clocks of hosts differ by.
+    expires_at = database_time() + timedelta(minutes=5)
     return current_stream_tickets().issue({**claims, "exp": expires_at})

@@ -148,7 +148,7 @@ def event_payload(change: Change, *, event_time: datetime) -> dict[str, Any]:
             "deleted": connection.deleted_at is not None,
         }
         return data
-    data["operationId"] = operation.id
+    data["operation_id"] = operation.id
     if operation.kind == "sync":
         data["last_sync_status"] = connection.last_sync_status
         data["last_sync_at"] = connection.last_sync_at

@@ -52,9 +52,10 @@ def fetch_key_set(jwks_url: str) -> KeySet:
     except ssl.SSLCertVerificationError as problem:
         raise KeysMisconfigured(f"its certificate is not trusted here: {problem.verify_message}") from None
     except (OSError, HTTPException, ValueError) as problem:
-        raise KeysUnavailable(
-            _too_slow_message() if deadline.is_expired else f"does not answer: {type(problem).__name__}"
-        ) from None
+        # A read of the handshake has the same time as the whole.
+        too_slow = deadline.is_expired or isinstance(problem, TimeoutError)
+        message = _too_slow_message() if too_slow else f"does not answer: {type(problem).__name__}"
+        raise KeysUnavailable(message) from None
     if deadline.is_expired:
         raise KeysUnavailable(_too_slow_message())
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in TRANSIENT_STATUS_CODES:

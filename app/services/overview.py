@@ -19,6 +19,9 @@ CONNECTION_COLUMNS, OPERATION_COLUMNS = aggregate_store.CONNECTIONS_TABLE.c, agg
 
 # What a person takes in at a glance, and as many bars as a card has room for.
 DAYS_SHOWN, RECENT_SYNCS_PER_CONNECTION = 30, 12
+# Of each connection, its newest syncs that are looked through for that, one every four minutes: the external service
+# may report any number, and a member may have them replaced again and again.
+MAX_SYNCS_PER_CONNECTION = 10_000
 
 
 # A sync that has ended: connection_id, id, state, created_at, started_at, finished_at, documents_processed.
@@ -45,60 +48,61 @@ class Overview:
     recent: Sequence[EndedSyncRow]
 
 
-_OUTCOME_EXPRESSION = case(
-    (OPERATION_COLUMNS.state.in_(["succeeded", "failed"]), OPERATION_COLUMNS.state),
-    else_="unanswered",
-)
-_IS_ENDED_SYNC = (
-    OPERATION_COLUMNS.connection_id == CONNECTION_COLUMNS.id,
-    OPERATION_COLUMNS.kind == "sync",
-    OPERATION_COLUMNS.finished_at.is_not(None),
-    OPERATION_COLUMNS.state != "replaced",
-)
 _OF_ORGANIZATION = (
     CONNECTION_COLUMNS.organization_id == bindparam("organization_id"),
     CONNECTION_COLUMNS.deleted_at.is_(None),
 )
+# Read from the newest on by the index of history, as far as is asked for; ids have the order of time.
+_NEWEST_SYNCS = (
+    select(
+        OPERATION_COLUMNS.id,
+        OPERATION_COLUMNS.state,
+        OPERATION_COLUMNS.created_at,
+        OPERATION_COLUMNS.started_at,
+        OPERATION_COLUMNS.finished_at,
+        OPERATION_COLUMNS.documents_processed,
+    )
+    .where(
+        OPERATION_COLUMNS.connection_id == CONNECTION_COLUMNS.id,
+        OPERATION_COLUMNS.kind == "sync",
+        OPERATION_COLUMNS.id >= bindparam("since"),
+    )
+    .order_by(OPERATION_COLUMNS.id.desc())
+    .limit(bindparam("most"))
+    .correlate(aggregate_store.CONNECTIONS)
+    .lateral("newest")
+)
+_IS_ENDED_SYNC = (_NEWEST_SYNCS.c.finished_at.is_not(None), _NEWEST_SYNCS.c.state != "replaced")
+_OUTCOME_EXPRESSION = case(
+    (_NEWEST_SYNCS.c.state.in_(["succeeded", "failed"]), _NEWEST_SYNCS.c.state), else_="unanswered"
+)
 
 
 def _daily_counts_query() -> Select[Any]:
-    """Return the query of the syncs since an id, of each connection by its index; ids have the order of time."""
-    ended = (
-        select(
-            cast(func.timezone("UTC", OPERATION_COLUMNS.finished_at), Date).label("day"),
-            _OUTCOME_EXPRESSION.label("outcome"),
-            OPERATION_COLUMNS.documents_processed.label("documents"),
-        )
-        .where(*_IS_ENDED_SYNC, OPERATION_COLUMNS.id >= bindparam("since"))
-        .lateral("ended")
-    )
+    """Return the query of the syncs by day and outcome."""
+    day = cast(func.timezone("UTC", _NEWEST_SYNCS.c.finished_at), Date).label("day")
+    outcome = _OUTCOME_EXPRESSION.label("outcome")
     return (
-        select(ended.c.day, ended.c.outcome, func.count(), func.coalesce(func.sum(ended.c.documents), 0))
-        .select_from(aggregate_store.CONNECTIONS_TABLE.join(ended, true()))
-        .where(*_OF_ORGANIZATION)
-        .group_by(ended.c.day, ended.c.outcome)
+        select(day, outcome, func.count(), func.coalesce(func.sum(_NEWEST_SYNCS.c.documents_processed), 0))
+        .select_from(aggregate_store.CONNECTIONS_TABLE.join(_NEWEST_SYNCS, true()))
+        .where(*_OF_ORGANIZATION, *_IS_ENDED_SYNC)
+        .group_by(day, outcome)
     )
 
 
 def _recent_syncs_query() -> Select[Any]:
+    """Return the query of each connection's last syncs."""
     last = (
-        select(
-            OPERATION_COLUMNS.id,
-            OPERATION_COLUMNS.state,
-            OPERATION_COLUMNS.created_at,
-            OPERATION_COLUMNS.started_at,
-            OPERATION_COLUMNS.finished_at,
-            OPERATION_COLUMNS.documents_processed,
-        )
+        select(_NEWEST_SYNCS)
         .where(*_IS_ENDED_SYNC)
-        .order_by(OPERATION_COLUMNS.id.desc())
+        .order_by(_NEWEST_SYNCS.c.id.desc())
         .limit(RECENT_SYNCS_PER_CONNECTION)
+        .correlate(aggregate_store.CONNECTIONS)
         .lateral("last")
     )
-    wanted = aggregate_store.CONNECTIONS_TABLE.join(last, true())
     return (
         select(CONNECTION_COLUMNS.id.label("connection_id"), *last.c)
-        .select_from(wanted)
+        .select_from(aggregate_store.CONNECTIONS_TABLE.join(last, true()))
         .where(*_OF_ORGANIZATION)
         .order_by(last.c.id.desc())
     )
@@ -113,11 +117,11 @@ def load_overview(session: Session, organization_id: UUID, *, now: datetime) -> 
     begins = datetime.combine(first, datetime.min.time(), tzinfo=now.tzinfo)
     name = session.scalar(select(Organization.name).where(Organization.id == organization_id))
     by_day = {day: DailySyncCounts(day) for day in (first + timedelta(days=number) for number in range(DAYS_SHOWN))}
-    values = {"organization_id": organization_id, "since": ids.lowest_id_at(begins)}
+    values = {"organization_id": organization_id, "since": ids.lowest_id_at(begins), "most": MAX_SYNCS_PER_CONNECTION}
     for day, outcome, count, documents in session.execute(_DAILY_COUNTS_QUERY, values):
         # What began before midnight and ended after is of the day of its end; a clock may be ahead of ours.
         if day in by_day:
             setattr(by_day[day], outcome, count)
             by_day[day].documents += documents
-    recent = session.execute(_RECENT_SYNCS_QUERY, {"organization_id": organization_id}).all()
+    recent = session.execute(_RECENT_SYNCS_QUERY, values | {"since": aggregate_store.LOWEST_ID}).all()
     return Overview(name, list(by_day.values()), recent)

@@ -55,6 +55,16 @@ def test_a_step_back_does_not_throw_away_what_was_typed(screen: SignIn) -> None:
     expect(ada.on("confluence", "description-input")).to_have_value("Of the engineers")
 
 
+def test_a_link_that_is_no_address_opens_the_page(screen: SignIn) -> None:
+    ada = screen()
+
+    ada.page.evaluate("location.hash = '#/sources/%'")
+    ada.page.reload()
+
+    expect(ada.card("confluence")).to_be_visible()
+    assert ada.complaints == []
+
+
 def test_an_address_of_nothing_says_so(screen: SignIn) -> None:
     ada = screen()
 
@@ -82,8 +92,12 @@ def test_a_runs_page_tells_all_of_it(screen: SignIn, stack: Stack, organization:
     at(ada, f"runs/{operation['id']}")
     expect(run.get_by_role("heading", name="Sync of Confluence")).to_be_visible()
     expect(run.locator('[data-role="exact"]')).to_have_text(operation["error"])
-    expect(run.locator("tbody tr")).to_have_count(3)
-    expect(run.locator("tbody tr").first).to_contain_text("HTTP 500")
+    attempts = run.get_by_role("group", name="Attempts").locator("tbody tr")
+    expect(attempts).to_have_count(3)
+    expect(attempts.first).to_contain_text("HTTP 500")
+    reports = run.get_by_role("group", name="Reports").locator("tbody tr")
+    expect(reports).to_have_count(len(operation["reports"]))
+    expect(reports.last).to_contain_text("the end")
     expect(run.locator('[data-role="run-steps"] li')).to_have_count(4)
     expect(run.locator("svg.curve")).to_be_visible()
     run.get_by_role("button", name="Copy the operation's id").click()

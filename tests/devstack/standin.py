@@ -16,6 +16,7 @@ from typing import Any
 from uuid import uuid4
 
 import standardwebhooks
+from devstack.verified import Verified
 from flask import Flask, request
 from kombu import Queue
 from werkzeug.serving import make_server
@@ -136,13 +137,13 @@ class Speechless(ExternalService):
         return [] if out_of_reach else reports
 
 
-class _AnyonesCredentials(dict[Key, Any]):
-    def __contains__(self, _key: object) -> bool:
-        return bool(len(self))
+class _Anyones(Verified):
+    def __contains__(self, _key: Key) -> bool:
+        return bool(self._keys)
 
 
-class _LostCredentials(dict[Key, Any]):
-    def __setitem__(self, _key: Key, _value: Any) -> None:
+class _Forgotten(Verified):
+    def add(self, key: Key) -> None:
         pass
 
 
@@ -151,7 +152,7 @@ class Confused(ExternalService):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._credentials = _AnyonesCredentials()
+        self._verified = _Anyones()
 
 
 class Careless(ExternalService):
@@ -159,7 +160,7 @@ class Careless(ExternalService):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._credentials = _LostCredentials()
+        self._verified = _Forgotten()
 
 
 class Transient(StatusQueue):
