@@ -69,7 +69,7 @@ _NEWEST_SYNCS = (
     )
     .order_by(OPERATION_COLUMNS.id.desc())
     .limit(bindparam("most"))
-    .correlate(aggregate_store.CONNECTIONS)
+    .correlate(aggregate_store.CONNECTIONS_TABLE)
     .lateral("newest")
 )
 _IS_ENDED_SYNC = (_NEWEST_SYNCS.c.finished_at.is_not(None), _NEWEST_SYNCS.c.state != "replaced")
@@ -97,7 +97,7 @@ def _recent_syncs_query() -> Select[Any]:
         .where(*_IS_ENDED_SYNC)
         .order_by(_NEWEST_SYNCS.c.id.desc())
         .limit(RECENT_SYNCS_PER_CONNECTION)
-        .correlate(aggregate_store.CONNECTIONS)
+        .correlate(aggregate_store.CONNECTIONS_TABLE)
         .lateral("last")
     )
     return (
