@@ -1,7 +1,7 @@
 """The settings, typed, read from the environment once; nothing else reads `os.environ`.
 
 docs/settings.md has the text below each setting; `python -m devstack.settings` writes it. A duration's unit is the
-second. Any may be given as a file, whose name is in `NAME_FILE`; a process gets those that it uses, see `needs.py`.
+second. Any may be given as a file, whose name is in `NAME_FILE`; a process gets those that it uses, see `process_settings.py`.
 """
 
 from __future__ import annotations
@@ -268,7 +268,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def from_environment(cls, process_name: str | None = None) -> Settings:
-        """Read and check the environment: what the process uses (see `needs.py`), or everything.
+        """Read and check the environment: what the process uses (see `process_settings.py`), or everything.
 
         Raises SettingsError, which ends the process with one message that names everything missing or unsafe.
         """

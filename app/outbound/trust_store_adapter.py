@@ -1,4 +1,4 @@
-"""requests' transport with the trust store that all of Rita has: see `trust.py`."""
+"""requests' transport with the trust store that all of Rita has: see `trust_store.py`."""
 
 from __future__ import annotations
 
