@@ -1,7 +1,8 @@
 """The settings, typed, read from the environment once; nothing else reads `os.environ`.
 
 docs/settings.md has the text below each setting; `python -m devstack.settings` writes it. A duration's unit is the
-second. Any may be given as a file, whose name is in `NAME_FILE`; a process gets those that it uses, see `process_settings.py`.
+second. Any may be given as a file, whose name is in `NAME_FILE`; a process gets those that it uses:
+`process_settings.py`.
 """
 
 from __future__ import annotations
