@@ -16,7 +16,7 @@ from typing import Any
 from uuid import uuid4
 
 import standardwebhooks
-from devstack.verified import Verified
+from devstack.verified_connections import VerifiedConnections
 from flask import Flask, request
 from kombu import Queue
 from werkzeug.serving import make_server
@@ -137,12 +137,12 @@ class Speechless(ExternalService):
         return [] if out_of_reach else reports
 
 
-class _Anyones(Verified):
+class _Anyones(VerifiedConnections):
     def __contains__(self, _key: Key) -> bool:
         return bool(self._keys)
 
 
-class _Forgotten(Verified):
+class _Forgotten(VerifiedConnections):
     def add(self, key: Key) -> None:
         pass
 
