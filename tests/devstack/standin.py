@@ -16,7 +16,6 @@ from typing import Any
 from uuid import uuid4
 
 import standardwebhooks
-from devstack.verified_connections import VerifiedConnections
 from flask import Flask, request
 from kombu import Queue
 from werkzeug.serving import make_server
@@ -26,6 +25,7 @@ from devstack.external_service import Answer, ExternalService, Settings
 from devstack.reports import Key, Report, SyncRequested, VerifyCredentials, Webhook
 from devstack.scenarios import Rehearsal
 from devstack.status_queue import StatusQueue
+from devstack.verified_connections import VerifiedConnections
 from tests.e2e.service import channel
 
 AUTHORIZATION = "Bearer of-the-trial"
