@@ -198,7 +198,6 @@ def test_nobody_goes_by_a_hosts_clock_but_for_what_is_judged_by_the_same_host() 
     own = {
         # A token's and a stream's end, which its issuer sets by its own clock.
         "app/api/auth.py", "app/api/stream.py", "app/outbound/stream_connections.py", "app/cli/keys.py",
-        "app/cli/public_address_check.py",
         # The header that a receiver compares with its own clock, and what it asks for by its own.
         "app/outbound/webhook.py",
         # What is told to people, and compared with nothing.

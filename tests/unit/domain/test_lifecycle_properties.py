@@ -101,13 +101,15 @@ def test_a_dated_or_named_report_that_comes_again_at_once_changes_nothing(sequen
     for number, step in enumerate(sequence):
         now = NOON + timedelta(hours=number)
         kind, _, echoed, moment = step
+        # A copy names what the first named: which operation is the newest may be another then.
+        dated = None if moment is None else message_of(case, step)
         take(case, step, now=now)
         repeatable = moment is not None or (echoed and case.newest_operation(kind) is not None and kind != "press")
         if not repeatable:
             continue
         case.mark_as_stored()
         for _ in range(copies):
-            applied = take(case, step, now=now)
+            applied = take(case, step, now=now) if dated is None else apply(case, dated, now=now)
             assert not applied
         assert case.connection_difference() is None
         assert case.changes == []
