@@ -19,7 +19,7 @@ class _LastDatabaseTime:
 
 
 def remember_database_time(database_time: datetime) -> None:
-    """Keep what the database has just told."""
+    """Keep the time that the database has just told."""
     _LastDatabaseTime.reading = database_time, time.clock_gettime(_MONOTONIC_CLOCK_ID)
 
 

@@ -111,7 +111,7 @@ class ConnectionView(Representation):
 
     @classmethod
     def from_aggregate(cls, aggregate: ConnectionAggregate) -> ConnectionView:
-        """Return the view of a case."""
+        """Return what the API shows of a connection."""
         running_operation = aggregate.running_operation()
         return cls(
             **{name: getattr(aggregate.connection, name) for name in CONNECTION_FIELDS},

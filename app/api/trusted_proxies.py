@@ -31,8 +31,8 @@ class _TrustedProxyMiddleware:
         self._trusted_networks = tuple(trusted_networks)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
-        told = self._is_trusted(environ.get("REMOTE_ADDR", ""))
-        return (self._application_behind_proxy if told else self._application)(environ, start_response)
+        is_trusted = self._is_trusted(environ.get("REMOTE_ADDR", ""))
+        return (self._application_behind_proxy if is_trusted else self._application)(environ, start_response)
 
     def _is_trusted(self, peer: str) -> bool:
         try:

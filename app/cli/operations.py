@@ -98,8 +98,10 @@ def retry(operation_id: UUID) -> None:
     """Attempt a pending operation's delivery now, instead of when its next attempt is due."""
     with unit_of_work(all_tenants=True) as work:
         delivery = deliveries.make_attempt_due_now(work.session, operation_id, now=work.now)
-    told = cast(JobSender, current_app.extensions["job_sender"]).send_delivery_job(delivery)
-    print_row("A worker has been told" if told else "The broker is away; the dispatcher tells a worker when it is back")
+    is_sent = cast(JobSender, current_app.extensions["job_sender"]).send_delivery_job(delivery)
+    print_row(
+        "A worker has been told" if is_sent else "The broker is away; the dispatcher tells a worker when it is back"
+    )
 
 
 @operations_group.command()

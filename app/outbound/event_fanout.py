@@ -116,14 +116,14 @@ class EventFanout:
         return client
 
     def replace_client_with_connection(self, client: QueuedClient, connection: StreamConnection) -> None:
-        """Let a line take a client's place, with all that the client has not told yet."""
+        """Let a stream connection take a client's place, with all events that the client has not sent yet."""
         with self._lock:
             if not self._remove(client):
                 connection.close_stream()
                 return
             self._clients[connection.channel].add(connection)
             self._disconnect_watcher.watch(connection)
-            is_slow = not all(connection.deliver_event(told) for told in client.take_queued_events())
+            is_slow = not all(connection.deliver_event(event) for event in client.take_queued_events())
         if is_slow:
             self._drop_clients([connection], reason="slow")
 

@@ -38,7 +38,7 @@ class SocketHandedOff(OSError):
 
 
 class EncodedEvent:
-    """An event as browsers are told of it, put into words once for all of them."""
+    """An event as it is sent to browsers, encoded once for all of them."""
 
     def __init__(self, message: Message) -> None:
         self.id_order = events.event_id_order(message.id)
@@ -111,7 +111,7 @@ class StreamConnection:
         )
 
     def deliver_event(self, event: EncodedEvent) -> bool:
-        """Tell an event, unless it was told before; False if the browser is too far behind."""
+        """Send an event, unless it was sent before; False if the browser is too far behind."""
         if event.id_order <= self.last_sent_order:
             return True
         self.last_sent_order = event.id_order

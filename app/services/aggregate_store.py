@@ -254,7 +254,7 @@ def load_for_update(
     )
     for aggregate in aggregates:
         aggregate.mark_as_stored()
-    return {case.connection.id: case for case in aggregates}
+    return {aggregate.connection.id: aggregate for aggregate in aggregates}
 
 
 def load_history(
@@ -315,12 +315,18 @@ def save(session: Session, aggregates: Iterable[ConnectionAggregate], *, actor: 
     out, with its changes. Raises OperationInProgress if another transaction opened an operation of the same kind.
     """
     aggregates = list(aggregates)
-    inserted = bulk_writes.insert_missing_connections(session, [case.connection for case in aggregates if case.is_new])
-    aggregates = [case for case in aggregates if not case.is_new or case.connection.id in inserted]
-    changes = [change for case in aggregates for change in case.changes]
-    stale = [(case, difference) for case in aggregates if (difference := case.connection_difference()) is not None]
-    changed = [difference for case in aggregates for difference in case.operation_differences()]
-    opened = [operation for case in aggregates for operation in case.new_operation_values()]
+    inserted = bulk_writes.insert_missing_connections(
+        session, [aggregate.connection for aggregate in aggregates if aggregate.is_new]
+    )
+    aggregates = [aggregate for aggregate in aggregates if not aggregate.is_new or aggregate.connection.id in inserted]
+    changes = [change for aggregate in aggregates for change in aggregate.changes]
+    stale = [
+        (aggregate, difference)
+        for aggregate in aggregates
+        if (difference := aggregate.connection_difference()) is not None
+    ]
+    changed = [difference for aggregate in aggregates for difference in aggregate.operation_differences()]
+    opened = [operation for aggregate in aggregates for operation in aggregate.new_operation_values()]
     if changed and opened:
         # On their own, ended ones first: the guard allows one open operation of a kind at any moment.
         bulk_writes.write_changes(session, changed_operations=changed)
