@@ -125,7 +125,7 @@ def check_broker() -> Iterator[Finding]:
             yield _check_dead_letters(found)
             yield from _check_policies(broker.DEAD_LETTER_QUEUE_NAME)
     except (*broker.BrokerError, OSError) as problem:
-        mend = "look at RABBITMQ_URL, the server and its log; until it answers, presses wait in the database"
+        mend = "look at RABBITMQ_URL, the server and its log; until it answers, requests wait in the database"
         yield Finding("broker", ok=False, found=f"does not answer: {type(problem).__name__}", mend=mend)
 
 
@@ -133,7 +133,7 @@ def _check_publishing(connection: broker.Connection) -> Finding:
     wrong = broker_inspection.test_publish(connection)
     mend = (
         "rabbitmq-diagnostics alarms, and the rights of this user (docs/operations.md, Rights at the broker); until "
-        "then no webhook is sent and no dead letter kept, and presses wait in the database"
+        "then no webhook is sent and no dead letter kept, and requests wait in the database"
     )
     return Finding("publishing", ok=wrong is None, found=wrong or "is confirmed", mend=mend)
 
