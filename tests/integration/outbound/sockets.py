@@ -37,9 +37,9 @@ def a_target(url: str, **fields: Any) -> webhook.WebhookTarget:
         "authorization": "Bearer of-the-tests",
         "signing_secrets": (),
         "ca_file": None,
-        "connect": timedelta(seconds=0.5),
-        "read": timedelta(seconds=0.5),
-        "total": timedelta(seconds=1),
+        "connect_timeout": timedelta(seconds=0.5),
+        "read_timeout": timedelta(seconds=0.5),
+        "total_timeout": timedelta(seconds=1),
     }
     return webhook.WebhookTarget(**values | fields)
 

@@ -87,7 +87,7 @@ def test_a_receiver_that_reads_nothing_cannot_hold_a_large_post() -> None:
         stopped.wait()
 
     with listening(deaf) as address:
-        outcome = post(f"http://{address}/", read=timedelta(seconds=30))
+        outcome = post(f"http://{address}/", read_timeout=timedelta(seconds=30))
 
     assert outcome.verdict is RetryVerdict.RETRY
     assert outcome.duration < SOON
