@@ -34,6 +34,7 @@ from app.outbound.broker import (
 )
 from app.outbound.confirmed import Confirmed
 from app.outbound.read_ahead import read_ahead
+from tasks.applied_log import AppliedLog
 from tasks.holding import Holding, Submission
 from tasks.inbox import Delivery, Inbox, Unsettled, key_of
 from tasks.leaving import Leaving, comes_too_often
@@ -70,6 +71,7 @@ class StatusConsumer(MonitoredConsumer):
         self._holding = Holding(waits=conf.rita_status_waits, at_most=conf.rita_status_hold)
         self._in_flight: list[Submission] = []
         self._leaving: Leaving | None = None
+        self._applied_log = AppliedLog(self._later)
         # What the log has already said of this connection's queues.
         self._said: set[str] = set()
         self._forget()
@@ -128,13 +130,14 @@ class StatusConsumer(MonitoredConsumer):
             hub=self.hub,
             prepare=self._see_to_dead_letters,
             soon=self._soon,
-            later=lambda seconds, act: self.timer.call_after(seconds, self._guarded, (act,)),
+            later=self._later,
         )
         self._leaving = Leaving(outbox, left=lambda delivery: self._acknowledge([delivery]))
         return self._take
 
     def shutdown(self) -> None:
         """End; what is not confirmed is not acknowledged either."""
+        self._applied_log.write()
         if self._leaving is not None:
             self._leaving.close()
         super().shutdown()
@@ -164,6 +167,9 @@ class StatusConsumer(MonitoredConsumer):
 
     def _soon(self, act: Callable[..., object], *args: Any) -> None:
         self.call_soon(self._guarded, act, *args)
+
+    def _later(self, seconds: float, act: Callable[[], object]) -> None:
+        self.timer.call_after(seconds, self._guarded, (act,))
 
     def _arrived(self, message: Message) -> Delivery[Message]:
         delivery = Delivery(message)
@@ -253,6 +259,7 @@ class StatusConsumer(MonitoredConsumer):
             return
         self._inbox.over(submission.batch)
         deliveries = submission.batch.deliveries
+        self._applied_log.add(messages=len(deliveries) - len(refusals), refused=len(refusals))
         for place, reason, detail in refusals:
             self._bury(deliveries[place], submission.refused.get(place) or Unacceptable(reason, detail))
         self._acknowledge([delivery for delivery in deliveries if not delivery.is_leaving])
@@ -276,7 +283,7 @@ class StatusConsumer(MonitoredConsumer):
             seconds=round(max(waits), 1),
         )
         for seconds in waits:
-            self.timer.call_after(seconds, self._guarded, (self._hand_over,))
+            self._later(seconds, self._hand_over)
         self._gives_back = self._gives_back or self._holding.is_too_long(now=now)
 
     def _give_back(self) -> None:

@@ -113,8 +113,8 @@ def _apply(reports: Sequence[Report | Unreadable], *, now: datetime | None) -> R
     late, refused = len(applied.late), len(applied.refused)
     read = sum(not isinstance(report, Unreadable) for report in reports)
     figures.messages_judged(applied=read - late - refused, late=late)
-    log.info(
-        "status_messages_applied",
+    log.debug(
+        "status_batch_applied",
         messages=read,
         changes=len(applied.changes),
         late=late,

@@ -14,10 +14,11 @@ from typing import Any
 import structlog
 from billiard.process import active_children, current_process
 from celery import Celery, signals
+from celery.apps import worker
 from celery.concurrency import get_implementation
 from flask import Flask
 
-from app import extensions, figures, tracing
+from app import extensions, figures, logs, tracing
 from app.config import Settings
 from app.jobs import VERIFICATIONS, WEBHOOKS
 from tasks import page
@@ -80,6 +81,7 @@ def start(celery_app: Celery) -> None:
     for module in ("tasks.status",) if is_status_app(celery_app) else ("tasks.webhooks", "tasks.housekeeping"):
         import_module(module)
     _connect(flask_app_of(celery_app))
+    worker.safe_say = logs.say
     # Before the pool forks: what a child's collector walks through, the child has a copy of.
     spare_what_was_imported()
 
