@@ -19,8 +19,8 @@ CONNECTIONS, OPERATIONS = ledger.CONNECTIONS.c, ledger.OPERATIONS.c
 
 # What a person takes in at a glance, and as many bars as a card has room for.
 DAYS, RECENT = 30, 12
-# Of each connection, its newest syncs that are looked through for that, one every four minutes: the external service may
-# report any number, and a member may have them replaced again and again.
+# Of each connection, its newest syncs that are looked through for that, one every four minutes: the external service
+# may report any number, and a member may have them replaced again and again.
 MOST = 10_000
 
 
