@@ -182,6 +182,11 @@ class Settings(BaseSettings):
     cors_origins: types.Origins = ()
     """Origins whose pages may call the API and hand a token over to the built-in page; https, or plain http on
     loopback."""
+    built_in_page: bool = True
+    """Whether the built-in page is served; `off` leaves out `/`, `/console/` and `/hand-over`."""
+    sign_in_url: types.HttpUrl | None = None
+    """The platform's page that opens in a window when somebody signs in to the built-in page, and hands a token over to
+    it."""
 
     @field_validator("jwt_jwks_url")
     @classmethod

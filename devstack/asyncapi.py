@@ -34,7 +34,7 @@ _ID = {"type": "string", "format": "uuid"}
 EVENT: dict[str, Any] = {
     "type": "object",
     "description": (
-        "One change of one connection. `operationId` stands in those of verifications and syncs;"
+        "One change of one connection. `operation_id` stands in those of verifications and syncs;"
         " `last_sync_*` and `documentsProcessed` in those of syncs; `last_verification_*` and `latest_options` in those"
         " of verifications; `type`, `name`, `description`, `config`, `enabled` and `deleted` in all others."
     ),
@@ -62,7 +62,7 @@ EVENT: dict[str, Any] = {
         },
         "change": {"type": "string", "description": "What happened.", "examples": ["sync.succeeded"]},
         "timestamp": _MOMENT,
-        "operationId": _ID,
+        "operation_id": _ID,
         "last_sync_status": {"enum": ["completed", "failed", None]},
         "last_sync_at": {"anyOf": [_MOMENT, {"type": "null"}]},
         "last_sync_error": {"type": ["string", "null"]},

@@ -83,7 +83,7 @@ def run(given: Mapping[str, str], *, directory: Path) -> NoReturn:
         release = children.pop(RELEASE)
         release.run(_shell(commands[RELEASE]), environ=environment_of(RELEASE, environ), within=MIGRATED_WITHIN)
         say(f"The database is migrated. Starting {', '.join(children)}.")
-        with _stopping(children.values()):
+        with _stopping(children.values()), _people(environ) as people:
             watched = [server.child for server in backing.private]
 
             def start(name: str) -> None:
@@ -101,7 +101,7 @@ def run(given: Mapping[str, str], *, directory: Path) -> NoReturn:
                 _wait_for_answer(children[name], *SHOWN[name], environ=environ, watched=watched)
             for name in children.keys() - set(shown):
                 start(name)
-            say(*_addresses(environ, directory=directory))
+            say(*_addresses(environ, people, directory=directory))
             wait_until(lambda: bool(_ended(watched)), within=timedelta.max)
             raise StartError(_ended(watched)[0].account())
 
@@ -176,11 +176,21 @@ def answers(port: int, path: str, *, instance: str) -> bool:
     return False
 
 
-def _addresses(environ: Mapping[str, str], *, directory: Path) -> list[str]:
+@contextmanager
+def _people(environ: Mapping[str, str]) -> Iterator[list[str]]:
+    """Yield the lines that tell how to sign in; none where tokens are signed by somebody else."""
+    if not environ.get("JWT_SECRET"):
+        yield []
+        return
+    with links.short(environ) as lines:
+        yield lines
+
+
+def _addresses(environ: Mapping[str, str], people: Sequence[str], *, directory: Path) -> list[str]:
     here = os.path.relpath(directory)
     lines = ["", f"{READY} at http://{LOOPBACK}:{environ['PORT']}/ for the tokens of your own issuer."]
-    if environ.get("JWT_SECRET"):
-        lines = ["", f"{READY}. {links.HEADING}", *links.told(environ)]
+    if people:
+        lines = ["", f"{READY}. {links.HEADING}", *people]
     flower = f"http://{environ.get('FLOWER_ADDRESS') or LOOPBACK}:{environ['FLOWER_PORT']}/"
     return [
         *lines,

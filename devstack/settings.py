@@ -23,6 +23,7 @@ HEAD = ("| setting | value | default | needed by | what it does |", "|---|---|--
 
 # What the annotations in `app/config.py` are called on the page, by the first name that occurs in one.
 KINDS = {
+    "bool": "`on`, `off`",
     "SecondsList": "seconds, comma-separated",
     "Seconds": "seconds",
     "Port": "port",
@@ -85,6 +86,8 @@ READERS: Mapping[str, tuple[str, ...]] = {
     "ticket_rate_limit": _WEB,
     "trusted_proxies": _WEB,
     "cors_origins": _WEB,
+    "built_in_page": _WEB,
+    "sign_in_url": _WEB,
 }
 
 # What the lines of the Procfile read themselves.
@@ -169,6 +172,8 @@ def _default(value: Any) -> str:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
     return f"{value.total_seconds():g}" if isinstance(value, timedelta) else str(value)
 
 

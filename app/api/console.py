@@ -14,10 +14,27 @@ blueprint = Blueprint("console", __name__)
 FILES = Path(__file__).parent.parent / "console"
 
 
+@blueprint.before_request
+def demand_page() -> None:
+    """Answer 404 where BUILT_IN_PAGE is off."""
+    if not extensions.settings().built_in_page:
+        raise errors.NotFound("The built-in page is switched off here")
+
+
 @blueprint.get("/")
 def page() -> Response:
     """Serve the page."""
-    return send_from_directory(FILES, "index.html")
+    response = send_from_directory(FILES, "index.html")
+    if extensions.settings().sign_in_url:
+        # So that the window that it opens to sign in can hand the token over.
+        response.headers["Cross-Origin-Opener-Policy"] = "same-origin-allow-popups"
+    return response
+
+
+@blueprint.get("/sign-in")
+def sign_in() -> Response:
+    """Name the platform's page where people sign in, or null."""
+    return answer({"url": extensions.settings().sign_in_url})
 
 
 @blueprint.get("/console/<path:name>")

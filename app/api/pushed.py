@@ -43,7 +43,7 @@ class ConfigurationEvent(Event):
 class SyncEvent(Event):
     """A sync was asked for, started or ended."""
 
-    operationId: UUID  # noqa: N815
+    operation_id: UUID
     last_sync_status: Literal["completed", "failed"] | None
     last_sync_at: datetime | None
     last_sync_error: str | None
@@ -54,7 +54,7 @@ class SyncEvent(Event):
 class VerificationEvent(Event):
     """A verification was asked for or ended."""
 
-    operationId: UUID  # noqa: N815
+    operation_id: UUID
     last_verification_at: datetime | None
     last_verification_error: str | None
     latest_options: Options | None
@@ -79,7 +79,7 @@ event:data_source_update
 data:{"connectionId":"0191e7f4-6c1e-7d2a-9f0b-3c5d7e9f1a2b","status":"idle",\
 "display":{"state":"completed","reason":null,"actor":null,"action":"sync","alternative":null,"advice":null,"note":null,\
 "ending":"succeeded"},"operation":null,"change":"sync.succeeded",\
-"timestamp":"2026-11-22T12:00:00Z","operationId":"0191e7f4-7a30-7c55-8d11-2b4c6d8e0f1a",\
+"timestamp":"2026-11-22T12:00:00Z","operation_id":"0191e7f4-7a30-7c55-8d11-2b4c6d8e0f1a",\
 "last_sync_status":"completed","last_sync_at":"2026-11-22T12:00:00Z","last_sync_error":null,"last_sync_documents":42,"documentsProcessed":42}
 id:1763812800000-0
 

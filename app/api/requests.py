@@ -107,8 +107,8 @@ def _begin() -> None:
     g.started = time.monotonic()
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=request_id())
-    # No address is answered with another: a redirect would name the host that the request claims to be for. And none
-    # stands for another, as Werkzeug lets two slashes at the beginning be one: a proxy's rules are for what it read.
+    # No address is answered with another, which would name the host that the request claims to be for; and none stands
+    # for another, as one with more slashes in front does for Werkzeug; a proxy's rules are for what it has read.
     if isinstance(request.routing_exception, RequestRedirect) or request.environ["PATH_INFO"].startswith("//"):
         raise NotFound
 

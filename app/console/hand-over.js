@@ -1,7 +1,7 @@
 // A platform's page opens this one and hands its person's token over. Only an origin in CORS_ORIGINS may, and only the page
 // that opened this one; docs/client/README.md has the platform's half.
 
-import { handOver } from './session.js';
+import { handOver } from './signing-in/session.js';
 
 const opener = window.opener;
 const say = (sentence) => { document.querySelector('[data-role="words"]').textContent = sentence; };

@@ -1,20 +1,21 @@
 // The page: who is signed in, what is loaded, whether it is live; and the seconds that go by.
 
-import * as addresses from './addresses.js';
-import * as api from './api.js';
-import { drawAll, drawOffers, drawOne, forgetUnsent } from './cards.js';
-import { complain, part, setText, showText } from './dom.js';
-import { atClock, now } from './format.js';
-import { openHistory } from './history.js';
-import * as live from './live.js';
-import { consider } from './offer.js';
-import { drawOverview } from './overview.js';
-import { openRun } from './run.js';
-import * as selection from './selection.js';
-import { session, setWho, signIn, signOut, token, who } from './session.js';
-import { closeSettings, openSettings } from './settings.js';
-import * as store from './store.js';
-import { drawTable } from './table.js';
+import * as addresses from './drawing/addresses.js';
+import * as api from './live/api.js';
+import { drawAll, drawOffers, drawOne, forgetUnsent } from './sources/cards.js';
+import { complain, part, setText, showText } from './drawing/dom.js';
+import { atClock, now } from './drawing/format.js';
+import { openHistory } from './dialogs/history.js';
+import * as live from './live/live.js';
+import { consider } from './signing-in/offer.js';
+import { drawOverview } from './sources/overview.js';
+import { openRun } from './dialogs/run.js';
+import * as selection from './sources/selection.js';
+import { session, setWho, signOut, token, who } from './signing-in/session.js';
+import { closeSettings, openSettings } from './dialogs/settings.js';
+import { askAgain, offer as offerSignIn } from './signing-in/sign-in.js';
+import * as store from './live/store.js';
+import { drawTable } from './sources/table.js';
 
 const role = (name) => part(document, name);
 const LIVE_WORDS = { live: 'Live', reconnecting: 'Reconnecting', offline: 'Not live', paused: 'Paused' };
@@ -107,10 +108,11 @@ async function start(reason = '') {
   store.clear();
   setWho({});
   showWho();
+  document.querySelectorAll('dialog').forEach((dialog) => dialog.close());
   showText(role('sign-in-reason'), reason);
   if (!token()) {
     showState('sign-in');
-    document.querySelectorAll('dialog').forEach((dialog) => dialog.close());
+    await offerSignIn(role('ways-in'));
     return;
   }
   showState('loading');
@@ -123,7 +125,7 @@ async function start(reason = '') {
     showWho();
     store.setTypes(types);
     store.replaceAll(connections);
-    live.start();
+    live.start(person.organization_id);
     addresses.tell();
   } catch (problem) {
     if (!(problem instanceof api.Refused)) throw problem;
@@ -188,19 +190,20 @@ function isOverdue({ id, operation: { next_attempt_at: next, deadline_at: deadli
 
 // --- Beginning -------------------------------------------------------------------------------------------------------
 
-role('sign-in').addEventListener('submit', (event) => {
-  event.preventDefault();
-  const input = role('token');
-  const given = input.value.trim();
-  input.value = '';
-  if (given) signIn(given);
-  else input.focus();
-});
 role('sign-out').addEventListener('click', () => signOut('You are signed out.'));
 role('retry').addEventListener('click', () => start());
 role('reconnect').addEventListener('click', () => live.retryNow());
 role('seed').addEventListener('click', seed);
 session.addEventListener('changed', ({ detail }) => start(detail ?? ''));
+session.addEventListener('expired', ({ detail }) => {
+  if (!loaded) { start(detail); return; }
+  live.stop();
+  askAgain(detail);
+});
+session.addEventListener('renewed', () => {
+  live.start(who().organization_id);
+  reloadQuietly();
+});
 addEventListener('hashchange', takeOffer);
 selection.listen(role('tools'), draw);
 addresses.follow(follow);

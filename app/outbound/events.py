@@ -143,7 +143,7 @@ def payload(change: Change, *, at: datetime) -> dict[str, Any]:
             "deleted": connection.deleted_at is not None,
         }
         return data
-    data["operationId"] = operation.id
+    data["operation_id"] = operation.id
     if operation.kind == "sync":
         data["last_sync_status"] = connection.last_sync_status
         data["last_sync_at"] = connection.last_sync_at

@@ -14,7 +14,7 @@ from devstack.documents.markdown import Block
 # No parser of ours reads these, or there is nothing to parse.
 UNPARSED = frozenset({"text", "sql", "nginx", "log"})
 # Compiled by the tests.
-COMPILED = frozenset({"ts", "js"})
+COMPILED = frozenset({"ts", "tsx", "js"})
 
 
 def problem(block: Block) -> str | None:

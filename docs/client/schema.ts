@@ -1208,7 +1208,7 @@ export interface components {
             organization_id: string;
             /** @description As the rest of Rita has it; null where it has told none. */
             organization_name: string | null;
-            /** @description Oldest first, today last. */
+            /** @description Oldest first, today last; of each connection's newest 10000 syncs. */
             days: components["schemas"]["DayView"][];
             /** @description The last 12 of each connection, newest first. */
             recent: components["schemas"]["SyncView"][];
@@ -1422,7 +1422,7 @@ export interface components {
             /** Format: date-time */
             timestamp: string;
             /** Format: uuid */
-            operationId: string;
+            operation_id: string;
             last_sync_status: ("completed" | "failed") | null;
             last_sync_at: string | null;
             last_sync_error: string | null;
@@ -1683,7 +1683,7 @@ export interface components {
             /** Format: date-time */
             timestamp: string;
             /** Format: uuid */
-            operationId: string;
+            operation_id: string;
             last_verification_at: string | null;
             last_verification_error: string | null;
             latest_options: {
@@ -3459,6 +3459,16 @@ export interface operations {
                     "application/json": components["schemas"]["UnauthorizedError"] | components["schemas"]["InvalidTokenError"] | components["schemas"]["TokenExpiredError"];
                 };
             };
+            /** @description Too Many Requests: `rate_limited` */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RateLimitedError"];
+                };
+            };
             /** @description Internal Server Error */
             500: {
                 headers: {
@@ -3510,7 +3520,7 @@ export interface operations {
                      *     : connected
                      *
                      *     event:data_source_update
-                     *     data:{"connectionId":"0191e7f4-6c1e-7d2a-9f0b-3c5d7e9f1a2b","status":"idle","display":{"state":"completed","reason":null,"actor":null,"action":"sync","alternative":null,"advice":null,"note":null,"ending":"succeeded"},"operation":null,"change":"sync.succeeded","timestamp":"2026-11-22T12:00:00Z","operationId":"0191e7f4-7a30-7c55-8d11-2b4c6d8e0f1a","last_sync_status":"completed","last_sync_at":"2026-11-22T12:00:00Z","last_sync_error":null,"last_sync_documents":42,"documentsProcessed":42}
+                     *     data:{"connectionId":"0191e7f4-6c1e-7d2a-9f0b-3c5d7e9f1a2b","status":"idle","display":{"state":"completed","reason":null,"actor":null,"action":"sync","alternative":null,"advice":null,"note":null,"ending":"succeeded"},"operation":null,"change":"sync.succeeded","timestamp":"2026-11-22T12:00:00Z","operation_id":"0191e7f4-7a30-7c55-8d11-2b4c6d8e0f1a","last_sync_status":"completed","last_sync_at":"2026-11-22T12:00:00Z","last_sync_error":null,"last_sync_documents":42,"documentsProcessed":42}
                      *     id:1763812800000-0
                      *
                      *     : heartbeat

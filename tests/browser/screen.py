@@ -118,8 +118,8 @@ class Screen:
     def rehearse(self, type_name: str, words: str) -> None:
         """Tick these faults and no others; their list is open."""
         boxes = self.on(type_name, "faults").locator(".boxes")
-        for each in boxes.locator("input:checked").all():
-            each.uncheck()
+        while boxes.locator("input:checked").count():
+            boxes.locator("input:checked").first.uncheck()
         for word in filter(None, words.split(",")):
             boxes.locator(f'input[value="{word}"]').check()
 

@@ -59,9 +59,10 @@ class Stack:
         role: str = "admin",
         lifetime: timedelta = timedelta(hours=1),
         of_make_run: bool = True,
+        user: UUID | None = None,
     ) -> str:
         claims = {
-            "sub": str(uuid4()),
+            "sub": str(user or uuid4()),
             "email": email,
             "organization_id": str(organization),
             "role": role,

@@ -17,6 +17,7 @@ import psutil
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from tests.browser.screen import SET_UP
 from tests.project import PROJECT, do_without
 from tests.waiting import eventually
 
@@ -82,24 +83,23 @@ def _open(chromium: Browser, link: str) -> Page:
     page.set_default_timeout(20_000)
     page.goto(link)
     seed = page.locator('[data-role="seed"]')
-    page.locator('[data-role="seed"]:visible, [data-type="confluence"]').first.wait_for()
+    page.locator('[data-role="seed"]:visible, .card[data-type="confluence"]').first.wait_for()
     if seed.is_visible():
         seed.click()
-    page.locator('[data-type="confluence"]').wait_for()
+    page.locator('.card[data-type="confluence"]').wait_for()
     return page
 
 
 def _set_up(page: Page, type_name: str) -> Locator:
-    card = page.locator(f'[data-type="{type_name}"]')
-    card.locator('[data-role="configure"]:visible, [data-does="set-up"]:visible').first.click()
-    return card
+    """Open the settings of a source, and return them."""
+    page.locator(f'.card[data-type="{type_name}"]').locator(SET_UP).first.click()
+    return page.locator(f'dialog[data-of="{type_name}"]')
 
 
-def _verify(page: Page, type_name: str, **credentials: str) -> None:
-    card = page.locator(f'[data-type="{type_name}"]')
+def _verify(settings: Locator, **credentials: str) -> None:
     for name, value in credentials.items():
-        card.locator(f'[data-credential="{name}"]').fill(value)
-    card.locator('[data-role="verify"]').click()
+        settings.locator(f'[data-credential="{name}"]').fill(value)
+    settings.locator('[data-role="verify"]').click()
 
 
 def test_a_connection_is_verified_configured_and_synced_live_in_every_browser_of_its_organization(
@@ -110,14 +110,14 @@ def test_a_connection_is_verified_configured_and_synced_live_in_every_browser_of
     ada.on("pageerror", lambda error: errors.append(str(error)))
     max_ = _open(chromium, run.link("Acme, member"))
     eve = _open(chromium, run.link("Globex, admin"))
-    mine, colleagues, strangers = (page.locator('[data-type="confluence"]') for page in (ada, max_, eve))
+    mine, colleagues, strangers = (page.locator('.card[data-type="confluence"]') for page in (ada, max_, eve))
 
-    _set_up(ada, "confluence")
-    _verify(ada, "confluence", url="https://acme.atlassian.net", email="ada@acme.example", api_token="a-good-token")
-    expect(mine.locator('[data-option="spaces"] input').first).to_be_visible(timeout=20_000)
-    mine.locator('[data-option="spaces"] input').first.check()
-    assert mine.locator('[data-credential="api_token"]').input_value() == ""
-    mine.locator('[data-role="save"]').click()
+    settings = _set_up(ada, "confluence")
+    _verify(settings, url="https://acme.atlassian.net", email="ada@acme.example", api_token="a-good-token")
+    expect(settings.locator('[data-option="spaces"] input').first).to_be_visible(timeout=20_000)
+    settings.locator('[data-option="spaces"] input').first.check()
+    assert settings.locator('[data-credential="api_token"]').input_value() == ""
+    settings.locator('[data-role="save"]').click()
     expect(mine.locator('[data-role="sync"]')).to_be_enabled(timeout=20_000)
     mine.locator('[data-role="sync"]').click()
 
@@ -135,22 +135,23 @@ def test_a_connection_is_verified_configured_and_synced_live_in_every_browser_of
 
 def test_a_refused_credential_says_so_on_the_card(run: Run, chromium: Browser) -> None:
     ada = _open(chromium, run.link("Acme, admin"))
-    _set_up(ada, "servicenow")
+    settings = _set_up(ada, "servicenow")
 
-    _verify(ada, "servicenow", url="https://acme.service-now.com", username="ada", password="a-bad-password")
+    _verify(settings, url="https://acme.service-now.com", username="ada", password="a-bad-password")
 
-    card = ada.locator('[data-type="servicenow"]')
+    card = ada.locator('.card[data-type="servicenow"]')
     expect(card.locator('[data-role="error"]')).to_contain_text("refused", timeout=20_000)
     expect(card).to_have_attribute("data-status", "idle")
 
 
 def test_a_webhook_that_fails_at_first_is_delivered_in_the_end(run: Run, chromium: Browser) -> None:
     ada = _open(chromium, run.link("Acme, admin"))
-    card = _set_up(ada, "sharepoint")
-    card.locator('[data-role="settings"] summary').click()
-    card.locator('[data-role="simulate"]').fill("flaky")
+    settings = _set_up(ada, "sharepoint")
+    settings.locator('[data-role="settings"] summary').click()
+    settings.locator('[data-role="faults"] input[value="flaky"]').check()
 
-    _verify(ada, "sharepoint", tenant_id="t", client_id="c", client_secret="s")
+    _verify(settings, tenant_id="t", client_id="c", client_secret="s")
 
+    card = ada.locator('.card[data-type="sharepoint"]')
     expect(card).to_have_attribute("data-status", "verifying", timeout=5_000)
-    expect(card.locator('[data-option="sites"] input').first).to_be_visible(timeout=60_000)
+    expect(settings.locator('[data-option="sites"] input').first).to_be_visible(timeout=60_000)

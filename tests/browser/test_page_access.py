@@ -33,6 +33,9 @@ def test_the_whole_way_is_gone_by_keyboard(screen: SignIn) -> None:
         expect(ada.panel("confluence").locator(f'[data-credential="{name}"]')).to_be_focused()
         keyboard.type(value)
         keyboard.press("Tab")
+    # Where the last of them is found.
+    expect(ada.panel("confluence").get_by_role("link", name="Open that page")).to_be_focused()
+    keyboard.press("Tab")
     expect(ada.on("confluence", "verify")).to_be_focused()
     keyboard.press("Enter")
     # Whoever waited there is led on.
@@ -161,6 +164,6 @@ def test_every_type_has_a_picture_of_its_own(web: Flask) -> None:
 
 
 def test_the_page_lists_the_faults_that_the_stand_in_knows() -> None:
-    listed = re.findall(r"'(\w+)'", (FILES / "faults.js").read_text().split("FAULTS = [")[1].split("]")[0])
+    listed = re.findall(r"'(\w+)'", (FILES / "dialogs" / "faults.js").read_text().split("FAULTS = [")[1].split("]")[0])
 
     assert listed == list(scenarios.load(None).scenarios)

@@ -116,7 +116,7 @@ def test_an_admin_cancels_what_does_not_move_and_a_member_is_told_who_can(screen
     expect(max_.on("confluence", "who-can")).to_have_text("An admin of your organization can cancel it.")
     cancel = card.get_by_role("button", name="Cancel: Confluence")
     cancel.click()
-    expect(card.get_by_role("group", name="Stop waiting for this sync?")).to_contain_text(
+    expect(ada.page.get_by_role("group", name="Stop waiting for this sync?")).to_contain_text(
         "It is marked as failed here. The external service is not told and may go on"
     )
     assert ada.violations() == []
@@ -124,7 +124,7 @@ def test_an_admin_cancels_what_does_not_move_and_a_member_is_told_who_can(screen
     ada.page.keyboard.press("Escape")
     expect(card).to_have_attribute("data-status", "syncing")
     cancel.click()
-    card.get_by_role("button", name="Cancel the sync").click()
+    ada.page.get_by_role("button", name="Cancel the sync").click()
 
     expect(ada.on("confluence", "state")).to_have_text("Sync failed")
     expect(max_.on("confluence", "error")).to_have_text("Ended by ada@acme.example without an answer")
@@ -148,7 +148,7 @@ def test_a_sync_is_started_over_in_place_of_one_that_does_not_move(
 
     card.locator(".stuck summary").click()
     card.locator('[data-role="start-over"]').click()
-    card.get_by_role("button", name="Start over").click()
+    ada.page.get_by_role("button", name="Start over", exact=True).click()
 
     expect(ada.on("confluence", "state")).to_have_text("Synced")
     ada.on("confluence", "history").click()

@@ -140,5 +140,5 @@ def test_what_runs_tells_its_rate_and_when_it_may_be_done(screen: SignIn, stack:
     expect(ada.on("confluence", "before")).to_contain_text("left")
     expect(ada.on("confluence", "pace")).to_contain_text(" a second")
     ada.card("confluence").get_by_role("button", name="Cancel: Confluence").click()
-    ada.card("confluence").get_by_role("button", name="Cancel the sync").click()
+    ada.page.get_by_role("button", name="Cancel the sync").click()
     expect(ada.on("confluence", "state")).to_have_text("Sync failed")

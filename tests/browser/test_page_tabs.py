@@ -111,6 +111,38 @@ def test_a_hidden_tab_gives_the_stream_to_one_that_is_seen_and_still_hears(
     assert tabs.streams[first.page] == 0
 
 
+def test_a_tab_that_the_browser_freezes_gives_the_stream_away(tabs: Tabs, stack: Stack, organization: UUID) -> None:
+    second = tabs.another()
+
+    # As a phone does before it lets a page do nothing more.
+    tabs.first.page.evaluate("document.dispatchEvent(new Event('freeze'))")
+
+    renamed(stack, organization, "While it was frozen")
+    name_on(second).to_have_text("While it was frozen")  # type: ignore[attr-defined]
+    assert tabs.streams[second] == 1
+    tabs.first.page.evaluate("document.dispatchEvent(new Event('resume'))")
+    name_on(tabs.first.page).to_have_text("While it was frozen")  # type: ignore[attr-defined]
+    expect(tabs.first.part("live")).to_have_text("Live")
+
+
+def test_the_turn_of_a_tab_that_says_nothing_is_taken_away(screen: SignIn, stack: Stack, organization: UUID) -> None:
+    first = screen(clock=True, waits=False)
+    expect(first.part("live")).to_have_text("Live")
+    silent = first.page.context.new_page()
+    silent.goto(f"{stack.address}healthz")
+    hold = "(name) => { navigator.locks.request(name, { steal: true }, () => new Promise(() => {})); }"
+
+    silent.evaluate(hold, f"rita / {organization}")
+    first.page.bring_to_front()
+    first.page.clock.fast_forward(13_000)
+    expect(first.part("live")).to_have_text("Reconnecting")
+    renamed(stack, organization, "While nobody read")
+    first.page.clock.fast_forward(20_000)
+
+    name_on(first.page).to_have_text("While nobody read")  # type: ignore[attr-defined]
+    expect(first.part("live")).to_have_text("Live")
+
+
 def test_tabs_of_two_organizations_have_a_stream_each(screen: SignIn, stack: Stack) -> None:
     ada, eve = screen(), screen()
     other = Tabs(ada, stack)

@@ -157,3 +157,7 @@ def test_an_answer_after_somebody_gave_up_is_told_on_the_card(
 
     expect(ada.on("confluence", "state")).to_have_text("Synced")
     expect(ada.on("confluence", "note")).to_contain_text("came after Rita had stopped waiting for it")
+    ada.on("confluence", "history").click()
+    ada.part("history-panel").locator('[data-role="details"]').first.click()
+    reports = ada.part("run-panel").get_by_role("group", name="Reports").locator("tbody tr")
+    expect(reports.last).to_contain_text("the end, after Rita had stopped waiting")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import requests
 
-from devstack.links import PEOPLE, sign_in_link
+from devstack.links import PEOPLE, short, sign_in_link
 from devstack.unconnected import application
 
 ENVIRON = {"JWT_SECRET": "a-secret-of-the-tests-that-is-long-enough", "PORT": "8000"}
@@ -40,3 +41,24 @@ def test_who_cannot_be_signed_in_is_told_why() -> None:
         sign_in_link(
             ENVIRON | {"JWT_ROLE_MAP": "*:member"}, organization=organization, user=user, email=email, role=role
         )
+
+
+def test_a_short_link_fits_a_line_and_leads_to_a_fresh_long_one() -> None:
+    with short(ENVIRON) as lines:
+        links = [line.strip() for line in lines[1::2]]
+        answers = [requests.get(link, allow_redirects=False, timeout=10) for link in links]
+        guessed = requests.get(links[0][:-1] + "!", allow_redirects=False, timeout=10)
+        rebound = requests.get(links[0], headers={"Host": "evil.example"}, allow_redirects=False, timeout=10)
+
+    assert [line.split("(")[0].strip() for line in lines[::2]] == list(PEOPLE)
+    assert max(map(len, links)) < 40
+    verifier = application(jwt_secret=ENVIRON["JWT_SECRET"]).extensions["token_verifier"]
+    for answer, (_, user, _, _) in zip(answers, PEOPLE.values(), strict=True):
+        assert verifier.verify(answer.headers["Location"].partition("#token=")[2]).user_id == user
+    assert {guessed.status_code, rebound.status_code} == {requests.codes.not_found}
+
+
+def test_who_has_no_link_is_told_why_in_its_place() -> None:
+    with short(ENVIRON | {"JWT_ROLE_MAP": "*:member"}) as lines:
+        assert "no link: " in lines[1]
+        assert lines[3].strip().startswith("http://127.0.0.1:")

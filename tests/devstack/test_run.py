@@ -83,11 +83,14 @@ def test_runs_that_begin_at_once_have_ports_of_their_own_and_each_link_leads_int
     ports = [run.setting(name) for run in runs for name in PORTS]
     assert len(set(ports)) == len(ports)
     for run in runs:
-        link = re.search(r"(http://\S+)/#token=(\S+)", run.output.read_text())
-        assert link
-        assert link[1] == f"http://127.0.0.1:{run.setting('PORT')}"
+        short = re.search(r"Acme, admin.*\n\s+(http://\S+)", run.output.read_text())
+        assert short
+        address, _, token = (
+            requests.get(short[1], allow_redirects=False, timeout=10).headers["Location"].partition("/#token=")
+        )
+        assert address == f"http://127.0.0.1:{run.setting('PORT')}"
         # Each has a secret of its own, so that one's token is a stranger's to the others.
-        answer = requests.get(f"{link[1]}/api/data-sources", headers={"Authorization": f"Bearer {link[2]}"}, timeout=10)
+        answer = requests.get(f"{address}/api/data-sources", headers={"Authorization": f"Bearer {token}"}, timeout=10)
         assert answer.status_code == requests.codes.ok
     for run in runs:
         run.end()

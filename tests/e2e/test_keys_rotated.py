@@ -107,7 +107,7 @@ def test_keys_between_rita_redis_and_the_external_service_are_rotated_and_every_
     operation = rows.operation(last.connection()["id"], "verify")
     assert json.loads(Fernet(new).decrypt(own_redis.get(f"rita:credentials:{operation['id']}")))
     settings["SEAL_KEYS"] = new
-    assert "1 verifications under way, 0 sealed with an unknown key" in seals_by_the_doctor(rita, settings)
+    assert "1 verification under way, 0 sealed with an unknown key" in seals_by_the_doctor(rita, settings)
     start(rita, WORKER, settings)
 
     assert delivered(external, last).json["credentials"] == CREDENTIALS

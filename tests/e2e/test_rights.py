@@ -19,7 +19,6 @@ import requests
 from app.jobs import DELIVER_WEBHOOK
 from devstack.child import LOOPBACK
 from devstack.rabbitmq import RabbitMQ, is_installed
-from tasks import schedule
 from tasks.requests import APPLY_MESSAGES
 from tests.e2e.browser import Person
 from tests.e2e.processes import FLOWER_AUTH, Processes, environment
@@ -30,7 +29,7 @@ from tests.receiver import Receiver
 from tests.waiting import eventually
 
 RUNBOOK = (PROJECT / "docs" / "operations.md").read_text()
-GRANTED = re.findall(r"^    rabbitmqctl set_permissions (\w+) +'(.*?)' +'(.*?)' +'(.*?)'$", RUNBOOK, re.MULTILINE)
+GRANTED = re.findall(r"^rabbitmqctl set_permissions (\w+) +'(.*?)' +'(.*?)' +'(.*?)'$", RUNBOOK, re.MULTILINE)
 RIGHTS = {user: dict(zip(("configure", "write", "read"), patterns, strict=True)) for user, *patterns in GRANTED}
 LINES = ("web", "worker", "webhook_worker", "beat", "flower")
 PASSWORD = "a-password-of-every-user"
@@ -136,7 +135,7 @@ def test_flower_sees_what_every_process_does(rita_of_rights: Processes, service_
         answer = requests.get(f"{rita_of_rights.flower_url}/api/tasks", auth=FLOWER_AUTH, timeout=30)
         return {task["name"] for task in answer.json().values()}
 
-    eventually(lambda: names() >= {APPLY_MESSAGES, schedule.DISPATCH, DELIVER_WEBHOOK})
+    eventually(lambda: names() >= {APPLY_MESSAGES, DELIVER_WEBHOOK})
     workers = requests.get(f"{rita_of_rights.flower_url}/workers?json=1", auth=FLOWER_AUTH, timeout=30).json()["data"]
     assert sorted(worker["hostname"].partition("-")[0] for worker in workers) == ["status", "webhooks"]
 

@@ -80,8 +80,8 @@ def _told_twice(seen: Evidence) -> Iterator[str]:
     """Two events, with ids of their own, for one step of one operation; one that is replayed keeps its id."""
     ids = defaultdict(set)
     for event in seen.events:
-        if event.type == "data_source_update" and "operationId" in event.data:
-            ids[event.data["operationId"], event.data["change"]].add(event.id)
+        if event.type == "data_source_update" and "operation_id" in event.data:
+            ids[event.data["operation_id"], event.data["change"]].add(event.id)
     for (operation_id, change), found in ids.items():
         if len(found) > 1 and not change.endswith((".progress", ".delayed")):
             yield f"operation {operation_id}: {len(found)} events of {change}"

@@ -188,7 +188,7 @@ def _probe(probe: Member) -> bool:
 
     def pushed() -> bool:
         return any(
-            event.data.get("operationId") == press.operation_id and event.data["change"] == "sync.succeeded"
+            event.data.get("operation_id") == press.operation_id and event.data["change"] == "sync.succeeded"
             for event in probe.page.events
         )
 

@@ -23,7 +23,7 @@ def a_webhook(body: dict[str, Any], *, webhook_id: str = ID) -> Received:
 
 
 def an_event(change: str, *, event_id: str) -> Event:
-    data = {"operationId": ID, "connectionId": CONNECTION, "change": change, "status": "idle"}
+    data = {"operation_id": ID, "connectionId": CONNECTION, "change": change, "status": "idle"}
     return Event(event_id, "data_source_update", data, 0.0)
 
 

@@ -37,7 +37,7 @@ const answer = (path) => new Promise((resolve) => { ask(path, () => {}).on('clos
 const pages = [];
 for (let page = 0; page < Number(count); page += 1) {
   // As a page does. Apache, too, has six answers at once under way, until it sees that they end.
-  await Promise.all(['/', '/console/console.css', '/console/main.js'].map(answer));
+  await Promise.all(['/', '/console/styles/console.css', '/console/main.js'].map(answer));
   pages.push(open(page));
 }
 // None of them may stand in the way of a call.

@@ -63,6 +63,25 @@ def test_only_the_page_of_the_hand_over_may_know_who_opened_it(another_app: Call
     assert browser.get("/hand-over/origins").json == ["https://platform.example"]
 
 
+def test_only_a_page_that_opens_the_platforms_to_sign_in_stays_known_to_it(another_app: Callable[..., Flask]) -> None:
+    browser = another_app(sign_in_url="https://platform.example/rita").test_client()
+
+    with browser.get("/") as answer:
+        assert answer.headers["Cross-Origin-Opener-Policy"] == "same-origin-allow-popups"
+    assert browser.get("/sign-in").json == {"url": "https://platform.example/rita"}
+
+
+def test_the_page_can_be_left_out_and_the_api_stays(another_app: Callable[..., Flask]) -> None:
+    browser = another_app(built_in_page=False, cors_origins=("https://platform.example",)).test_client()
+
+    for path in ("/", "/console/main.js", "/sign-in", "/hand-over", "/hand-over/origins"):
+        with browser.get(path) as answer:
+            assert (answer.status_code, answer.json["code"]) == (404, "not_found")
+    for path in ("/api/docs", "/api/openapi.json", "/healthz"):
+        with browser.get(path) as answer:
+            assert answer.status_code == 200
+
+
 @pytest.mark.parametrize(
     "path", ["/nothing", "/api/nothing", "/console/nothing", "/console/console.js", "/", "/readyz"]
 )

@@ -74,8 +74,8 @@ Report = Callable[..., tuple[str, str]]
 
 def runbooks_options() -> dict[str, Any]:
     """Return what the runbook has given to Sentry's SDK, apart from the address."""
-    (call,) = re.findall(r"^    (sentry_sdk\.init\(.*?^    \))", RUNBOOK, re.MULTILINE | re.DOTALL)
-    (statement,) = ast.parse(call.replace("\n    ", "\n")).body
+    (call,) = re.findall(r"^sentry_sdk\.init\(.*?^\)", RUNBOOK, re.MULTILINE | re.DOTALL)
+    (statement,) = ast.parse(call).body
     keywords: list[ast.keyword] = statement.value.keywords  # type: ignore[attr-defined]
     return {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in keywords if keyword.arg != "dsn"}
 

@@ -162,6 +162,8 @@ def test_an_empty_value_is_a_missing_one(environment: pytest.MonkeyPatch) -> Non
         ("CORS_ORIGINS", "https://example.org,hidden-word"),
         ("CORS_ORIGINS", "https://hidden-word$.example.org"),
         ("CORS_ORIGINS", "null"),
+        ("SIGN_IN_URL", "http://hidden-word.example.org"),
+        ("SIGN_IN_URL", "hidden-word.example.org/rita"),
     ],
 )
 def test_an_unsafe_setting_stops_the_start_and_is_named_without_its_value(

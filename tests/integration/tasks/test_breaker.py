@@ -92,7 +92,7 @@ def test_who_waits_for_the_receiver_is_told_once(
         run_again(desk, run, operation_id)
 
     told = pushed()
-    assert (told["change"], told["operationId"], told["status"]) == ("sync.delayed", operation_id, "syncing")
+    assert (told["change"], told["operation_id"], told["status"]) == ("sync.delayed", operation_id, "syncing")
     assert told["operation"]["last_attempt_error"] == PARKED
     assert PARKED in told["display"]["reason"]
     changes = [

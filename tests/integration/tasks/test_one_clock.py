@@ -177,7 +177,7 @@ def test_after_a_press_through_a_host_that_is_ahead_the_next_ones_progress_is_sh
     assert later > earlier
     entries = redis.xrange(f"{events.channel_of(desk.browser.organization_id)}:events")
     told = [json.loads(fields[b"data"]) for _, fields in entries]
-    steps = [each["change"] for each in told if each.get("operationId") == later]
+    steps = [each["change"] for each in told if each.get("operation_id") == later]
     assert steps == (["sync.requested", "sync.started"] if kind == "sync" else ["verify.requested"])
     history = desk.browser.get(f"{path}/operations").json["data"]
     assert [each["id"] for each in history] == [later, earlier, str(before["id"])]

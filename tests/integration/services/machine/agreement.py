@@ -142,7 +142,7 @@ def _changes_are_told_once(source: Source, row: Row, written: Written, *, by: st
     changes, source.changes = source.changes, []
     pushed = [change for change in changes if change.is_pushed]
     events = [event for event in written.pushed if event["connectionId"] == source.id]
-    assert [(event["change"], event.get("operationId")) for event in events] == [_named(change) for change in pushed]
+    assert [(event["change"], event.get("operation_id")) for event in events] == [_named(change) for change in pushed]
     audited = [entry for entry in written.audited if entry["connection_id"] == source.id]
     assert [(entry["action"], entry["operation_id"], entry["actor_type"]) for entry in audited] == [
         (*_named(change), by) for change in changes if not change.action.endswith(UNAUDITED)
