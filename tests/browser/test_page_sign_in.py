@@ -95,7 +95,11 @@ def test_what_was_asked_for_one_person_is_not_shown_to_the_next_one_of_the_tab(
     screen: SignIn, strangers: tuple[UUID, str]
 ) -> None:
     asked: list[Route] = []
-    ada = screen(routes={"**/api/overview": asked.append})
+
+    def hold(route: Route) -> None:
+        asked.append(route)
+
+    ada = screen(routes={"**/api/overview": hold})
 
     def waiting(*, of_eve: bool) -> list[Route]:
         ada.page.evaluate("1")  # Meanwhile, routes are told.
