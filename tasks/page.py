@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from datetime import timedelta
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
@@ -11,12 +12,13 @@ import structlog
 from celery import Celery
 
 from app.config import Settings
+from app.outbound.deadline import Deadline
 from tasks.flask_context import is_status_app
 
 log = structlog.get_logger()
 
-# One asker at a time is served, so a silent one must not keep the next waiting.
-PATIENCE = 5.0
+# One asker at a time is served, so one who says nothing, or a byte at a time, must not keep the next waiting.
+PATIENCE = timedelta(seconds=5)
 
 # The worker forks in another thread than the one that serves, and a child would inherit whatever lock that one holds.
 _no_fork = threading.Lock()
@@ -26,7 +28,12 @@ _serving: list[WSGIServer] = []
 
 
 class _Handler(WSGIRequestHandler):
-    timeout = PATIENCE
+    def handle(self) -> None:
+        """Answer one request, all of it in time."""
+        deadline = Deadline(PATIENCE)
+        with deadline.running():
+            deadline.watch(self.connection)
+            super().handle()
 
     def log_message(self, *_: Any) -> None:
         """Say nothing: the page logs its requests as the web process does."""

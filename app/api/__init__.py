@@ -26,10 +26,9 @@ ENDPOINTS = (
 def init_app(app: Flask) -> None:
     """Register every endpoint, and the one error shape for whatever goes wrong in them or around them.
 
-    No address is answered with another: a redirect would name the host that the request claims to be for.
-
     They are imported here, for a worker serves its figures through one of them and uses no other.
     """
+    # See `requests`: no address stands for another.
     app.url_map.merge_slashes = False
     for name in (*AROUND, "stream", "looking", "reading", "health"):
         import_module(f"app.api.{name}").init_app(app)

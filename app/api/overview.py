@@ -8,7 +8,8 @@ from uuid import UUID
 from flask import Blueprint, Response
 from pydantic import Field
 
-from app.api import auth
+from app import errors
+from app.api import auth, reading
 from app.api.answers import Answer
 from app.api.description import Described
 from app.api.requests import answer
@@ -49,7 +50,9 @@ class OverviewView(View):
 
     organization_id: UUID
     organization_name: str | None = Field(description="As the rest of Rita has it; null where it has told none.")
-    days: list[DayView] = Field(description="Oldest first, today last.")
+    days: list[DayView] = Field(
+        description=f"Oldest first, today last; of each connection's newest {overview.MOST} syncs."
+    )
     recent: list[SyncView] = Field(description=f"The last {overview.RECENT} of each connection, newest first.")
 
 
@@ -60,7 +63,8 @@ class OneOverview(Answer):
 
 
 @blueprint.get("")
-@Described(tag=TAG, gives=OneOverview)
+@Described(tag=TAG, gives=OneOverview, refuses=(errors.RateLimited,))
+@reading.in_turn
 def show() -> Response:
     """Show what the organization's syncs came to in the last 30 days, and the last ones of each connection."""
     who = auth.current()

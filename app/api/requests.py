@@ -13,7 +13,8 @@ import structlog
 from flask import Flask, Response, g, request
 from gunicorn.http.errors import ParseException
 from pydantic import BaseModel, ValidationError
-from werkzeug.exceptions import ClientDisconnected
+from werkzeug.exceptions import ClientDisconnected, NotFound
+from werkzeug.routing import RequestRedirect
 
 from app import errors
 from app.domain import texts
@@ -106,6 +107,10 @@ def _begin() -> None:
     g.started = time.monotonic()
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=request_id())
+    # No address is answered with another, which would name the host that the request claims to be for; and none stands
+    # for another, as one with more slashes in front does for Werkzeug; a proxy's rules are for what it has read.
+    if isinstance(request.routing_exception, RequestRedirect) or request.environ["PATH_INFO"].startswith("//"):
+        raise NotFound
 
 
 def _end(response: Response) -> Response:

@@ -52,9 +52,9 @@ def fetch(url: str) -> KeySet:
     except ssl.SSLCertVerificationError as problem:
         raise KeysMisconfigured(f"its certificate is not trusted here: {problem.verify_message}") from None
     except (OSError, HTTPException, ValueError) as problem:
-        raise KeysUnavailable(
-            _too_slow() if deadline.passed else f"does not answer: {type(problem).__name__}"
-        ) from None
+        # A read of the handshake has the same time as the whole.
+        too_slow = deadline.passed or isinstance(problem, TimeoutError)
+        raise KeysUnavailable(_too_slow() if too_slow else f"does not answer: {type(problem).__name__}") from None
     if deadline.passed:
         raise KeysUnavailable(_too_slow())
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in PASSING:

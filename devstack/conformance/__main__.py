@@ -1,4 +1,4 @@
-"""The command: `python -m devstack.conformance --webhook-url URL --rabbitmq-url URL`.
+"""The command: `RABBITMQ_URL=… python -m devstack.conformance --webhook-url URL`.
 
 The exit code is 0 if every row that could be judged passes, 1 if one fails, 2 if there could be no trial.
 """
@@ -55,7 +55,8 @@ def as_json(rows: list[Row]) -> str:
         {"id": row.id, "result": row.result.lower(), "clause": row.clause, "words": row.words, "detail": row.detail}
         for row in rows
     ]
-    return json.dumps({"passed": not has_failed(rows), "rows": told}, indent=2, ensure_ascii=False)
+    # In ASCII: what the service said must not reach a terminal that obeys it.
+    return json.dumps({"passed": not has_failed(rows), "rows": told}, indent=2)
 
 
 def as_table(rows: list[Row]) -> str:
@@ -79,7 +80,12 @@ def _arguments() -> argparse.ArgumentParser:
     )
     environ, patience = os.environ, Patience()
     parser.add_argument("--webhook-url", required=True, help="where the service takes webhooks")
-    parser.add_argument("--rabbitmq-url", required=True, help="the broker; a virtual host that nobody else uses")
+    parser.add_argument(
+        "--rabbitmq-url",
+        default=environ.get("RABBITMQ_URL"),
+        required=not environ.get("RABBITMQ_URL"),
+        help="the broker; a virtual host that nobody else uses; or RABBITMQ_URL",
+    )
     parser.add_argument(
         "--authorization",
         default=environ.get("AUTOMATION_AUTH", ""),

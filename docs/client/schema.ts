@@ -1208,7 +1208,7 @@ export interface components {
             organization_id: string;
             /** @description As the rest of Rita has it; null where it has told none. */
             organization_name: string | null;
-            /** @description Oldest first, today last. */
+            /** @description Oldest first, today last; of each connection's newest 10000 syncs. */
             days: components["schemas"]["DayView"][];
             /** @description The last 12 of each connection, newest first. */
             recent: components["schemas"]["SyncView"][];
@@ -3457,6 +3457,16 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["UnauthorizedError"] | components["schemas"]["InvalidTokenError"] | components["schemas"]["TokenExpiredError"];
+                };
+            };
+            /** @description Too Many Requests: `rate_limited` */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RateLimitedError"];
                 };
             };
             /** @description Internal Server Error */

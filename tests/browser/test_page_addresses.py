@@ -55,6 +55,16 @@ def test_a_step_back_does_not_throw_away_what_was_typed(screen: SignIn) -> None:
     expect(ada.on("confluence", "description-input")).to_have_value("Of the engineers")
 
 
+def test_a_link_that_is_no_address_opens_the_page(screen: SignIn) -> None:
+    ada = screen()
+
+    ada.page.evaluate("location.hash = '#/sources/%'")
+    ada.page.reload()
+
+    expect(ada.card("confluence")).to_be_visible()
+    assert ada.complaints == []
+
+
 def test_an_address_of_nothing_says_so(screen: SignIn) -> None:
     ada = screen()
 

@@ -13,6 +13,7 @@ from devstack.ports import free_port
 from tests.browser.screen import PATIENCE, Screen
 from tests.browser.stack import Stack
 from tests.e2e.processes import Processes
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 SignIn = Callable[..., Screen]
@@ -88,6 +89,35 @@ def test_a_bad_token_of_a_link_does_not_sign_anybody_out(screen: SignIn, stack: 
     expect(ada.card("confluence")).to_be_visible()
     ada.page.reload()
     ada.card("confluence").wait_for()
+
+
+def glance(name: str) -> dict[str, object]:
+    return {"data": {"organization_id": str(uuid4()), "organization_name": name, "days": [], "recent": []}}
+
+
+def test_what_was_asked_for_one_person_is_not_shown_to_the_next_one_of_the_tab(
+    screen: SignIn, strangers: tuple[UUID, str]
+) -> None:
+    asked: list[Route] = []
+    ada = screen(routes={"**/api/overview": asked.append})
+    eventually(lambda: ada.page.evaluate("1") and asked)
+    ada.page.evaluate(
+        """() => {
+          const name = document.querySelector('[data-role="organization"]');
+          window.shown = [];
+          new MutationObserver(() => window.shown.push(name.textContent)).observe(name, { childList: true });
+        }"""
+    )
+    ada.page.evaluate("(token) => { location.hash = `token=${token}`; }", strangers[1])
+    ada.part("offer-yes").click()
+    ada.card("confluence").wait_for()
+    eventually(lambda: ada.page.evaluate("1") and len(asked) > 1)
+
+    asked[0].fulfill(json=glance("Acme"))
+    asked[-1].fulfill(json=glance("Globex"))
+
+    expect(ada.part("organization")).to_have_text("Globex")
+    assert "Acme" not in ada.page.evaluate("shown")
 
 
 # --- A platform's own page hands its person's token over -------------------------------------------------------------

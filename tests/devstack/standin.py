@@ -25,6 +25,7 @@ from devstack.external_service import Answer, ExternalService, Settings
 from devstack.reports import Key, Report, SyncRequested, VerifyCredentials, Webhook
 from devstack.scenarios import Rehearsal
 from devstack.status_queue import StatusQueue
+from devstack.verified import Verified
 from tests.e2e.service import channel
 
 AUTHORIZATION = "Bearer of-the-trial"
@@ -136,13 +137,13 @@ class Speechless(ExternalService):
         return [] if out_of_reach else reports
 
 
-class _AnyonesCredentials(dict[Key, Any]):
-    def __contains__(self, _key: object) -> bool:
-        return bool(len(self))
+class _Anyones(Verified):
+    def __contains__(self, _key: Key) -> bool:
+        return bool(self._keys)
 
 
-class _LostCredentials(dict[Key, Any]):
-    def __setitem__(self, _key: Key, _value: Any) -> None:
+class _Forgotten(Verified):
+    def add(self, key: Key) -> None:
         pass
 
 
@@ -151,7 +152,7 @@ class Confused(ExternalService):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._credentials = _AnyonesCredentials()
+        self._verified = _Anyones()
 
 
 class Careless(ExternalService):
@@ -159,7 +160,7 @@ class Careless(ExternalService):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._credentials = _LostCredentials()
+        self._verified = _Forgotten()
 
 
 class Transient(StatusQueue):

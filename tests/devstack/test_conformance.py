@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.outbound.webhook import Target
-from devstack.conformance.__main__ import main
+from devstack.conformance.__main__ import as_json, main
 from devstack.conformance.clauses import CLAUSES, Result, Row
 from devstack.conformance.judge import judge
 from devstack.conformance.listener import Listener, Unusable
@@ -193,3 +193,20 @@ def test_what_makes_a_trial_impossible_is_named(
 
     assert code == 2
     assert complaint in capsys.readouterr().err
+
+
+def test_the_brokers_password_need_not_be_an_argument(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RABBITMQ_URL", "redis://127.0.0.1")
+
+    code = main(["--webhook-url", "http://127.0.0.1:9/webhook", "--authorization", AUTHORIZATION])
+
+    assert code == 2
+    assert "must start with amqp://" in capsys.readouterr().err
+
+
+def test_a_report_for_programs_moves_no_cursor() -> None:
+    told = as_json([Row("shape", Result.FAIL, "the service said \x9b2J and \u202e")])
+
+    assert told.isascii()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from threading import Event
 from typing import Any
 from uuid import uuid4
 
@@ -240,9 +242,21 @@ def test_a_missing_figure_is_told_of_the_process_that_would_show_it(
     assert [(name, job) for name, job in sorted(missed) if name not in pages[job].samples()] == []
 
 
-def test_an_asker_who_says_nothing_keeps_the_next_waiting_for_seconds_only(status_page: Page) -> None:
-    port = int(status_page.url.rsplit(":", 1)[1].split("/")[0])
+@pytest.mark.parametrize("drips", [False, True])
+def test_an_asker_who_says_little_keeps_the_next_waiting_for_seconds_only(status_page: Page, *, drips: bool) -> None:
+    enough = Event()
 
-    with socket.create_connection(("127.0.0.1", port), timeout=5):
-        # Prometheus gives up after ten seconds, and so does this.
-        assert "rita_status_messages_total" in status_page.text()
+    def say(opened: socket.socket) -> None:
+        with suppress(OSError):
+            opened.sendall(b"GET /metrics HTTP/1.1\r\nX: ")
+            while not enough.wait(0.1):
+                opened.sendall(b"x")
+
+    with ThreadPoolExecutor(1) as pool, socket.create_connection(("127.0.0.1", status_page.port), timeout=5) as opened:
+        if drips:
+            pool.submit(say, opened)
+        try:
+            # Prometheus gives up after ten seconds, and so does this.
+            assert "rita_status_messages_total" in status_page.text()
+        finally:
+            enough.set()

@@ -110,7 +110,7 @@ def test_organizations_are_listed_with_what_they_have(ada: Browser, command: Com
     (row,) = [json.loads(line) for line in done.output.splitlines()]
     assert row["id"] == str(ada.organization_id)
     assert (row["connections"], row["at_work"]) == (4, 1)
-    assert "1 organizations" in command("organizations").output
+    assert "1 organization\n" in command("organizations").output
 
 
 def test_a_new_seal_key_goes_in_front_of_those_in_use(web: Flask, command: Command) -> None:

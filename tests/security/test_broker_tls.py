@@ -1,4 +1,4 @@
-"""Who stands between Rita and the broker, with a certificate of their own, is not told the password."""
+"""Who stands between Rita and the broker or Redis, with a certificate of their own, is not told the password."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
+from itertools import product
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from redis import Redis
+from redis.exceptions import RedisError
 
 from app.domain.delivery import Delivery
 from app.outbound import broker
+from app.redis_pool import pool_of
 from devstack.unconnected import application
 from tests.integration.outbound.sockets import Stopped, a_certificate, listening
 
@@ -45,10 +49,16 @@ def apply(url: str, celery_module: ModuleType) -> None:
     work(url, celery_module, make="make_status_app")
 
 
-@pytest.mark.parametrize("scheme", ["amqps", "rediss"])
+def remember(url: str, _: ModuleType) -> None:
+    Redis(connection_pool=pool_of(url)).ping()
+
+
+WAYS = [*product(["amqps", "rediss"], [ask, publish, press, work, apply]), ("rediss", remember)]
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.9"])
-@pytest.mark.parametrize("connect", [ask, publish, press, work, apply])
-def test_a_broker_is_spoken_to_whose_certificate_has_its_name(
+@pytest.mark.parametrize(("scheme", "connect"), WAYS)
+def test_a_server_is_spoken_to_whose_certificate_has_its_name(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     celery_module: ModuleType,
@@ -64,7 +74,7 @@ def test_a_broker_is_spoken_to_whose_certificate_has_its_name(
     # Everybody here trusts whoever has made it.
     certificate = a_certificate(tmp_path, address=host)
     monkeypatch.setenv("SSL_CERT_FILE", certificate.ca_file)
-    with listening(listen, tls=certificate.server) as address, suppress(*broker.BrokerError, OSError):
+    with listening(listen, tls=certificate.server) as address, suppress(*broker.BrokerError, RedisError, OSError):
         connect(f"{scheme}://rita:word@{address}/0", celery_module)
 
     assert bool(heard) is (host == "127.0.0.1")

@@ -116,6 +116,14 @@ def test_answers_of_the_api_are_kept_by_nobody(web: Flask) -> None:
             assert answer.headers["Cache-Control"] in ("no-store", "no-store, no-transform"), call
 
 
+def test_the_stream_of_a_ticket_which_stands_in_its_address_is_kept_by_nobody(web: Flask) -> None:
+    ticket = Browser(web).post("/api/sse/tickets").json["ticket"]
+
+    with web.test_client().get("/api/sse", query_string={"ticket": ticket}) as answer:
+        assert answer.status_code == 200
+        assert "no-store" in answer.headers["Cache-Control"]
+
+
 def test_no_answer_sets_a_cookie(web: Flask) -> None:
     ada = Browser(web)
 

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from flask import Flask
@@ -16,6 +16,7 @@ from tests.e2e.browser import Person
 from tests.e2e.processes import Processes
 from tests.factories import Browser
 from tests.project import do_without
+from tests.security.rules import calls, needs_sign_in
 from tests.security.test_streams import with_large_settings
 from tests.waiting import eventually
 
@@ -81,7 +82,18 @@ def crowded(web: Flask, owner: Browser, monkeypatch: pytest.MonkeyPatch) -> Iter
         yield
 
 
-READS = [PATH, PATH + "/{id}", PATH + "/{id}/operations", PATH + "/{id}/audit", "/api/operations/{id}", "/api/sse"]
+READS = [
+    PATH, PATH + "/{id}", PATH + "/{id}/operations", PATH + "/{id}/audit", "/api/operations/{id}", "/api/overview",
+    "/api/sse",
+]  # fmt: skip
+# What is answered without a look at the database.
+UNREAD = ["/api/me", "/api/data-source-types"]
+
+
+def test_whatever_reads_the_database_waits_for_its_turn(web: Flask) -> None:
+    asked = {call.path("{id}") for call in calls(web) if call.method == "GET" and needs_sign_in(call)}
+
+    assert {unquote(path) for path in asked} == {*READS, *UNREAD}
 
 
 @pytest.mark.parametrize("path", READS)

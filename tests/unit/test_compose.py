@@ -169,3 +169,19 @@ def test_the_demos_secrets_are_made_once_and_are_settings_that_are_taken(
         monkeypatch.setenv(name, url)
     assert Settings.from_environment("web").jwt_secret == variables["JWT_SECRET"]
     assert Settings.from_environment("webhook_worker").automation_auth == variables["AUTOMATION_AUTH"]
+
+
+def test_no_script_puts_a_password_into_the_list_of_processes() -> None:
+    """A program's arguments are for everybody on the machine to read, a container's for its host, too."""
+    scripts = {path: path.read_text() for path in (PROJECT / "docker").rglob("*.sh")}
+    # What a shell does by itself starts no program.
+    own = re.compile(r"^\s*(?:#|echo\b|:|export\b|\w+=)")
+
+    assert scripts
+    told = [
+        line.strip()
+        for text in scripts.values()
+        for line in re.sub(r"\\\n", " ", text).splitlines()
+        if re.search(r"\$\{?\w*(?:PASSWORD|SECRET|TOKEN|AUTH)\b", line) and not own.match(line)
+    ]
+    assert told == []

@@ -7,10 +7,15 @@ export const addressOf = (...parts) => `#/${parts.map(encodeURIComponent).join('
 export const sourceAddress = (id, dialog) => addressOf(...['sources', id, dialog].filter(Boolean));
 export const runAddress = (id) => addressOf('runs', id);
 
-// What is asked for: [kind, id, dialog], or nothing.
+// What is asked for: [kind, id, dialog], or nothing, whatever somebody has made of a link.
 export function asked() {
   const [root, ...parts] = location.hash.split('/');
-  return root === '#' ? parts.map(decodeURIComponent) : [];
+  try {
+    return root === '#' ? parts.map(decodeURIComponent) : [];
+  } catch (problem) {
+    if (!(problem instanceof URIError)) throw problem;
+    return [];
+  }
 }
 
 export function go(address) {

@@ -2,7 +2,7 @@
 // lies, which may be under a path.
 
 import { learnTime, now } from '../drawing/format.js';
-import { expire, token } from '../signing-in/session.js';
+import { expire, sitting, token } from '../signing-in/session.js';
 
 const PATIENCE_MS = 30_000;
 const SIGNED_OUT = {
@@ -11,6 +11,8 @@ const SIGNED_OUT = {
 };
 
 const NOT_OURS = 'Something between you and the server answered in its place. Nothing may have happened; try again in a moment.';
+
+const SOMEBODY_ELSE = 'You have signed in anew meanwhile; look whether it was done.';
 
 export class Refused extends Error {
   constructor(status, answer = {}) {
@@ -25,6 +27,7 @@ export class Refused extends Error {
 export const authorization = () => ({ Authorization: `Bearer ${token()}` });
 
 export async function call(method, path, { body, headers = {}, signal = AbortSignal.timeout(PATIENCE_MS) } = {}) {
+  const asking = sitting();
   const response = await send(path, {
     method,
     signal,
@@ -32,7 +35,10 @@ export async function call(method, path, { body, headers = {}, signal = AbortSig
     headers: { ...authorization(), ...(body && { 'Content-Type': 'application/json' }), ...headers },
     body: body && JSON.stringify(body),
   });
-  return answerOf(response);
+  const answer = await answerOf(response);
+  // What somebody else had asked for in this tab is not this person's to see.
+  if (asking !== sitting()) throw new Refused(0, { message: SOMEBODY_ELSE });
+  return answer;
 }
 
 async function answerOf(response) {

@@ -5,6 +5,9 @@ const HANDED_OVER = 'rita.handed-over';
 
 export const session = new EventTarget();
 export const token = () => sessionStorage.getItem(TOKEN);
+let begun = 0;
+// Who signs in or out in this tab begins another sitting.
+export const sitting = () => begun;
 let person = {};
 // As the server reads the token, whose claims may have any names; empty until it has said so.
 export const who = () => person;
@@ -39,6 +42,7 @@ function isOfMakeRun(given) {
 }
 
 export function signIn(given) {
+  begun += 1;
   sessionStorage.setItem(TOKEN, given);
   session.dispatchEvent(new Event('changed'));
 }
@@ -52,6 +56,7 @@ export function renew(given) {
 // The token is good no more.
 export function expire(reason) {
   if (!token()) return;
+  begun += 1;
   sessionStorage.removeItem(TOKEN);
   session.dispatchEvent(new CustomEvent('expired', { detail: reason }));
 }

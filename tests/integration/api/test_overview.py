@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from app.services import overview
 from tests.factories import Browser, a_sync_message, apply_messages, id_made_at, owner
 
 PATH = "/api/overview"
@@ -78,6 +79,23 @@ def test_the_last_syncs_of_each_connection_come_newest_first(web: Flask, ada: Br
         (first, "succeeded", 3),
     ]
     assert {row["connection_id"] for row in recent} == {ada.connection("websearch")["id"]}
+
+
+def test_of_each_connection_its_newest_syncs_are_counted_and_no_more(
+    web: Flask, ada: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a service that reports any number, or of a member who has them replaced, a look reads no more than these."""
+    for count in (1, 2, 4):
+        report(web, ada, "sync_completed", operation_id=sync(ada), documents_processed=count)
+    monkeypatch.setattr(overview, "MOST", 2)
+
+    shown = ada.get(PATH).json["data"]
+
+    assert (shown["days"][-1]["succeeded"], shown["days"][-1]["documents"]) == (2, 6)
+    assert [row["documents_processed"] for row in shown["recent"]] == [4, 2]
+    for _ in range(3):
+        sync(ada)
+    assert ada.get(PATH).json["data"]["recent"] == []
 
 
 def test_it_has_the_organizations_name_where_rita_knows_it(web: Flask, ada: Browser) -> None:
