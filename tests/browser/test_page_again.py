@@ -18,7 +18,7 @@ from tests.e2e.processes import Processes
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 SignIn = Callable[..., Screen]
 # Long enough to load the page and type, on a machine that does other things too.
-SHORT = timedelta(seconds=12)
+SHORT = timedelta(seconds=20)
 PLATFORM = "https://platform.example"
 TYPED = "Of the engineers"
 ADA = uuid4()
