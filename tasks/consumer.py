@@ -34,6 +34,7 @@ from app.outbound.broker import (
 )
 from app.outbound.confirmed_publisher import ConfirmedPublisher
 from app.outbound.frame_reader import install_frame_reader
+from tasks.applied_log import AppliedMessagesLog
 from tasks.batch_requests import APPLY_MESSAGES_TASK, RefusedMessages
 from tasks.held_batches import BatchSubmission, HeldBatches
 from tasks.inbox import Delivery, Inbox, UnacknowledgedDeliveries, connection_key_of_body
@@ -74,6 +75,7 @@ class StatusConsumer(MonitoredConsumer):
         )
         self._in_flight: list[BatchSubmission] = []
         self._republisher_or_none: Republisher | None = None
+        self._applied_log = AppliedMessagesLog(self._call_later)
         # What the log has already said of this connection's queues.
         self._logged_reasons: set[str] = set()
         self._reset()
@@ -132,13 +134,14 @@ class StatusConsumer(MonitoredConsumer):
             event_loop=self.hub,
             prepare_connection=self._ensure_dead_letter_queue,
             call_soon=self._call_soon,
-            call_later=lambda seconds, act: self.timer.call_after(seconds, self._run_guarded, (act,)),
+            call_later=self._call_later,
         )
         self._republisher_or_none = Republisher(outbox, on_republished=lambda delivery: self._acknowledge([delivery]))
         return self._receive
 
     def shutdown(self) -> None:
         """End; what is not confirmed is not acknowledged either."""
+        self._applied_log.write()
         if self._republisher_or_none is not None:
             self._republisher_or_none.close()
         super().shutdown()
@@ -170,6 +173,9 @@ class StatusConsumer(MonitoredConsumer):
 
     def _call_soon(self, function: Callable[..., object], *args: Any) -> None:
         self.call_soon(self._run_guarded, function, *args)
+
+    def _call_later(self, seconds: float, function: Callable[[], object]) -> None:
+        self.timer.call_after(seconds, self._run_guarded, (function,))
 
     def _track_delivery(self, message: Message) -> Delivery[Message]:
         delivery = Delivery(message)
@@ -263,6 +269,7 @@ class StatusConsumer(MonitoredConsumer):
             return
         self._inbox.batch_finished(submission.batch)
         deliveries = submission.batch.deliveries
+        self._applied_log.add(messages=len(deliveries) - len(refusals), refused=len(refusals))
         for place, reason, detail in refusals:
             self._dead_letter(
                 deliveries[place], submission.refusals_by_position.get(place) or MessageRefused(reason, detail)
@@ -288,7 +295,7 @@ class StatusConsumer(MonitoredConsumer):
             seconds=round(max(retry_delays), 1),
         )
         for seconds in retry_delays:
-            self.timer.call_after(seconds, self._run_guarded, (self._submit_batches,))
+            self._call_later(seconds, self._submit_batches)
         self._must_give_back = self._must_give_back or self._held_batches.is_held_too_long(now=now)
 
     def _give_everything_back(self) -> None:

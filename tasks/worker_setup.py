@@ -14,10 +14,11 @@ from typing import Any
 import structlog
 from billiard.process import active_children, current_process
 from celery import Celery, signals
+from celery.apps import worker
 from celery.concurrency import get_implementation
 from flask import Flask
 
-from app import extensions, metrics_sharing, tracing
+from app import extensions, logs, metrics_sharing, tracing
 from app.config import Settings
 from app.jobs import VERIFICATIONS, WEBHOOKS
 from tasks import metrics_page
@@ -86,6 +87,7 @@ def set_up_worker(celery_app: Celery) -> None:
     for module in ("tasks.status",) if is_status_app(celery_app) else ("tasks.webhooks", "tasks.housekeeping"):
         import_module(module)
     _connect_signals(flask_app_of(celery_app))
+    worker.safe_say = logs.write_from_signal_handler
     # Before the pool forks: what a child's collector walks through, the child has a copy of.
     exclude_imports_from_garbage_collection()
 

@@ -39,6 +39,10 @@ _ROW_SECURITY_QUERY = text(
     "SELECT relname, relrowsecurity AND relforcerowsecurity AS forced FROM pg_class"
     " WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND relname <> 'alembic_version' ORDER BY relname"
 )
+_TABLES_WITHOUT_AUTOVACUUM_QUERY = text(
+    "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+    " AND reloptions && ARRAY['autovacuum_enabled=false', 'autovacuum_enabled=off'] ORDER BY relname"
+)
 
 
 def check_database() -> Iterator[Finding]:
@@ -92,6 +96,18 @@ def _check_tables(connection: Connection) -> Iterator[Finding]:
     found = ", ".join(f"no {right} on {table}" for table, right in missing) or "the role has what it needs"
     mend = "; ".join(f"GRANT {right} ON {table} TO {role}" for table, right in missing)
     yield Finding("rights", ok=not missing, found=found, mend=mend)
+    yield _check_autovacuum(connection)
+
+
+def _check_autovacuum(connection: Connection) -> Finding:
+    is_on = connection.scalar(text("SHOW autovacuum")) == "on"
+    left_out = list(connection.scalars(_TABLES_WITHOUT_AUTOVACUUM_QUERY))
+    whole = "autovacuum is off; statements grow slower by the day"
+    found = f"autovacuum leaves out {', '.join(left_out)}" if left_out else "autovacuum is on"
+    mend = "ALTER SYSTEM SET autovacuum = on; SELECT pg_reload_conf(); then VACUUM ANALYZE once"
+    if is_on and left_out:
+        mend = "; ".join(f"ALTER TABLE {name} RESET (autovacuum_enabled)" for name in left_out)
+    return Finding("vacuum", ok=is_on and not left_out, found=found if is_on else whole, mend=mend)
 
 
 def _check_deliveries() -> Finding:

@@ -148,8 +148,9 @@ async function takeOffer() {
   const signedIn = await consider(askWho);
   asked = false;
   if (signedIn) return; // which has begun anew
-  if (loaded) draw();
-  else start();
+  if (!loaded) { start(); return; }
+  draw();
+  if (!token()) askAgain('Your sign-in has ended.');
 }
 
 async function seed() {

@@ -77,7 +77,7 @@ def test_nothing_bars_anybody_from_the_cards_the_settings_and_the_history(screen
 
 
 @pytest.mark.rabbitmq
-@pytest.mark.parametrize("width", [360, 390])
+@pytest.mark.parametrize("width", [320, 390])
 def test_a_phone_shows_everything_without_scrolling_sideways(screen: SignIn, width: int) -> None:
     ada = screen(size=(width, 800))
 

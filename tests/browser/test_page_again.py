@@ -18,7 +18,7 @@ from tests.e2e.processes import Processes
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 SignIn = Callable[..., Screen]
 # Long enough to load the page and type, on a machine that does other things too.
-SHORT = timedelta(seconds=12)
+SHORT = timedelta(seconds=20)
 PLATFORM = "https://platform.example"
 TYPED = "Of the engineers"
 ADA = uuid4()
@@ -75,6 +75,23 @@ def test_whoever_signs_in_as_somebody_else_begins_anew(expiring: Screen, stack: 
     expect(expiring.part("who")).to_contain_text("eve@globex.example")
     expect(expiring.page.locator("dialog[open]")).to_have_count(0)
     expect(expiring.on("confluence", "description")).not_to_have_text(TYPED)
+
+
+def test_a_link_to_be_somebody_else_asks_here_too_and_no_leads_back(
+    screen: SignIn, stack: Stack, organization: UUID
+) -> None:
+    """The page behind is still Ada's: a link of `make run`, or of a platform, does not make it another's unasked."""
+    ada = screen(token=stack.token(organization, user=ADA, lifetime=SHORT))
+    expect(ada.part("again")).to_be_visible()
+
+    token = stack.token(uuid4(), email="eve@globex.example")
+    ada.page.evaluate("(token) => { location.hash = `token=${token}`; }", token)
+
+    expect(ada.part("offer-current")).to_contain_text("ada@acme.example")
+    ada.part("offer-no").click()
+    pasted(ada, stack.token(organization, user=ADA))
+    expect(ada.part("live")).to_have_text("Live")
+    expect(ada.part("who")).to_contain_text("ada@acme.example")
 
 
 def test_signing_in_again_in_one_tab_is_enough_for_all(expiring: Screen, stack: Stack, organization: UUID) -> None:

@@ -91,16 +91,25 @@ def test_a_bad_token_of_a_link_does_not_sign_anybody_out(screen: SignIn, stack: 
     ada.card("confluence").wait_for()
 
 
-def glance(name: str) -> dict[str, object]:
-    return {"data": {"organization_id": str(uuid4()), "organization_name": name, "days": [], "recent": []}}
-
-
 def test_what_was_asked_for_one_person_is_not_shown_to_the_next_one_of_the_tab(
     screen: SignIn, strangers: tuple[UUID, str]
 ) -> None:
     asked: list[Route] = []
-    ada = screen(routes={"**/api/overview": asked.append})
-    eventually(lambda: ada.page.evaluate("1") and asked)
+
+    def hold(route: Route) -> None:
+        asked.append(route)
+
+    ada = screen(routes={"**/api/overview": hold})
+
+    def waiting(*, of_eve: bool) -> list[Route]:
+        ada.page.evaluate("1")  # Meanwhile, routes are told.
+        return [route for route in asked if (strangers[1] in route.request.headers["authorization"]) is of_eve]
+
+    def answered(routes: list[Route], name: str) -> None:
+        for route in routes:
+            route.fulfill(json={"data": {"organization_name": name, "days": [], "recent": []}})
+
+    eventually(lambda: waiting(of_eve=False))
     ada.page.evaluate(
         """() => {
           const name = document.querySelector('[data-role="organization"]');
@@ -110,11 +119,10 @@ def test_what_was_asked_for_one_person_is_not_shown_to_the_next_one_of_the_tab(
     )
     ada.page.evaluate("(token) => { location.hash = `token=${token}`; }", strangers[1])
     ada.part("offer-yes").click()
-    ada.card("confluence").wait_for()
-    eventually(lambda: ada.page.evaluate("1") and len(asked) > 1)
+    eventually(lambda: waiting(of_eve=True))
 
-    asked[0].fulfill(json=glance("Acme"))
-    asked[-1].fulfill(json=glance("Globex"))
+    answered(waiting(of_eve=False), "Acme")
+    answered(waiting(of_eve=True), "Globex")
 
     expect(ada.part("organization")).to_have_text("Globex")
     assert "Acme" not in ada.page.evaluate("shown")

@@ -183,7 +183,7 @@ def test_a_token_that_expires_is_asked_for_and_nothing_on_the_screen_is_lost(
     example: Example, chromium: Browser, organization: UUID
 ) -> None:
     example.stack.colleague(organization).call("POST", "/api/data-sources/seed")
-    short = example.stack.token(organization, user=ADA, lifetime=timedelta(seconds=8))
+    short = example.stack.token(organization, user=ADA, lifetime=timedelta(seconds=15))
     page = example.open(chromium, short)
     live(page)
     section = source(page)

@@ -70,8 +70,8 @@ def test_with_many_workers_nothing_is_applied_twice_and_no_older_word_replaces_a
 
 def _batches(rita: Processes, name: str) -> list[dict[str, Any]]:
     """Return what a worker tells of each batch that it has applied."""
-    lines = [json.loads(line) for line in rita.log(name).splitlines() if "status_messages_applied" in line]
-    return [line for line in lines if line["event"] == "status_messages_applied"]
+    lines = [json.loads(line) for line in rita.log(name).splitlines() if "status_batch_applied" in line]
+    return [line for line in lines if line["event"] == "status_batch_applied"]
 
 
 def _connections(person: Person) -> list[dict[str, Any]]:

@@ -37,6 +37,7 @@ from tests.factories import Browser
 from tests.integration.api.test_keys import KeyServer
 from tests.letters import bury_reliably
 from tests.receiver import Receiver
+from tests.waiting import eventually
 
 Rows = list[dict[str, Any]]
 Doctor = Callable[..., Rows]
@@ -151,6 +152,32 @@ def test_a_right_that_is_missing_is_found(web: Flask, doctor: Doctor) -> None:
 
     assert row["found"] == "no INSERT on audit_logs"
     assert row["mend"] == f"GRANT INSERT ON audit_logs TO {role}"
+
+
+def test_a_table_that_is_never_vacuumed_is_found(web: Flask, doctor: Doctor) -> None:
+    assert found(doctor(), "vacuum")["ok"]
+    statement = "ALTER TABLE operations {} (autovacuum_enabled{})"
+    with as_owner(web, statement.format("SET", " = false"), statement.format("RESET", "")):
+        row = found(doctor(), "vacuum")
+
+    assert not row["ok"]
+    assert row["found"] == "autovacuum leaves out operations"
+    assert row["mend"] == "ALTER TABLE operations RESET (autovacuum_enabled)"
+
+
+def test_a_server_that_vacuums_nothing_is_found(doctor: Doctor, admin_database_url: str) -> None:
+    with closing(psycopg2.connect(admin_database_url)) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
+        cursor.execute("ALTER SYSTEM SET autovacuum = off")
+        try:
+            cursor.execute("SELECT pg_reload_conf()")
+            row = eventually(lambda: None if (row := found(doctor(), "vacuum"))["ok"] else row)
+        finally:
+            cursor.execute("ALTER SYSTEM RESET autovacuum")
+            cursor.execute("SELECT pg_reload_conf()")
+
+    assert "autovacuum is off" in row["found"]
+    assert "autovacuum = on" in row["mend"]
 
 
 def test_what_nobody_delivers_is_found(web: Flask, doctor: Doctor) -> None:

@@ -202,8 +202,8 @@ def test_nobody_goes_by_a_hosts_clock_but_for_what_is_judged_by_the_same_host() 
         "app/outbound/webhook.py",
         # What is told to people, and compared with nothing.
         "app/outbound/dead_letters.py", "app/outbound/events.py",
-        # Which look at this very clock.
-        "app/cli/findings.py", "app/outbound/clock_offsets.py", "tasks/beat_schedule.py",
+        # Which look at this very clock, or write it into a line of the log.
+        "app/cli/findings.py", "app/outbound/clock_offsets.py", "tasks/beat_schedule.py", "app/logs.py",
     }  # fmt: skip
 
     assert set(uses("datetime.now", "datetime.utcnow", "time.time", "date.today")) == own

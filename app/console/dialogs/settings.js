@@ -162,6 +162,8 @@ function showVerification(panel, connection) {
   const good = at && !error && !panel.replacing;
   part(dialog, 'fields').hidden = verifying || good;
   part(dialog, 'replace').hidden = verifying || !good;
+  // Where nothing that was entered is wrong, it does not look so.
+  part(dialog, 'verify-problem').classList.toggle('note', ['service', 'operator'].includes(connection.display.actor) && !panel.refusal);
   showFolded(part(dialog, 'verify-problem'), panel.refusal ?? (verifying ? '' : error && problemOf(connection)));
   redraw(part(dialog, 'verified'), [status, at, error], () => {
     if (verifying) return ['The external service is asked whether they are good.'];

@@ -2,7 +2,7 @@
 
 import * as api from '../live/api.js';
 import { complain, part, setText } from '../drawing/dom.js';
-import { signIn, takeOffered, token } from './session.js';
+import { renew, signIn, takeOffered, token, who } from './session.js';
 
 const role = (name) => part(document, name);
 let answer = null; // what the two buttons do, while there is a question
@@ -12,12 +12,14 @@ export async function consider(ask) {
   const offered = takeOffered();
   answer = null;
   if (!offered || offered.token === token()) return false;
-  if (offered.trusted && !token()) {
+  // Whose page this is, though their token may be good no more.
+  const seen = who().user_id ? who() : null;
+  if (offered.trusted && !token() && !seen) {
     signIn(offered.token);
     return true;
   }
-  const [person, current] = await Promise.all([personOf(offered.token), token() && personOf(token())]);
-  if (!person.user_id && !token()) {
+  const [person, current] = await Promise.all([personOf(offered.token), token() ? personOf(token()) : seen]);
+  if (!person.user_id && !token() && !seen) {
     // It is not accepted: signing in says why.
     signIn(offered.token);
     return true;
@@ -27,7 +29,7 @@ export async function consider(ask) {
     return false;
   }
   if (current?.user_id === person.user_id && current.organization_id === person.organization_id) {
-    signIn(offered.token);
+    (token() ? signIn : renew)(offered.token);
     return true;
   }
   ask();

@@ -56,12 +56,12 @@ export function renew(given) {
 // The token is good no more.
 export function expire(reason) {
   if (!token()) return;
-  begun += 1;
   sessionStorage.removeItem(TOKEN);
   session.dispatchEvent(new CustomEvent('expired', { detail: reason }));
 }
 
 export function signOut(reason = '') {
+  begun += 1;
   sessionStorage.removeItem(TOKEN);
   session.dispatchEvent(new CustomEvent('changed', { detail: reason }));
 }

@@ -13,7 +13,8 @@ let popup = null;
 
 // Over the page, whose forms keep what was typed, until the same person has signed in again.
 export function askAgain(reason) {
-  if (waiting) return;
+  if (waiting?.open) return;
+  waiting?.remove();
   waiting = make('dialog', { class: 'again', 'aria-labelledby': 'again-title', 'data-role': 'again' },
     make('div', { class: 'sheet' }, make('h2', { id: 'again-title' }, 'Sign in again'),
       make('p', {}, `${reason} What you have open stays as it is.`),

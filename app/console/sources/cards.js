@@ -115,7 +115,7 @@ function showButtons(card, connection) {
   const configure = part(root, 'configure');
   // Two buttons that open the same would only make people wonder.
   configure.hidden = does === 'set-up';
-  label(configure, ...(mayVerify(connection) ? ['Verify again', `Verify again: ${connection.name}`] : ['Settings', `Settings of ${connection.name}`]));
+  label(configure, ...(mayVerify(connection) ? ['Verify', `Verify again: ${connection.name}`] : ['Settings', `Settings of ${connection.name}`]));
   label(part(root, 'history'), 'History', `History of ${connection.name}`);
 }
 

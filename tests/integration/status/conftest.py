@@ -141,6 +141,8 @@ def worker_environ(
         rabbitmq_url=worker_queue.url,
         webhook_url=settings.automation_webhook_url,
         STATUS_QUEUES=worker_queue.queue,
+        # A line for each batch.
+        LOG_LEVEL="DEBUG",
     )
 
 
