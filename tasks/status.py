@@ -117,13 +117,7 @@ def _apply_or_halve(reports: Sequence[Report | UnreadableMessage], *, now: datet
     late, refused = len(applied.late_positions), len(applied.refusals)
     read = sum(not isinstance(report, UnreadableMessage) for report in reports)
     metrics.count_applied_and_late_messages(applied=read - late - refused, late=late)
-    log.debug(
-        "status_batch_applied",
-        messages=read,
-        changes=len(applied.changes),
-        late=late,
-        refused=refused,
-    )
+    log.debug("status_batch_applied", messages=read, changes=len(applied.changes), late=late, refused=refused)
     return _with_exact_refusal_reasons(applied, reports)
 
 

@@ -48,13 +48,13 @@ def report_rank(report: Report) -> int:
     return int(report.trigger != "started")
 
 
-def advance_clock_if_newest(report_context: ReportContext) -> bool:
+def advance_clock_if_newest(context: ReportContext) -> bool:
     """Keep the newest time that the service has told; tell whether it is this report's."""
     connection, known = (
-        report_context.aggregate.connection,
-        newest_report_clock(report_context.aggregate.connection, now=report_context.now),
+        context.aggregate.connection,
+        newest_report_clock(context.aggregate.connection, now=context.now),
     )
-    clock = report_context.reported_at, report_rank(report_context.report)
+    clock = context.reported_at, report_rank(context.report)
     if known is not None and clock <= known:
         return False
     connection.sync_reported_at, connection.sync_reported_rank = clock
@@ -72,16 +72,16 @@ def sync_operations(aggregate: ConnectionAggregate) -> Sequence[Operation]:
     return [operation for operation in aggregate.operations.values() if operation.kind == "sync"]
 
 
-def operation_covering_report_time(report_context: ReportContext) -> Operation | None:
+def operation_covering_report_time(context: ReportContext) -> Operation | None:
     """Return what a moment belongs to by itself: the first operation that ended then or later, else what is open."""
     running, ended = (
-        report_context.aggregate.open_operation("sync"),
+        context.aggregate.open_operation("sync"),
         [
             (place, operation.id, operation)
-            for operation in sync_operations(report_context.aggregate)
+            for operation in sync_operations(context.aggregate)
             if not operation.is_open
             and (place := newest_service_time_of(operation)) is not None
-            and place >= report_context.reported_at
+            and place >= context.reported_at
         ],
     )
     first = min(ended, default=None)
@@ -118,14 +118,12 @@ def _comes_after(other: Operation, operation: Operation) -> bool:
     return (others, other.id) > (place, operation.id)
 
 
-def id_for_end_at(report_context: ReportContext, ended_at: datetime) -> UUID:
+def id_for_end_at(context: ReportContext, ended_at: datetime) -> UUID:
     """Return an id for what ended at that moment: before all that is of it or later, and after all else."""
-    known = [
-        (operation.id, newest_service_time_of(operation)) for operation in sync_operations(report_context.aggregate)
-    ]
+    known = [(operation.id, newest_service_time_of(operation)) for operation in sync_operations(context.aggregate)]
     newer = min((id_ for id_, place in known if place is not None and place >= ended_at), default=None)
     older = max((id_ for id_, _ in known if newer is None or id_ < newer), default=None)
-    return ids.id_between(older, newer, report_context.new_id())
+    return ids.id_between(older, newer, context.new_id())
 
 
 def id_for_new_operation(aggregate: ConnectionAggregate, kind: str, new_id: NewIdFactory) -> UUID:
