@@ -150,12 +150,12 @@ def _apply_end_without_operation_id(context: ReportContext) -> bool:
     same_end = next((o for o in sync_operations(context.aggregate) if _ended_at_same_time(o, context)), None)
     if same_end is not None:
         return _merge_ends_of_same_time(context, same_end)
-    covering = operation_covering_report_time(context)
-    if covering is not None and _end_belongs_to(covering, context):
-        return _end_sync(context, covering)
+    covering_sync = operation_covering_report_time(context)
+    if covering_sync is not None and _end_belongs_to(covering_sync, context):
+        return _end_sync(context, covering_sync)
     starts = _take_starts_before_end(context)
-    missed = None if starts else _unanswered_sync_before(context, covering)
-    return _insert_ended_sync(context, starts, covering) if missed is None else _end_sync(context, missed)
+    missed = None if starts else _unanswered_sync_before(context, covering_sync)
+    return _insert_ended_sync(context, starts, covering_sync) if missed is None else _end_sync(context, missed)
 
 
 def _apply_end_with_operation_id(context: ReportContext, operation: Operation) -> bool:
@@ -165,14 +165,14 @@ def _apply_end_with_operation_id(context: ReportContext, operation: Operation) -
             return False
         if end.at_microsecond == context.entry.at_microsecond:
             return _merge_ends_of_same_time(context, operation)
-    covering = operation_covering_report_time(context)
+    covering_sync = operation_covering_report_time(context)
     if (
-        covering is not None
-        and covering is not operation
-        and not is_open_service_sync_started_before(covering, context.reported_at)
+        covering_sync is not None
+        and covering_sync is not operation
+        and not is_open_service_sync_started_before(covering_sync, context.reported_at)
     ):
         # Starts before this end are not of what comes after it.
-        for start in take_unnamed_starts(covering, until_microsecond=context.entry.at_microsecond):
+        for start in take_unnamed_starts(covering_sync, until_microsecond=context.entry.at_microsecond):
             operation.reports = format_report_entries(with_entry(report_entries_of(operation), start))
     return _end_sync(context, operation)
 
@@ -206,28 +206,30 @@ def _merge_ends_of_same_time(context: ReportContext, operation: Operation) -> bo
     return changes or counted
 
 
-def _end_belongs_to(covering: Operation, context: ReportContext) -> bool:
+def _end_belongs_to(covering_sync: Operation, context: ReportContext) -> bool:
     """Tell whether an unnamed end is that of the operation in whose time it falls."""
     at = context.entry.at_microsecond
-    if covering.state == "replaced" or not unnamed_report_may_concern(covering, context.reported_at):
+    if covering_sync.state == "replaced" or not unnamed_report_may_concern(covering_sync, context.reported_at):
         return False
-    entries = report_entries_of(covering)
-    if covering.origin == "service":
+    entries = report_entries_of(covering_sync)
+    if covering_sync.origin == "service":
         begun = any(entry.at_microsecond <= at for entry in entries if not entry.is_end)
-        if covering.is_open:
+        if covering_sync.is_open:
             return begun or not entries
         # It keeps its beginning if that has been told of; else its end.
-        return begun and (covering.reported_late or covering.state in UNANSWERED_STATES)
-    end = end_entry_of(covering)
-    if covering.state in ANSWERED_STATES and (end is None or end.is_named):
+        return begun and (covering_sync.reported_late or covering_sync.state in UNANSWERED_STATES)
+    end = end_entry_of(covering_sync)
+    if covering_sync.state in ANSWERED_STATES and (end is None or end.is_named):
         return False
     return not any(entry.is_named and entry.at_microsecond > at for entry in entries)
 
 
-def _unanswered_sync_before(context: ReportContext, covering: Operation | None) -> Operation | None:
+def _unanswered_sync_before(context: ReportContext, covering_sync: Operation | None) -> Operation | None:
     """Return the operation just before, if it ended without an answer: this is the answer."""
     earlier = [
-        o for o in sync_operations(context.aggregate) if not o.is_open and (covering is None or o.id < covering.id)
+        o
+        for o in sync_operations(context.aggregate)
+        if not o.is_open and (covering_sync is None or o.id < covering_sync.id)
     ]
     last = max(earlier, key=lambda o: o.id, default=None)
     is_missed = (
@@ -269,10 +271,10 @@ def _split_entries_at_end(operation: Operation, ended_at: int) -> tuple[ReportEn
     ), other_entries
 
 
-def _insert_ended_sync(context: ReportContext, starts: ReportEntries, covering: Operation | None) -> bool:
+def _insert_ended_sync(context: ReportContext, starts: ReportEntries, covering_sync: Operation | None) -> bool:
     """Add a sync of the service's own, with these starts, before the one in whose time it ended."""
-    if covering is not None and covering.origin == "user":
-        covering.asked_after = max(covering.asked_after or context.reported_at, context.reported_at)
+    if covering_sync is not None and covering_sync.origin == "user":
+        covering_sync.asked_after = max(covering_sync.asked_after or context.reported_at, context.reported_at)
     operation = open_service_operation(
         context.aggregate, "sync", id_for_end_at(context, context.reported_at), now=context.now
     )
