@@ -50,7 +50,7 @@ class Scene:
         self.told = {"id": self.connection_id, "organization_id": str(self.house.id)}
 
     def press(self) -> str:
-        pressed = self.house.press("sync", self.connection_id, force=True)
+        pressed = self.house.press("sync", self.connection_id, replace_running=True)
         claimed = self.house.claim(pressed)
         assert claimed is not None
         self.house.record(claimed, RetryVerdict.DONE, error=None)

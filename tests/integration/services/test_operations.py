@@ -67,13 +67,19 @@ class House:
             return what(session, *values, **{"now": self.now} | named)
 
     def claim(self, **named: Any) -> deliveries.ClaimedOperation | None:
-        return self.act(deliveries.claim_due_operations, [self.id], lease=LEASE, **named).get(self.id)
+        return self.act(deliveries.claim_due_operations, [self.id], post_timeout=LEASE, **named).get(self.id)
 
     def record(
         self, operation: Operation, outcome: AttemptOutcome, **named: Any
     ) -> tuple[dict[UUID, Operation], list[Change]]:
         attempt = deliveries.AttemptResult(operation, outcome)
-        return self.act(deliveries.record_attempt_results, [attempt], waits=lambda _: WAITS, patience=PATIENCE, **named)
+        return self.act(
+            deliveries.record_attempt_results,
+            [attempt],
+            retry_schedule_for=lambda _: WAITS,
+            deadlines=PATIENCE,
+            **named,
+        )
 
     def attempt(self, outcome: AttemptOutcome, *, at: datetime | None = None) -> dict[str, Any]:
         """Make one attempt, which ends so, and return the operation's row."""
@@ -110,7 +116,7 @@ def test_a_claim_that_was_never_recorded_is_free_again_after_its_time(house: Hou
 def test_what_is_not_due_past_its_deadline_or_unknown_is_not_claimed(house: House) -> None:
     assert house.claim(now=house.now - timedelta(minutes=1)) is None
     assert house.claim(now=house.row["deadline_at"]) is None
-    assert house.act(deliveries.claim_due_operations, [uuid4()], lease=LEASE) == {}
+    assert house.act(deliveries.claim_due_operations, [uuid4()], post_timeout=LEASE) == {}
 
 
 def test_an_attempt_that_arrives_makes_it_delivered_and_starts_the_next_wait(house: House) -> None:
@@ -269,7 +275,13 @@ def test_a_press_that_waited_for_the_row_while_another_came_first_is_the_later_o
     began_before_the_wait = house.now - timedelta(seconds=1)
     came_first = UUID(house.press())
     made = ids.new_id_at(began_before_the_wait)
-    press = {"operation_id": made, "force": True, "patience": PATIENCE, "actor": SYSTEM, "now": began_before_the_wait}
+    press = {
+        "operation_id": made,
+        "replace_running": True,
+        "deadlines": PATIENCE,
+        "actor": SYSTEM,
+        "now": began_before_the_wait,
+    }
 
     opened = house.act(operations.open_sync, UUID(house.connection["id"]), **press)
 

@@ -42,7 +42,7 @@ def neighbour(web: Flask, postgres: Postgres) -> Iterator[Neighbour]:
     forever = timedelta(days=36_500)
     house = House(web, postgres, patience=Deadlines(forever, forever, forever, forever))
     connection_id = house.configure_type("websearch", {"enabled": True})
-    claimed = house.claim(house.press("sync", connection_id, force=False))
+    claimed = house.claim(house.press("sync", connection_id, replace_running=False))
     assert claimed is not None
     house.record(claimed, RetryVerdict.DONE, error=None)
     ids = {"tenant_id": str(house.id), "connection_id": connection_id, "operation_id": str(claimed.id)}

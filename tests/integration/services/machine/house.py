@@ -106,7 +106,7 @@ class House:
     def press(self, kind: str, connection_id: str, **how: Any) -> str:
         """Press verify or sync; return the operation's id."""
         made = ids.new_id_at(self.now)
-        common = {"operation_id": made, "patience": self.patience, "actor": self.actor, "now": self.now}
+        common = {"operation_id": made, "deadlines": self.patience, "actor": self.actor, "now": self.now}
         with self.work() as (session, push):
             if kind == "verify":
                 opened = operations.open_verification(session, UUID(connection_id), **common, **how)

@@ -96,11 +96,11 @@ class Machine(Deliveries):
 
     @rule(of=types, with_credentials=st.sampled_from([True, True, False]), first=firsts)
     def verify(self, of: str, *, with_credentials: bool, first: RetryVerdict | None) -> None:
-        self.press(of, "verify", first, with_credentials=with_credentials)
+        self.press(of, "verify", first, has_credentials=with_credentials)
 
     @rule(of=types, force=st.booleans(), first=firsts)
     def sync(self, of: str, *, force: bool, first: RetryVerdict | None) -> None:
-        self.press(of, "sync", first, force=force)
+        self.press(of, "sync", first, replace_running=force)
 
     def press(self, of: str, kind: str, first: RetryVerdict | None, **how: bool) -> None:
         """Press, and make the first attempt at once, as it is on a quiet day."""
