@@ -82,7 +82,7 @@ class Source:
             return "syncing"
         return "verifying" if self.open("verify") else "idle"
 
-    def refusals(self, act: str, *, force: bool = False, with_credentials: bool = True) -> set[str]:
+    def refusals(self, act: str, *, replace_running: bool = False, has_credentials: bool = True) -> set[str]:
         """Return the codes of the errors with which an act may be refused; any of them will do."""
         if act == "create":
             return {"already_exists"} if self.is_visible else set()
@@ -91,11 +91,11 @@ class Source:
         asks, needs_credentials = act in ("verify", "sync"), self.type in NEEDS_CREDENTIALS
         codes = {
             "cannot_delete_seeded": act == "delete" and self.type in SEEDED,
-            "validation_error": act == "verify" and needs_credentials and not with_credentials,
+            "validation_error": act == "verify" and needs_credentials and not has_credentials,
             "connection_disabled": act == "sync" and not self.enabled,
             "not_configured": act == "sync" and needs_credentials and not self.verified,
-            "sync_in_progress": asks and not force and self.open("sync") is not None,
-            "verification_in_progress": asks and not force and self.open("verify") is not None,
+            "sync_in_progress": asks and not replace_running and self.open("sync") is not None,
+            "verification_in_progress": asks and not replace_running and self.open("verify") is not None,
         }
         return {code for code, holds in codes.items() if holds}
 
