@@ -54,7 +54,7 @@ def test_a_short_link_fits_a_line_and_leads_to_a_fresh_long_one() -> None:
     assert max(map(len, links)) < 40
     verifier = create_offline_application(jwt_secret=ENVIRON["JWT_SECRET"]).extensions["token_verifier"]
     for answer, (_, user, _, _) in zip(answers, PEOPLE.values(), strict=True):
-        assert verifier.verify(answer.headers["Location"].partition("#token=")[2]).user_id == user
+        assert verifier.verify_token(answer.headers["Location"].partition("#token=")[2]).user_id == user
     assert {guessed.status_code, rebound.status_code} == {requests.codes.not_found}
 
 

@@ -193,7 +193,10 @@ def test_every_reason_for_a_dead_letter_is_listed() -> None:
     given = set()
     for file in [*PROJECT.glob("app/**/*.py"), *PROJECT.glob("tasks/**/*.py")]:
         for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("Unacceptable", "messages.Unacceptable"):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in (
+                "MessageRefused",
+                "status_messages.MessageRefused",
+            ):
                 reason = node.args[0]
                 # Whoever hands on what another has found names it there.
                 given |= {reason.value} if isinstance(reason, ast.Constant) else set()

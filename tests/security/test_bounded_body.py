@@ -124,4 +124,4 @@ def test_the_web_server_reads_bodies_so(served: Processes) -> None:
         [sys.executable, "-c", SCRIPT], cwd=PROJECT, env=served.environ, capture_output=True, text=True, check=False
     )
 
-    assert done.stdout == "BoundedBody\n", done.stderr
+    assert done.stdout == "TimeLimitedBody\n", done.stderr

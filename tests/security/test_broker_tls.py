@@ -39,14 +39,14 @@ def press(url: str, _: ModuleType) -> None:
     create_offline_application(rabbitmq_url=url).extensions["job_sender"].send_delivery_job(A_DELIVERY)
 
 
-def work(url: str, celery_module: ModuleType, *, make: str = "make_app") -> None:
+def work(url: str, celery_module: ModuleType, *, make: str = "create_celery_app") -> None:
     made: Any = getattr(celery_module, make)(create_offline_application(rabbitmq_url=url).extensions["settings"])
     with made.connection_for_write(connect_timeout=SOON.total_seconds()) as opened:
         opened.ensure_connection(max_retries=1, interval_start=0, reraise_as_library_errors=True)
 
 
 def apply(url: str, celery_module: ModuleType) -> None:
-    work(url, celery_module, make="make_status_app")
+    work(url, celery_module, make="create_status_celery_app")
 
 
 def remember(url: str, _: ModuleType) -> None:
