@@ -71,7 +71,7 @@ lock: ## write locks/ anew, after a change of pyproject.toml or constraints.txt:
 	@$(LOCK) --extra dev -o locks/dev.txt
 	@$(LOCK) --extra dev --extra bench -o locks/bench.txt
 
-format: $(INSTALLED) ## format the code, and mend what the linter can mend
+format: $(INSTALLED) ## format the code, and fix what the linter can fix
 	@$(BIN)/ruff format
 	@$(BIN)/ruff check --fix
 

@@ -26,13 +26,13 @@ from gunicorn.glogging import Logger
 from gunicorn.workers.ggevent import GeventWorker
 from psycogreen.gevent import patch_psycopg
 
-from app import create_app, extensions, figures, logs, tracebacks, tracing
-from app.api.slow_bodies import BoundedBody, after_others
+from app import create_app, extensions, logs, metrics_sharing, tracebacks, tracing
+from app.api.bounded_body import TimeLimitedBody, yield_before_pipelined_request
 from app.config import Settings
 
 settings = Settings.from_environment("web")
 
-bind = f"{settings.address}:{settings.port}"
+bind = f"{settings.listen_address}:{settings.port}"
 
 # How long a client may take to read one piece of an answer, or to send one of its request, in seconds: what it has not
 # read is in our memory until then. 5 MB in this time are a slow telephone's.
@@ -87,9 +87,9 @@ class worker_class(GeventWorker):  # noqa: N801 - the setting's name
         """Answer, within each wait's PATIENCE; an event stream sets a shorter one for itself."""
         sock.settimeout(PATIENCE)
         self._idle.discard(sock)
-        req.body = BoundedBody(req.body, within=BODY_WITHIN)
+        req.body = TimeLimitedBody(req.body, time_limit=BODY_WITHIN)
         try:
-            with after_others():
+            with yield_before_pipelined_request():
                 return super().handle_request(listener_name, req, sock, addr)
         except TimeoutError:
             # What gunicorn takes for a client that has left.
@@ -106,8 +106,8 @@ timeout = 60
 # A stop waits this long for requests, and not for streams: their browsers reconnect.
 graceful_timeout = 5
 keepalive = 65
-# No header says here where a request came from, or which path it is for: see `app/api/proxies.py`. What a proxy leaves
-# of a client's headers would lead past the proxy's own rules.
+# No header says here where a request came from, or which path it is for: see `app/api/trusted_proxies.py`. What a proxy
+# leaves of a client's headers would lead past the proxy's own rules.
 forwarded_allow_ips = ""
 forwarder_headers = ""
 # It would listen in the home directory, which a container may not write.
@@ -155,7 +155,7 @@ def _told(msg: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
     if problem is None:
         return msg, *args
     words = re.split("[:=%]", msg, maxsplit=1)[0].strip() if isinstance(msg, str) else "Exception"
-    return "%s: %s", words, tracebacks.said(problem)
+    return "%s: %s", words, tracebacks.describe_exception(problem)
 
 
 logconfig_dict = logs.logging_config(settings.log_level)
@@ -170,8 +170,8 @@ def pre_fork(server: Any, worker: Any) -> None:
 def post_fork(_server: Any, worker: Any) -> None:
     """Let psycopg2 wait in greenlets instead of stopping them all."""
     patch_psycopg()
-    figures.take_place(worker.place)
-    tracing.start(settings)
+    metrics_sharing.continue_counts_of_slot(worker.place)
+    tracing.start_sending_spans(settings)
 
 
 def post_worker_init(_worker: Any) -> None:
@@ -182,11 +182,11 @@ def post_worker_init(_worker: Any) -> None:
 
 def child_exit(_server: Any, worker: Any) -> None:
     """Forget the browsers and connections of a process that has ended."""
-    figures.leave_place(worker.place)
+    metrics_sharing.drop_gauges_of_slot(worker.place)
 
 
 def on_starting(_server: Any) -> None:
     """Refuse to serve through a role that row-level security does not bind, or that owns the tables."""
     with create_app(settings).app_context():
-        extensions.check_role()
-    figures.share()
+        extensions.check_database_role()
+    metrics_sharing.share_with_forked_processes()

@@ -20,9 +20,9 @@ def create_app(settings: Settings | None = None) -> Flask:
 
     Of the environment a command demands what it uses. Raises SettingsError, which names all that is missing or unsafe.
     """
-    from app import config, factory, needs
+    from app import config, factory, process_settings
 
-    return factory.web(settings or config.Settings.from_environment(needs.COMMANDS))
+    return factory.create_web_app(settings or config.Settings.from_environment(process_settings.COMMANDS_PROCESS))
 
 
 def create_web() -> Flask:
@@ -32,4 +32,4 @@ def create_web() -> Flask:
     """
     from app import config, factory
 
-    return factory.web(config.Settings.from_environment("web"))
+    return factory.create_web_app(config.Settings.from_environment("web"))

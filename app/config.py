@@ -1,7 +1,8 @@
 """The settings, typed, read from the environment once; nothing else reads `os.environ`.
 
 docs/settings.md has the text below each setting; `python -m devstack.settings` writes it. A duration's unit is the
-second. Any may be given as a file, whose name is in `NAME_FILE`; a process gets those that it uses, see `needs.py`.
+second. Any may be given as a file, whose name is in `NAME_FILE`; a process gets those that it uses:
+`process_settings.py`.
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ from typing import Annotated, Any, ClassVar, Literal, Optional
 from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, create_model, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from app import needs
+from app import process_settings
 from app import setting_types as types
-from app.domain import claims, retry, sources
-from app.domain.lifecycle import Patience
+from app.domain import retry, source_types, token_claims
+from app.domain.lifecycle import Deadlines
 
 # What one attempt may wait in the queue on top of its POST.
-DELIVERY_SLACK = timedelta(seconds=30)
+MAX_QUEUE_WAIT_PER_ATTEMPT = timedelta(seconds=30)
 
 
 # Whatever it is set to.
-_DROPPED = Annotated[Any, NoDecode, BeforeValidator(lambda _: None)]
+_IGNORED_SETTING = Annotated[Any, NoDecode, BeforeValidator(lambda _: None)]
 
 
 class SettingsError(SystemExit):
@@ -39,7 +40,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, extra="ignore", hide_input_in_errors=True)
 
     # What a process of this kind may start without.
-    spared: ClassVar[frozenset[str]] = frozenset()
+    optional_settings: ClassVar[frozenset[str]] = frozenset()
 
     environment: Literal["production", "development"] = "production"
     """`development` lets the application's role own the tables, and listens on loopback only."""
@@ -73,29 +74,29 @@ class Settings(BaseSettings):
     webhook_ca_file: types.CaFile | None = None
     """A private certificate authority (PEM), trusted instead of the system's, which `SSL_CERT_FILE` and `SSL_CERT_DIR`
     may name, too."""
-    webhook_connect_seconds: types.Seconds = timedelta(seconds=3)
+    webhook_connect_seconds: types.PositiveSeconds = timedelta(seconds=3)
     """How long a webhook may take to connect."""
-    webhook_read_seconds: types.Seconds = timedelta(seconds=10)
+    webhook_read_seconds: types.PositiveSeconds = timedelta(seconds=10)
     """How long a webhook waits for each read of the answer."""
-    webhook_total_seconds: types.Seconds = timedelta(seconds=12)
+    webhook_total_seconds: types.PositiveSeconds = timedelta(seconds=12)
     """How long a webhook may take in all."""
     webhook_failures_to_park: int = Field(default=10, ge=1)
     """After so many attempts in a row that find the external service down, only one attempt at a time is made, as a
     probe."""
-    webhook_probe_seconds: types.Seconds = timedelta(seconds=5)
+    webhook_probe_seconds: types.PositiveSeconds = timedelta(seconds=5)
     """The pause between two such probes."""
-    verify_retry_seconds: types.SecondsList = retry.VERIFY_WAITS
+    verify_retry_seconds: types.SecondsList = retry.VERIFICATION_RETRY_SCHEDULE
     """The retry schedule of a verification's webhook: the pause after each attempt."""
-    sync_retry_seconds: types.SecondsList = retry.SYNC_WAITS
+    sync_retry_seconds: types.SecondsList = retry.SYNC_RETRY_SCHEDULE
     """The retry schedule of a sync's webhook."""
 
-    status_queues: Annotated[types.Names, Field(min_length=1)] = ("data_source_status",)
+    status_queues: Annotated[types.CommaSeparatedNames, Field(min_length=1)] = ("data_source_status",)
     """The queues on which the external service answers."""
-    status_retry_seconds: types.SecondsList = retry.STATUS_WAITS
+    status_retry_seconds: types.SecondsList = retry.STATUS_BATCH_RETRY_SCHEDULE
     """The retry schedule of status messages that could not be applied; the last pause repeats."""
     # A restart or a failover of the database is over sooner, and nothing went back. After this long another worker may
     # try what this one holds, well before RabbitMQ takes it away (`consumer_timeout`, 30 minutes).
-    status_hold_seconds: types.Seconds = timedelta(minutes=5)
+    status_hold_seconds: types.PositiveSeconds = timedelta(minutes=5)
     """After so long, status messages that could not be applied go back to their queue, once."""
     rabbitmq_management_url: types.AnyHttpUrl | None = None
     """RabbitMQ's management page, with user and password, where `doctor` looks up policies."""
@@ -110,20 +111,20 @@ class Settings(BaseSettings):
     """The `aud` that tokens must have; by default it is not checked."""
     jwt_issuer: str | None = None
     """The `iss` that tokens must have; by default it is not checked. With an issuer, ids need not be UUIDs."""
-    jwt_claim_user: types.AssignedClaim = claims.USER
+    jwt_claim_user: types.ClaimNameNotUserWritable = token_claims.USER_CLAIM
     """The claim, or dotted path to it, that holds the user's id."""
-    jwt_claim_email: types.Claim = claims.EMAIL
+    jwt_claim_email: types.ClaimName = token_claims.EMAIL_CLAIM
     """The claim that holds the e-mail address."""
-    jwt_claim_organization: types.AssignedClaim = claims.ORGANIZATION
+    jwt_claim_organization: types.ClaimNameNotUserWritable = token_claims.ORGANIZATION_CLAIM
     """The claim that holds the organization's id."""
-    jwt_claim_role: types.AssignedClaim = claims.ROLE
+    jwt_claim_role: types.ClaimNameNotUserWritable = token_claims.ROLE_CLAIM
     """The claim that holds the role or roles."""
     jwt_role_map: types.RoleMap = ()
     """The issuer's roles and ours: `Rita.Admin:admin,*:member`; by default `owner`, `admin` and `member`."""
-    jwt_jwks_stale_seconds: types.Seconds = timedelta(hours=4)
+    jwt_jwks_stale_seconds: types.PositiveSeconds = timedelta(hours=4)
     """How long the last known keys go on counting while the issuer cannot be reached, also those it withdrew."""
-    # Newest first: the first seals, all open.
-    seal_keys: types.SealKeys = Field(min_length=1)
+    # Newest first: the first encrypts, all decrypt.
+    seal_keys: types.FernetKeys = Field(min_length=1)
     """Fernet keys that encrypt credentials on their way, newest first: the first encrypts, all decrypt."""
 
     metrics_token: Annotated[types.HeaderValue, Field(min_length=16)] | None = None
@@ -140,28 +141,28 @@ class Settings(BaseSettings):
     otel_exporter_otlp_endpoint: types.AnyHttpUrl | None = None
     """Where traces go, by OTLP over HTTP; needs the extra `otel`. OpenTelemetry reads its other `OTEL_…` variables."""
 
-    enabled_data_source_types: types.KnownTypes = ()
+    enabled_data_source_types: types.SourceTypeNames = ()
     """Types beside the four standard ones: `jira`, `gdrive`, `slack`, `notion`, `zendesk`."""
 
-    verify_deadline_seconds: types.Seconds = timedelta(minutes=2)
+    verify_deadline_seconds: types.PositiveSeconds = timedelta(minutes=2)
     """After so long, a verification without an answer ends as expired."""
-    sync_start_deadline_seconds: types.Seconds = timedelta(minutes=30)
+    sync_start_deadline_seconds: types.PositiveSeconds = timedelta(minutes=30)
     """After so long, a delivered sync that was not started ends as expired."""
-    sync_silence_deadline_seconds: types.Seconds = timedelta(hours=2)
+    sync_silence_deadline_seconds: types.PositiveSeconds = timedelta(hours=2)
     """After so long without a report, a running sync ends as expired."""
 
-    dispatch_interval_seconds: types.Seconds = timedelta(seconds=1)
+    dispatch_interval_seconds: types.PositiveSeconds = timedelta(seconds=1)
     """How often webhooks that are due are looked for."""
-    expiry_interval_seconds: types.Seconds = timedelta(seconds=10)
+    expiry_interval_seconds: types.PositiveSeconds = timedelta(seconds=10)
     """How often operations past their deadline are looked for."""
     operation_retention_days: int = Field(default=90, ge=1)
     """Days that finished operations are kept."""
     audit_retention_days: int = Field(default=400, ge=1)
     """Days that the audit trail is kept."""
 
-    sse_heartbeat_seconds: types.Seconds = timedelta(seconds=15)
+    sse_heartbeat_seconds: types.PositiveSeconds = timedelta(seconds=15)
     """How often an event stream says that it is alive."""
-    sse_ticket_seconds: types.Seconds = timedelta(seconds=30)
+    sse_ticket_seconds: types.PositiveSeconds = timedelta(seconds=30)
     """How long a ticket for an event stream is good."""
     sse_streams_per_organization: int = Field(default=300, ge=1)
     """Event streams that one organization may have open in one web process; one more is answered 429."""
@@ -190,19 +191,19 @@ class Settings(BaseSettings):
 
     @field_validator("jwt_jwks_url")
     @classmethod
-    def _exactly_one_key(cls, value: str | None, info: ValidationInfo) -> str | None:
+    def _require_exactly_one_token_key(cls, value: str | None, info: ValidationInfo) -> str | None:
         """Check the three together, for every start: also when other settings are wrong, one message names all."""
         others = ("jwt_secret", "jwt_public_key")
         if all(name in info.data for name in others):
             given = [key for key in (value, *(info.data[name] for name in others)) if key]
-            if len(given) > 1 or (not given and "jwt_jwks_url" not in cls.spared):
+            if len(given) > 1 or (not given and "jwt_jwks_url" not in cls.optional_settings):
                 raise ValueError("set exactly one of JWT_SECRET, JWT_PUBLIC_KEY and JWT_JWKS_URL")
         return value
 
     @field_validator("worker_metrics_port", "webhook_worker_metrics_port")
     @classmethod
-    def _nobody_without_token(cls, value: int | None, info: ValidationInfo) -> int | None:
-        needs_token = value is not None and "metrics_token" not in cls.spared
+    def _require_metrics_token_for_port(cls, value: int | None, info: ValidationInfo) -> int | None:
+        needs_token = value is not None and "metrics_token" not in cls.optional_settings
         if needs_token and info.data.get("metrics_token", "wrong, and told as such") is None:
             raise ValueError("needs METRICS_TOKEN, which the page is shown for")
         return value
@@ -212,19 +213,19 @@ class Settings(BaseSettings):
         return [("environment", self.environment)]
 
     @property
-    def address(self) -> str:
+    def listen_address(self) -> str:
         """Where the pages listen. A laptop is no server: in development nobody else on the network is let in."""
         return "127.0.0.1" if self.environment == "development" else "0.0.0.0"  # noqa: S104 - a server's purpose
 
     @cached_property
-    def source_types(self) -> sources.Registry:
+    def source_types(self) -> source_types.SourceTypeRegistry:
         """The types that this installation offers."""
-        return sources.Registry(turned_on=self.enabled_data_source_types)
+        return source_types.SourceTypeRegistry(enabled_names=self.enabled_data_source_types)
 
     @property
-    def claim_rules(self) -> claims.ClaimRules:
+    def claim_rules(self) -> token_claims.ClaimMapping:
         """How a token's claims are read."""
-        return claims.ClaimRules(
+        return token_claims.ClaimMapping(
             user=self.jwt_claim_user,
             email=self.jwt_claim_email,
             organization=self.jwt_claim_organization,
@@ -234,18 +235,18 @@ class Settings(BaseSettings):
         )
 
     @property
-    def patience(self) -> Patience:
+    def deadlines(self) -> Deadlines:
         """How long operations wait for the external service."""
-        return Patience(
-            verify=self.verify_deadline_seconds,
+        return Deadlines(
+            verification=self.verify_deadline_seconds,
             # Every wait at its longest, every attempt at its slowest.
-            sync_delivery=sum(self.sync_retry_seconds, timedelta(0)) * (1 + retry.JITTER)
-            + (self.webhook_total_seconds + DELIVERY_SLACK) * (len(self.sync_retry_seconds) + 1),
+            sync_delivery=sum(self.sync_retry_seconds, timedelta(0)) * (1 + retry.MAX_JITTER)
+            + (self.webhook_total_seconds + MAX_QUEUE_WAIT_PER_ATTEMPT) * (len(self.sync_retry_seconds) + 1),
             sync_start=self.sync_start_deadline_seconds,
             sync_silence=self.sync_silence_deadline_seconds,
         )
 
-    def waits(self, kind: str) -> tuple[timedelta, ...]:
+    def webhook_retry_schedule(self, kind: str) -> tuple[timedelta, ...]:
         """Return the pauses between the attempts of an operation's webhook."""
         return self.verify_retry_seconds if kind == "verify" else self.sync_retry_seconds
 
@@ -255,29 +256,29 @@ class Settings(BaseSettings):
         return self.migration_database_url or self.database_url
 
     @property
-    def serves(self) -> bool:
+    def can_serve_requests(self) -> bool:
         """Whether all is there that requests need: a command may do with less."""
-        keys = [getattr(self, name) for name in needs.TOKEN_KEYS]
+        keys = [getattr(self, name) for name in process_settings.TOKEN_VERIFICATION_SETTINGS]
         return all([any(keys), self.redis_url, self.rabbitmq_url, self.seal_keys])
 
-    def demand(self, *names: str) -> None:
+    def require(self, *setting_names: str) -> None:
         """See that settings are there which a command may start without. Raises SettingsError, which names all."""
-        missing = [f"  {name.upper()}: is missing" for name in names if not getattr(self, name)]
+        missing = [f"  {name.upper()}: is missing" for name in setting_names if not getattr(self, name)]
         if missing:
             raise SettingsError("This command needs settings that are not in the environment:\n" + "\n".join(missing))
 
     @classmethod
-    def from_environment(cls, process: str | None = None) -> Settings:
-        """Read and check the environment: what the process uses (see `needs.py`), or everything.
+    def from_environment(cls, process_name: str | None = None) -> Settings:
+        """Read and check the environment: what the process uses (see `process_settings.py`), or everything.
 
         Raises SettingsError, which ends the process with one message that names everything missing or unsafe.
         """
-        unused = needs.unused_by(process) if process else frozenset()
-        given, problems = _from_files(cls.model_fields.keys() - unused)
+        unused = process_settings.settings_unused_by(process_name) if process_name else frozenset()
+        given, problems = _read_settings_from_files(cls.model_fields.keys() - unused)
         # What is wrong with a setting's file is said of the file.
         said = {line.split("_FILE:")[0].strip() for line in problems}
         try:
-            made = (_of(process) if process else cls)(**given)
+            made = (_settings_class_for_process(process_name) if process_name else cls)(**given)
         except ValidationError as invalid:
             for error in invalid.errors(include_input=False, include_url=False):
                 name = "_".join(str(part) for part in error["loc"][:1]).upper()
@@ -290,7 +291,7 @@ class Settings(BaseSettings):
         return made
 
 
-def _from_files(names: Collection[str]) -> tuple[dict[str, Any], list[str]]:
+def _read_settings_from_files(names: Collection[str]) -> tuple[dict[str, Any], list[str]]:
     """Return the settings whose `NAME_FILE` names a file, as they stand in it, and what is wrong with such files."""
     given: dict[str, Any] = {}
     problems = []
@@ -313,15 +314,17 @@ def _from_files(names: Collection[str]) -> tuple[dict[str, Any], list[str]]:
 
 
 @cache
-def _of(process: str) -> type[Settings]:
+def _settings_class_for_process(process_name: str) -> type[Settings]:
     """Return the settings of one of the Procfile's processes, or of the operators' commands."""
     fields = Settings.model_fields
-    spared = needs.GUARDED - needs.USES[process]
+    spared = process_settings.RESTRICTED_SETTINGS - process_settings.SETTINGS_USED_BY[process_name]
     left: dict[str, Any] = {}
     for name in spared:
         # A command may use any of them; a process keeps nothing of what it does not use.
-        rule = fields[name].rebuild_annotation() if process == needs.COMMANDS else _DROPPED
+        rule = (
+            fields[name].rebuild_annotation() if process_name == process_settings.COMMANDS_PROCESS else _IGNORED_SETTING
+        )
         left[name] = (Optional[rule], None)  # noqa: UP045 - made when it runs
-    made = create_model(f"Settings of {process}", __base__=Settings, **left)
-    made.spared = spared
+    made = create_model(f"Settings of {process_name}", __base__=Settings, **left)
+    made.optional_settings = spared
     return made

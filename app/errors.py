@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 # Of what a request calls a type, in the answer.
-LONGEST_NAME = 100
+MAX_TYPE_NAME_LENGTH = 100
 
 
 class AppError(Exception):
@@ -30,7 +30,7 @@ class InvalidType(AppError):
     status, code, title = 400, "invalid_type", "Invalid data source type"
 
     def __init__(self, name: str, *, allowed: list[str]) -> None:
-        super().__init__(f"Type '{name[:LONGEST_NAME]}' is not supported", allowed_types=allowed)
+        super().__init__(f"Type '{name[:MAX_TYPE_NAME_LENGTH]}' is not supported", allowed_types=allowed)
 
 
 class MalformedJson(AppError):
@@ -58,7 +58,7 @@ class InvalidPage(AppError):
 
 
 class InvalidIdempotencyKey(AppError):
-    """The key that should tell a repeated press from a new one cannot be one."""
+    """The key that should tell a repeated request from a new one cannot be one."""
 
     status, code, title = 400, "invalid_idempotency_key", "Invalid idempotency key"
 

@@ -23,9 +23,9 @@ from sqlalchemy.exc import InvalidatePoolError, OperationalError
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from app import figures, prepared
+from app import cached_plans, metrics
 from app.config import Settings
-from app.redis_pool import pool_of
+from app.redis_pool import create_redis_pool
 
 log = structlog.get_logger()
 
@@ -44,32 +44,32 @@ SESSION_OPTIONS = (
 )
 
 
-def _reader(oid: int, name: str, read: Callable[[Any], Any]) -> Any:
-    """Return how psycopg2 is to read a type of PostgreSQL: NULL is None, and `read` gets any other text."""
-    return psycopg2.extensions.new_type((oid,), name, lambda text, _: text and read(text))
+def _postgres_type_reader(oid: int, name: str, parse_text: Callable[[Any], Any]) -> Any:
+    """Return how psycopg2 is to read a type of PostgreSQL: NULL is None, and `parse_text` gets any other text."""
+    return psycopg2.extensions.new_type((oid,), name, lambda text, _: text and parse_text(text))
 
 
 # In place of what SQLAlchemy registers, which parses each id anew: a row names its connection and its organization
 # twice, and the same person for each step. And of psycopg2's own for moments, which takes twice as long; a row has ten.
-_READERS = (
-    _reader(2950, "UUID", lru_cache(maxsize=1_000)(UUID)),
-    _reader(1184, "TIMESTAMPTZ", datetime.fromisoformat),
+_POSTGRES_TYPE_READERS = (
+    _postgres_type_reader(2950, "UUID", lru_cache(maxsize=1_000)(UUID)),
+    _postgres_type_reader(1184, "TIMESTAMPTZ", datetime.fromisoformat),
 )
 
 # A connection that has answered this recently, in seconds, is taken to be alive: to try each one first costs a tenth of
 # a read. Whoever finds it dead all the same is answered 503, and the pool connects anew.
-TRUSTED_FOR = 1.0
+SKIP_PING_WITHIN_SECONDS = 1.0
 
 # `Session` is SQLAlchemy's connection, a word for data sources here; PostgreSQL too calls it a session. The ORM's keeps
 # track of objects, and there are none: rows are written by statements.
 __all__ = ["Model", "Session", "db", "engine", "redis", "settings"]
 
 
-class Base(DeclarativeBase):
+class ModelBase(DeclarativeBase):
     """The declarative base of every model."""
 
 
-db = SQLAlchemy(model_class=Base, disable_autonaming=True)
+db = SQLAlchemy(model_class=ModelBase, disable_autonaming=True)
 
 if TYPE_CHECKING:
     # What `db.Model` is to a type checker, which cannot follow how it is made.
@@ -109,32 +109,32 @@ def init_app(app: Flask, *, settings: Settings) -> None:
     db.init_app(app)
     app.extensions["settings"] = settings
     if settings.redis_url:
-        app.extensions["redis"] = Redis(connection_pool=pool_of(settings.redis_url))
+        app.extensions["redis"] = Redis(connection_pool=create_redis_pool(settings.redis_url))
     with app.app_context():
-        event.listen(db.engine, "connect", _look_at)
-        event.listen(db.engine, "checkin", _note_use)
-        event.listen(db.engine, "checkout", _try_if_idle)
-        _watch_pool(db.engine, size=settings.database_pool_size + MAX_OVERFLOW)
+        event.listen(db.engine, "connect", _check_new_connection)
+        event.listen(db.engine, "checkin", _record_time_of_use)
+        event.listen(db.engine, "checkout", _ping_if_idle)
+        _track_pool_metrics(db.engine, size=settings.database_pool_size + MAX_OVERFLOW)
 
 
-def _watch_pool(watched: Engine, *, size: int) -> None:
-    """Keep the figures of the connections that this process has at work."""
+def _track_pool_metrics(engine_to_watch: Engine, *, size: int) -> None:
+    """Keep the metrics of the connections that this process has at work."""
 
     def connected(*_: Any) -> None:
-        figures.pool_opened(size)
+        metrics.set_database_pool_size(size)
 
     def taken(_connection: Any, record: Any, _proxy: Any) -> None:
         record.record_info["taken"] = True
-        figures.pool_changed(1)
+        metrics.change_pool_connections_in_use(1)
 
     def returned(_connection: Any, record: Any) -> None:
         # Told, too, of what could not be opened and so was never taken.
         if record.record_info.pop("taken", False):
-            figures.pool_changed(-1)
+            metrics.change_pool_connections_in_use(-1)
 
-    event.listen(watched, "connect", connected)
-    event.listen(watched, "checkout", taken)
-    event.listen(watched, "checkin", returned)
+    event.listen(engine_to_watch, "connect", connected)
+    event.listen(engine_to_watch, "checkout", taken)
+    event.listen(engine_to_watch, "checkin", returned)
 
 
 def settings_of(app: Flask) -> Settings:
@@ -162,17 +162,17 @@ def engine() -> Engine:
     return db.engine
 
 
-def _look_at(connection: Any, record: ConnectionPoolEntry) -> None:
+def _check_new_connection(connection: Any, record: ConnectionPoolEntry) -> None:
     """Refuse a connection that row-level security would not bind, so that no process can ever work through one.
 
     And let it prepare statements if it leads to PostgreSQL itself: a pooler in between (PgBouncer) gives each
     transaction another server, and tells a process id of its own making.
     """
     with connection.cursor() as cursor:
-        cursor.execute(_WHO)
+        cursor.execute(_CURRENT_ROLE_QUERY)
         role, bypasses, process_id = cursor.fetchone()
     connection.rollback()
-    for reader in _READERS:
+    for reader in _POSTGRES_TYPE_READERS:
         psycopg2.extensions.register_type(reader, connection)
     if bypasses:
         raise UnsafeDatabaseRole(
@@ -180,16 +180,16 @@ def _look_at(connection: Any, record: ConnectionPoolEntry) -> None:
             "apart. Name an ordinary role there, and the owner of the tables in MIGRATION_DATABASE_URL."
         )
     if process_id == connection.get_backend_pid():
-        prepared.allow(record.info)
+        cached_plans.enable_cached_plans(record.info)
 
 
-def _note_use(_connection: Any, record: ConnectionPoolEntry) -> None:
+def _record_time_of_use(_connection: Any, record: ConnectionPoolEntry) -> None:
     record.info["used_at"] = time.monotonic()
 
 
-def _try_if_idle(connection: Any, record: ConnectionPoolEntry, _: Any) -> None:
+def _ping_if_idle(connection: Any, record: ConnectionPoolEntry, _: Any) -> None:
     """Try a connection that nobody has used for a while; one that is dead makes the pool connect anew."""
-    if time.monotonic() - record.info.get("used_at", time.monotonic()) < TRUSTED_FOR:
+    if time.monotonic() - record.info.get("used_at", time.monotonic()) < SKIP_PING_WITHIN_SECONDS:
         return
     dialect = db.engine.dialect
     try:
@@ -198,14 +198,14 @@ def _try_if_idle(connection: Any, record: ConnectionPoolEntry, _: Any) -> None:
         raise InvalidatePoolError from problem
 
 
-def check_role() -> None:
+def check_database_role() -> None:
     """Raise UnsafeDatabaseRole, which ends the process, before it starts to work through an unsafe role.
 
     A database that is away is no reason to stay away too: every connection is checked again when it is made.
     """
     try:
         with db.engine.connect() as connection:
-            owns = connection.scalar(_OWNS_TABLES)
+            owns = connection.scalar(_OWNS_TABLES_QUERY)
     except OperationalError as problem:
         log.warning("database_role_not_checked", error=type(problem.orig).__name__)
         return
@@ -219,8 +219,10 @@ def check_role() -> None:
         )
 
 
-_WHO = "SELECT current_user, rolsuper OR rolbypassrls, pg_backend_pid() FROM pg_roles WHERE rolname = current_user"
-_OWNS_TABLES = text(
+_CURRENT_ROLE_QUERY = (
+    "SELECT current_user, rolsuper OR rolbypassrls, pg_backend_pid() FROM pg_roles WHERE rolname = current_user"
+)
+_OWNS_TABLES_QUERY = text(
     "SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = current_schema()"
     " AND tablename = 'data_source_connections' AND tableowner = current_user)"
 )

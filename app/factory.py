@@ -6,51 +6,53 @@ from flask import Flask
 
 from app import extensions, logs, tracing
 from app.config import Settings
-from app.outbound.sealing import Seals
+from app.outbound.credential_store import CredentialStore
 
 # Each part is imported where it is added: of two thousand modules a worker uses half, and each costs time and memory.
 # ruff: noqa: PLC0415
 
 
-def web(settings: Settings) -> Flask:
+def create_web_app(settings: Settings) -> Flask:
     """Build what answers requests and runs the operators' commands, which may do without what requests need."""
     from app import api, cli
-    from app.jobs import Jobs
+    from app.jobs import JobSender
 
-    app = _base(settings)
+    app = _create_base_app(settings)
     if settings.rabbitmq_url:
-        app.extensions["jobs"] = Jobs(settings)
-    if settings.serves:
+        app.extensions["job_sender"] = JobSender(settings)
+    if settings.can_serve_requests:
         api.init_app(app)
     cli.init_app(app)
     return app
 
 
-def status_worker(settings: Settings) -> Flask:
+def create_status_worker_app(settings: Settings) -> Flask:
     """Build what applies status messages."""
-    return _base(settings)
+    return _create_base_app(settings)
 
 
-def webhook_worker(settings: Settings) -> Flask:
+def create_webhook_worker_app(settings: Settings) -> Flask:
     """Build what delivers webhooks and keeps house."""
-    from app.jobs import Jobs
+    from app.jobs import JobSender
     from app.outbound import webhook
-    from app.outbound.breaker import Breaker
+    from app.outbound.circuit_breaker import CircuitBreaker
 
-    app = _base(settings)
-    app.extensions["jobs"] = Jobs(settings)
-    app.extensions["breaker"] = Breaker(
-        app.extensions["redis"], failures=settings.webhook_failures_to_park, probe=settings.webhook_probe_seconds
+    app = _create_base_app(settings)
+    app.extensions["job_sender"] = JobSender(settings)
+    app.extensions["circuit_breaker"] = CircuitBreaker(
+        app.extensions["redis"],
+        failure_threshold=settings.webhook_failures_to_park,
+        probe_interval=settings.webhook_probe_seconds,
     )
-    app.extensions["webhook_target"] = webhook.Target.from_settings(settings)
+    app.extensions["webhook_target"] = webhook.WebhookTarget.from_settings(settings)
     return app
 
 
-def _base(settings: Settings) -> Flask:
-    logs.configure(settings.log_level)
+def _create_base_app(settings: Settings) -> Flask:
+    logs.configure_logging(settings.log_level)
     app = Flask("app", static_folder=None)
     extensions.init_app(app, settings=settings)
     if settings.redis_url:
-        app.extensions["seals"] = Seals(app.extensions["redis"], keys=settings.seal_keys or ())
-    tracing.instrument(app, settings)
+        app.extensions["credential_store"] = CredentialStore(app.extensions["redis"], keys=settings.seal_keys or ())
+    tracing.instrument_flask(app, settings)
     return app

@@ -9,53 +9,60 @@ import structlog
 from celery import Celery
 
 from app.config import Settings
-from app.domain.delivery import Delivery
-from app.outbound.broker import TASKS, BrokerError, Queue, connected, task_queue, tls_options
-from app.outbound.inspection import look_at
+from app.domain.delivery_job import DeliveryJob
+from app.outbound.broker import (
+    TASK_EXCHANGE_NAME,
+    BrokerError,
+    Queue,
+    broker_tls_options,
+    celery_task_queue,
+    open_confirmed_connection,
+)
+from app.outbound.broker_inspection import inspect_queue
 
 log = structlog.get_logger()
 
 # Verifications have a queue of their own: somebody waits for them at a screen.
 WEBHOOKS, VERIFICATIONS, HOUSEKEEPING = "webhooks", "verifications", "housekeeping"
-DELIVER_WEBHOOK = "webhooks.deliver"
+DELIVER_WEBHOOK_TASK = "webhooks.deliver"
 
 # While so many jobs wait, one that is overdue is most likely among them; and so many are sent again all the same.
-LONG_QUEUE, A_FEW = 500, 10
+LONG_QUEUE_LENGTH, MIN_OVERDUE_JOBS_RESENT = 500, 10
 
-# A person waits behind a press, and the dispatcher stands behind the hint: try once more, then let it be.
-_BRIEF = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.2}
+# A person waits behind a request, and the dispatcher stands behind the hint: try once more, then let it be.
+_BRIEF_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.2}
 
 
 def task_queues() -> list[Queue]:
     """Return the queues of Celery's own messages; who sends and who works declare them alike."""
-    return [task_queue(name) for name in (WEBHOOKS, VERIFICATIONS, HOUSEKEEPING)]
+    return [celery_task_queue(name) for name in (WEBHOOKS, VERIFICATIONS, HOUSEKEEPING)]
 
 
-def queue_of(delivery: Delivery) -> str:
+def queue_name_for(delivery: DeliveryJob) -> str:
     """Return where a delivery's job goes."""
     return VERIFICATIONS if delivery.kind == "verify" else WEBHOOKS
 
 
-def through(queue: str) -> dict[str, str]:
+def publish_options_for_queue(queue_name: str) -> dict[str, str]:
     """Return the options with which a task goes through our own exchange to a queue.
 
     Celery would publish to the broker's default exchange, where a right to write is one to every queue that there is.
     """
-    return {"exchange": TASKS, "routing_key": queue}
+    return {"exchange": TASK_EXCHANGE_NAME, "routing_key": queue_name}
 
 
-class Jobs:
+class JobSender:
     """Sends tasks by name; imports none of them."""
 
     def __init__(self, settings: Settings) -> None:
-        self._url = settings.rabbitmq_url
+        self._broker_url = settings.rabbitmq_url
         self._celery = Celery("rita-jobs", broker=settings.rabbitmq_url, set_as_current=False)
         self._celery.conf.update(
             task_queues=task_queues(),
             task_create_missing_queues=False,
-            task_publish_retry_policy=_BRIEF,
+            task_publish_retry_policy=_BRIEF_PUBLISH_RETRY_POLICY,
             task_ignore_result=True,
-            broker_use_ssl=tls_options(settings.rabbitmq_url),
+            broker_use_ssl=broker_tls_options(settings.rabbitmq_url),
             broker_connection_timeout=1,
             broker_pool_acquire_timeout=1,
             broker_transport_options={"socket_connect_timeout": 1, "socket_timeout": 2}
@@ -63,21 +70,21 @@ class Jobs:
             else {"read_timeout": 3, "write_timeout": 3},
         )
 
-    def deliver_webhook(self, delivery: Delivery) -> bool:
+    def send_delivery_job(self, delivery: DeliveryJob) -> bool:
         """Ask a worker to post an operation's webhook; False if the broker could not be told.
 
         It does not wait for the broker's word: a job that gets lost on the way is sent again by the dispatcher.
         """
         try:
-            self._send(delivery)
+            self._send_task(delivery)
         except (*BrokerError, OSError) as problem:
             log.warning("job_not_sent", operation_id=str(delivery.operation_id), error=type(problem).__name__)
             return False
         return True
 
-    def deliver_webhooks(
-        self, deliveries: Sequence[Delivery], *, overdue: Sequence[Delivery]
-    ) -> tuple[Sequence[Delivery], Sequence[Delivery]]:
+    def send_delivery_jobs_confirmed(
+        self, deliveries: Sequence[DeliveryJob], *, overdue: Sequence[DeliveryJob]
+    ) -> tuple[Sequence[DeliveryJob], Sequence[DeliveryJob]]:
         """Ask for several and have the broker's word for each; return those it was told of, and those it could not be.
 
         Of those whose job is `overdue`, longest first, no more are sent again than the queue has room for: where many
@@ -85,28 +92,28 @@ class Jobs:
 
         Behind this stands nobody, so it takes a new connection: one that has died unnoticed would swallow them all.
         """
-        sent: list[Delivery] = []
+        sent: list[DeliveryJob] = []
         wanted = [*deliveries, *overdue]
         try:
-            with connected(self._url) as connection:
+            with open_confirmed_connection(self._broker_url) as connection:
                 wanted = [*deliveries]
                 for queue in (VERIFICATIONS, WEBHOOKS):
-                    again = [delivery for delivery in overdue if queue_of(delivery) == queue]
-                    room = LONG_QUEUE - (look_at(connection, queue).messages or 0) if again else 0
-                    wanted += again[: max(A_FEW, room)]
+                    again = [delivery for delivery in overdue if queue_name_for(delivery) == queue]
+                    room = LONG_QUEUE_LENGTH - (inspect_queue(connection, queue).messages or 0) if again else 0
+                    wanted += again[: max(MIN_OVERDUE_JOBS_RESENT, room)]
                 for delivery in wanted:
-                    self._send(delivery, connection=connection)
+                    self._send_task(delivery, connection=connection)
                     sent.append(delivery)
         except (*BrokerError, OSError) as problem:
             log.warning("jobs_not_sent", count=len(wanted) - len(sent), error=type(problem).__name__)
         return sent, wanted[len(sent) :]
 
-    def _send(self, delivery: Delivery, **options: Any) -> None:
+    def _send_task(self, delivery: DeliveryJob, **options: Any) -> None:
         self._celery.send_task(
-            DELIVER_WEBHOOK,
+            DELIVER_WEBHOOK_TASK,
             args=[str(delivery.operation_id)],
             kwargs={"kind": delivery.kind, "organization_id": str(delivery.organization_id)},
-            queue=queue_of(delivery),
-            **through(queue_of(delivery)),
+            queue=queue_name_for(delivery),
+            **publish_options_for_queue(queue_name_for(delivery)),
             **options,
         )

@@ -24,7 +24,7 @@ STANDARD_OUTPUT = 1
 _PASSWORD_IN_URL = re.compile(r"(\w+://[^:/@\s]*:)[^@\s]+@")
 
 
-def _hide_passwords(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+def _hide_passwords_in_urls(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Cut the password out of any URL that a library logs with its error."""
     for key in ("event", "exception"):
         if isinstance(event.get(key), str):
@@ -32,7 +32,7 @@ def _hide_passwords(_logger: WrappedLogger, _method: str, event: EventDict) -> E
     return event
 
 
-class _KindAlone(logging.Filter):
+class _ExceptionKindOnlyFilter(logging.Filter):
     """Leaves of the exception in Celery's line about a failed task its kind, as its traceback does."""
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -43,16 +43,16 @@ class _KindAlone(logging.Filter):
         return True
 
 
-_SHARED: list[Any] = [
+_SHARED_PROCESSORS: list[Any] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 ]
-_FINISH: list[Any] = [
+_FINAL_PROCESSORS: list[Any] = [
     structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-    structlog.processors.ExceptionRenderer(tracebacks.formatted),
-    _hide_passwords,
+    structlog.processors.ExceptionRenderer(tracebacks.format_traceback),
+    _hide_passwords_in_urls,
     structlog.processors.JSONRenderer(),
 ]
 
@@ -65,11 +65,11 @@ def logging_config(level: str) -> dict[str, Any]:
         "formatters": {
             "json": {
                 "()": structlog.stdlib.ProcessorFormatter,
-                "processors": _FINISH,
-                "foreign_pre_chain": [*_SHARED, structlog.stdlib.PositionalArgumentsFormatter()],
+                "processors": _FINAL_PROCESSORS,
+                "foreign_pre_chain": [*_SHARED_PROCESSORS, structlog.stdlib.PositionalArgumentsFormatter()],
             }
         },
-        "filters": {"kind_alone": {"()": _KindAlone}},
+        "filters": {"kind_alone": {"()": _ExceptionKindOnlyFilter}},
         "handlers": {"stdout": {"class": "logging.StreamHandler", "stream": "ext://sys.stdout", "formatter": "json"}},
         "root": {"handlers": ["stdout"], "level": level},
         "loggers": {
@@ -93,7 +93,7 @@ def logging_config(level: str) -> dict[str, Any]:
     }
 
 
-def say(message: str, _stream: object = None) -> None:
+def write_from_signal_handler(message: str, _stream: object = None) -> None:
     """Write a line from inside a signal's handler, past the log, whose lock may be held by what was interrupted.
 
     In the place of Celery's `safe_say`, which writes bare text.
@@ -103,13 +103,13 @@ def say(message: str, _stream: object = None) -> None:
     os.write(STANDARD_OUTPUT, json.dumps(line).encode() + b"\n")
 
 
-def configure(level: str) -> None:
+def configure_logging(level: str) -> None:
     """Set the process's logging up."""
     logging.config.dictConfig(logging_config(level))
     logging.captureWarnings(capture=True)
     structlog.configure(
         processors=[
-            *_SHARED,
+            *_SHARED_PROCESSORS,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),

@@ -8,43 +8,47 @@ from types import TracebackType
 from typing import Any
 
 # Whose texts are of code, never of what it works on: our own, and what Python says of names.
-_OURS = ("app.", "tasks.", "devstack.")
-_OF_CODE = (ImportError, AttributeError, NameError, RecursionError, MemoryError)
+_OUR_PACKAGES = ("app.", "tasks.", "devstack.")
+_SAFE_EXCEPTION_TYPES = (ImportError, AttributeError, NameError, RecursionError, MemoryError)
 # What is said of a connection to one of our servers, and what those say of themselves. With other classes of the same
 # libraries comes the value that a row or a message could not hold.
-_OF_CONNECTIONS = frozenset({
+_SAFE_CONNECTION_EXCEPTIONS = frozenset({
     "kombu.exceptions.OperationalError", "psycopg2.OperationalError", "redis.exceptions.ConnectionError",
     "redis.exceptions.TimeoutError", "sqlalchemy.exc.OperationalError",
 })  # fmt: skip
-_CAUSE = "The above exception was the direct cause of the following exception:"
-_CONTEXT = "During handling of the above exception, another exception occurred:"
+_CAUSE_HEADING = "The above exception was the direct cause of the following exception:"
+_CONTEXT_HEADING = "During handling of the above exception, another exception occurred:"
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 
-def formatted(exc_info: ExcInfo | Any) -> str:
+def format_traceback(exc_info: ExcInfo | Any) -> str:
     """Return an exception's traceback as Python writes it, first causes first, without the texts of others."""
-    return "\n\n".join(reversed(list(_parts(exc_info[1]))))
+    return "\n\n".join(reversed(list(_traceback_parts(exc_info[1]))))
 
 
-def said(problem: BaseException) -> str:
+def describe_exception(exception: BaseException) -> str:
     """Return an exception's kind, and its text where it can hold nothing that anybody has sent."""
-    kind = f"{type(problem).__module__}.{type(problem).__qualname__}".removeprefix("builtins.")
-    if kind.startswith(_OURS) or isinstance(problem, _OF_CODE) or kind in _OF_CONNECTIONS:
-        return f"{kind}: {problem}"
-    if isinstance(problem, OSError) and problem.strerror:
-        return f"{kind}: [Errno {problem.errno}] {problem.strerror}"
+    kind = f"{type(exception).__module__}.{type(exception).__qualname__}".removeprefix("builtins.")
+    if (
+        kind.startswith(_OUR_PACKAGES)
+        or isinstance(exception, _SAFE_EXCEPTION_TYPES)
+        or kind in _SAFE_CONNECTION_EXCEPTIONS
+    ):
+        return f"{kind}: {exception}"
+    if isinstance(exception, OSError) and exception.strerror:
+        return f"{kind}: [Errno {exception.errno}] {exception.strerror}"
     return kind
 
 
-def _parts(problem: BaseException | None) -> Iterator[str]:
-    seen: set[int] = set()
-    while problem is not None and id(problem) not in seen:
-        seen.add(id(problem))
-        lines = traceback.format_tb(problem.__traceback__)
-        yield "".join(["Traceback (most recent call last):\n", *lines, said(problem)])
-        if problem.__cause__ is not None:
-            yield _CAUSE
-        elif problem.__context__ is not None and not problem.__suppress_context__:
-            yield _CONTEXT
-        problem = problem.__cause__ or (None if problem.__suppress_context__ else problem.__context__)
+def _traceback_parts(exception: BaseException | None) -> Iterator[str]:
+    visited: set[int] = set()
+    while exception is not None and id(exception) not in visited:
+        visited.add(id(exception))
+        lines = traceback.format_tb(exception.__traceback__)
+        yield "".join(["Traceback (most recent call last):\n", *lines, describe_exception(exception)])
+        if exception.__cause__ is not None:
+            yield _CAUSE_HEADING
+        elif exception.__context__ is not None and not exception.__suppress_context__:
+            yield _CONTEXT_HEADING
+        exception = exception.__cause__ or (None if exception.__suppress_context__ else exception.__context__)

@@ -1,4 +1,4 @@
-"""The only place that commits: one transaction, scoped to its organizations, with promises kept after it."""
+"""The only place that commits: one transaction, scoped to its organizations, with hooks that run after it."""
 
 from __future__ import annotations
 
@@ -16,54 +16,54 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.engine.interfaces import ExecutionContext
 from sqlalchemy.pool import ConnectionPoolEntry, Pool
 
-from app import clock, prepared
+from app import cached_plans, database_clock
 from app.extensions import Session, engine
 
 log = structlog.get_logger()
 
 # Two clocks drift apart by less than a millisecond in this time.
-TRUSTED_FOR = timedelta(seconds=10)
-_NOW = prepared.prepared(select(func.now()))
-_SCOPE = (
+MAX_DATABASE_TIME_AGE = timedelta(seconds=10)
+_NOW_QUERY = cached_plans.with_cached_plan(select(func.now()))
+_SET_SCOPE_SQL = (
     "SELECT set_config('app.organization_ids', %(scope_tenants)s, true),"
     " set_config('app.system', %(scope_system)s, true)"
 )
 
 
 class UnitOfWork:
-    """One transaction. Services get `session`; `after_commit` runs its promises once all is written."""
+    """One transaction. Services get `session`; `after_commit` runs its hooks once all is written."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self._promises: list[Callable[[], Any]] = []
+        self._after_commit_hooks: list[Callable[[], Any]] = []
 
     @cached_property
     def now(self) -> datetime:
         """The moment at which this transaction began, by the database's clock: the only one that all hosts share."""
-        began = cast(datetime, self.session.scalar(_NOW)).astimezone(UTC)
-        clock.learn(began)
+        began = cast(datetime, self.session.scalar(_NOW_QUERY)).astimezone(UTC)
+        database_clock.remember_database_time(began)
         return began
 
-    def after_commit(self, promise: Callable[[], Any]) -> None:
-        """Keep a promise (a job, an event) once the rows are committed, and not at all if they are not."""
-        self._promises.append(promise)
+    def after_commit(self, hook: Callable[[], Any]) -> None:
+        """Run a hook (a job, an event) once the rows are committed, and not at all if they are not."""
+        self._after_commit_hooks.append(hook)
 
-    def keep_promises(self) -> None:
-        """Run what was promised, in order.
+    def run_after_commit_hooks(self) -> None:
+        """Run the hooks, in order.
 
-        The rows are committed: a promise that fails is logged and takes nothing along, neither those after it nor the
+        The rows are committed: a hook that fails is logged and takes nothing along, neither those after it nor the
         caller, who would report, or try again, what has been done.
         """
-        for promise in self._promises:
+        for hook in self._after_commit_hooks:
             try:
-                promise()
+                hook()
             except Exception:
                 log.exception("promise_not_kept")
 
 
 @contextmanager
-def unit_of_work(*, tenants: Iterable[UUID] = (), system: bool = False) -> Iterator[UnitOfWork]:
-    """Open a transaction that sees the rows of `tenants` only; of all, for the sweeps, with `system`.
+def unit_of_work(*, tenant_ids: Iterable[UUID] = (), all_tenants: bool = False) -> Iterator[UnitOfWork]:
+    """Open a transaction that sees the rows of `tenant_ids` only; of all, for the sweeps, with `all_tenants`.
 
     Commits once at the end, or rolls back on any exception. Without tenants and system it sees no row at all.
     It does not nest: what belongs together is one unit.
@@ -75,19 +75,19 @@ def unit_of_work(*, tenants: Iterable[UUID] = (), system: bool = False) -> Itera
         with engine().begin() as session:
             # For the first statement to bring along: what PostgreSQL's policies are to know.
             session.info["scope"] = {
-                "scope_tenants": prepared.array_of(tenants),
-                "scope_system": "on" if system else "off",
+                "scope_tenants": cached_plans.uuid_array_literal(tenant_ids),
+                "scope_system": "on" if all_tenants else "off",
             }
             work = UnitOfWork(session)
             yield work
     finally:
         g.unit_of_work_is_open = False
-    work.keep_promises()
+    work.run_after_commit_hooks()
 
 
 def database_time() -> datetime:
     """Return the database's time, where no unit of work is open: as it is known, or asked for if it is not."""
-    known = clock.last_known(within=TRUSTED_FOR)
+    known = database_clock.estimated_database_time(max_age=MAX_DATABASE_TIME_AGE)
     if known is not None:
         return known
     with unit_of_work() as work:
@@ -95,25 +95,25 @@ def database_time() -> datetime:
 
 
 @event.listens_for(Engine, "before_cursor_execute", retval=True)
-def _say_scope(
+def _set_scope_before_first_statement(
     connection: Session, cursor: Any, statement: str, parameters: Any, context: ExecutionContext, *_: Any
 ) -> tuple[str, Any]:
     """Tell PostgreSQL the scope, which ends with the transaction, right before its first statement.
 
     Both in one message, as psycopg2 sends whatever it is given (the protocol's simple query): a round trip less.
     """
-    statement = prepared.as_sent(connection, statement, parameters, context)
+    statement = cached_plans.sql_to_send(connection, statement, parameters, context)
     scope = connection.info.pop("scope", None)
     if scope is None:
         return statement, parameters
     if not isinstance(parameters, dict):
         # Many sets of values, or none by name.
-        cursor.execute(_SCOPE, scope)
+        cursor.execute(_SET_SCOPE_SQL, scope)
         return statement, parameters
-    return f"{_SCOPE}; {statement}", parameters | scope
+    return f"{_SET_SCOPE_SQL}; {statement}", parameters | scope
 
 
 @event.listens_for(Pool, "checkin")
-def _forget_scope(_connection: Any, record: ConnectionPoolEntry) -> None:
+def _clear_scope(_connection: Any, record: ConnectionPoolEntry) -> None:
     """Leave nothing for whoever has the connection next, should there have been no statement at all."""
     record.info.pop("scope", None)

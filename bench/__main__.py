@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from bench import against, measures, releases, report
 from bench.results import Measure, Row
 from bench.stage import stage
-from devstack import interrupted
+from devstack import signal_handling
 from devstack.child import StartError
 
 # Of a full run and of a quick one: an odd number has a median that was measured.
@@ -38,7 +38,7 @@ def main() -> int:
         arguments.error("the page shows one whole run: --write goes without --only")
     scale = "quick" if chosen.quick else "full"
     repeat = chosen.repeat or (QUICK_REPEAT if chosen.quick else REPEAT)
-    interrupted.by_signals()
+    signal_handling.interrupt_on_signals()
     try:
         run(wanted, scale=scale, repeat=repeat, writes=chosen.write, commit=chosen.against)
     except StartError as failed:

@@ -32,7 +32,7 @@ from devstack.child import LOOPBACK, Child, StartError
 from devstack.databases import create_database, drop_database
 from devstack.ports import free_port
 from devstack.postgres import PostgreSQL
-from devstack.servers import Servers, held, remove, servers
+from devstack.servers import Servers, lock_directory, remove, servers
 
 PROJECT = Path(__file__).resolve().parent.parent
 PEERS: dict[str, str] = dict(parse_procfile((PROJECT / "bench" / "peers" / "Procfile").read_text()).processes)
@@ -197,7 +197,7 @@ def _give_memory_to_postgresql(stage: Stage) -> None:
 
 def _forget(data: Path) -> None:
     if data.exists():
-        with held(data):
+        with lock_directory(data):
             remove(data)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from app.domain import display, endings, messages
+from app.domain import display, endings, status_messages
 from app.outbound import broker, dead_letters, events
 
 STATUS_QUEUE = "data_source_status"
@@ -70,7 +70,7 @@ EVENT: dict[str, Any] = {
         "documentsProcessed": {"type": ["integer", "null"]},
         "last_verification_at": {"anyOf": [_MOMENT, {"type": "null"}]},
         "last_verification_error": {"type": ["string", "null"]},
-        "latest_options": messages.OPTIONS_SCHEMA | {"type": ["object", "null"]},
+        "latest_options": status_messages.OPTIONS_SCHEMA | {"type": ["object", "null"]},
         "type": {"type": "string"},
         "name": {"type": "string"},
         "description": {"type": ["string", "null"]},
@@ -90,19 +90,24 @@ SNAPSHOT: dict[str, Any] = {
 DEAD_LETTER_HEADERS: dict[str, Any] = {
     "type": "object",
     "properties": {
-        dead_letters.REASON: {
+        dead_letters.REASON_HEADER: {
             "enum": list(REASONS),
             "description": " ".join(f"`{reason}`: {words}" for reason, words in REASONS.items()),
         },
-        dead_letters.DETAIL: {
+        dead_letters.DETAIL_HEADER: {
             "type": "string",
-            "maxLength": dead_letters.LONGEST_DETAIL,
+            "maxLength": dead_letters.MAX_DETAIL_BYTES,
             "description": "The same for people.",
         },
-        dead_letters.ORIGIN: {"type": "string", "description": "The queue that it came from."},
-        dead_letters.DIED_AT: _MOMENT,
+        dead_letters.ORIGINAL_QUEUE_HEADER: {"type": "string", "description": "The queue that it came from."},
+        dead_letters.DIED_AT_HEADER: _MOMENT,
     },
-    "required": [dead_letters.REASON, dead_letters.DETAIL, dead_letters.ORIGIN, dead_letters.DIED_AT],
+    "required": [
+        dead_letters.REASON_HEADER,
+        dead_letters.DETAIL_HEADER,
+        dead_letters.ORIGINAL_QUEUE_HEADER,
+        dead_letters.DIED_AT_HEADER,
+    ],
 }
 
 
@@ -154,15 +159,17 @@ _OTHER_MESSAGES: dict[str, Any] = {
         "headers": DEAD_LETTER_HEADERS,
         "payload": {"description": "Whatever came."},
     },
-    "update": {"name": events.EVENT, "title": "A change, live", "payload": EVENT},
-    "snapshot": {"name": events.SNAPSHOT, "title": "Everything at once", "payload": SNAPSHOT},
+    "update": {"name": events.UPDATE_EVENT_NAME, "title": "A change, live", "payload": EVENT},
+    "snapshot": {"name": events.SNAPSHOT_EVENT_NAME, "title": "Everything at once", "payload": SNAPSHOT},
 }
 
 
 def _channels(messages: list[str]) -> dict[str, Any]:
     return {
         "status": _queue(STATUS_QUEUE, messages, "Written by the external service, which declares it the same way."),
-        "deadLetters": _queue(broker.DEAD_LETTERS, ["dead_letter"], "What could not be applied, until replayed."),
+        "deadLetters": _queue(
+            broker.DEAD_LETTER_QUEUE_NAME, ["dead_letter"], "What could not be applied, until replayed."
+        ),
         "events": {
             "address": "/api/sse",
             "title": "The organization's event stream",

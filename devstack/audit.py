@@ -27,8 +27,8 @@ def judge(report: Mapping[str, Any]) -> tuple[list[str], list[str]]:
         if "skip_reason" in package:
             unknown.append(package["name"])
         for found in package.get("vulns", ()):
-            mended = ", ".join(found["fix_versions"]) or "no version yet"
-            vulnerable.append(f"{package['name']} {package['version']}: {found['id']}, mended in {mended}")
+            fixed_in = ", ".join(found["fix_versions"]) or "no version yet"
+            vulnerable.append(f"{package['name']} {package['version']}: {found['id']}, fixed in {fixed_in}")
     return vulnerable, unknown
 
 

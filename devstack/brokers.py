@@ -48,7 +48,7 @@ class Installation:
         """Return RabbitMQ's and Erlang's, as the folders of a package say them."""
         usr = self.usr or Path("/usr")
         (erlang,) = (usr / "lib/erlang/releases").glob("*/OTP_VERSION")
-        return _versions(usr)[-1], erlang.read_text().strip()
+        return _installed_versions(usr)[-1], erlang.read_text().strip()
 
     def _command(self, program: Path, *words: str) -> list[str]:
         return debian.command(self.usr, str(program), *words) if self.usr else [str(program), *words]
@@ -68,10 +68,10 @@ class Combination:
         """Return where it is installed, fetched first if need be. Raises StartError where it cannot be had."""
         suite = SUITES[self.release] if self.release else None
         if not suite or not self.release:
-            return _of_machine(environ.get("PATH", ""), release=self.release)
-        folder = debian.cache_of(environ) / f"rabbitmq-{self.release}"
-        usr = debian.unpacked(PACKAGES, suite=suite, folder=folder)
-        _check(usr, release=self.release, what=f"Debian's {suite}")
+            return _installed_on_machine(environ.get("PATH", ""), release=self.release)
+        folder = debian.cache_directory(environ) / f"rabbitmq-{self.release}"
+        usr = debian.unpack_packages(PACKAGES, suite=suite, folder=folder)
+        _require_release(usr, release=self.release, what=f"Debian's {suite}")
         return Installation(scripts=Path("/usr") / PACKAGED / "bin", erlang=Path("/usr/bin"), usr=usr)
 
 
@@ -80,7 +80,7 @@ COMBINATIONS = {
 }
 
 
-def chosen(environ: Mapping[str, str]) -> Combination:
+def select_combination(environ: Mapping[str, str]) -> Combination:
     """Return the combination that the environment names. Raises StartError for one that there is not."""
     name = environ.get(SETTING)
     if not name:
@@ -90,7 +90,7 @@ def chosen(environ: Mapping[str, str]) -> Combination:
     return COMBINATIONS[name]
 
 
-def _of_machine(path: str, *, release: str | None) -> Installation:
+def _installed_on_machine(path: str, *, release: str | None) -> Installation:
     found, erlang = shutil.which("rabbitmq-server", path=path), shutil.which("erl", path=path)
     if not found:
         raise StartError("There is no rabbitmq-server on the PATH.")
@@ -103,17 +103,17 @@ def _of_machine(path: str, *, release: str | None) -> Installation:
     if is_wrapper and packaged.exists():
         script = packaged
         if release:
-            _check(Path("/usr"), release=release, what="This machine")
+            _require_release(Path("/usr"), release=release, what="This machine")
     elif release:
         raise StartError(f"Which RabbitMQ {found} is of cannot be told, so {release} is not tried.")
     return Installation(scripts=script.parent, erlang=Path(erlang).resolve().parent)
 
 
-def _check(usr: Path, *, release: str, what: str) -> None:
-    versions = _versions(usr)
+def _require_release(usr: Path, *, release: str, what: str) -> None:
+    versions = _installed_versions(usr)
     if not any(version.startswith(f"{release}.") for version in versions):
         raise StartError(f"{what} has RabbitMQ {' and '.join(versions) or 'nowhere'}, not {release}.")
 
 
-def _versions(usr: Path) -> list[str]:
+def _installed_versions(usr: Path) -> list[str]:
     return sorted(folder.name.partition("-")[2] for folder in (usr / PACKAGED / "lib").glob("rabbitmq_server-*"))

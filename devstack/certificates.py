@@ -28,25 +28,25 @@ class Certificate:
     both: Path
 
 
-def made_in(directory: Path) -> Certificate:
+def create_certificate(directory: Path) -> Certificate:
     """Make an authority, whose key is forgotten, and a certificate that it signs."""
     signing_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     signer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "an authority of our own")])
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, NAME)])
     of_signer = x509.SubjectKeyIdentifier.from_public_key(signing_key.public_key())
     authority = (
-        _begun(subject=signer, issuer=signer, key=signing_key)
+        _certificate_builder(subject=signer, issuer=signer, key=signing_key)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_usage(signs=True), critical=True)
+        .add_extension(_key_usage(signs=True), critical=True)
         .add_extension(of_signer, critical=False)
         .sign(signing_key, hashes.SHA256())
     )
     names = x509.SubjectAlternativeName([x509.DNSName(NAME), x509.IPAddress(ip_address(LOOPBACK))])
     certificate = (
-        _begun(subject=name, issuer=signer, key=key)
+        _certificate_builder(subject=name, issuer=signer, key=key)
         .add_extension(names, critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_usage(signs=False), critical=True)
+        .add_extension(_key_usage(signs=False), critical=True)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(of_signer), critical=False)
         .sign(signing_key, hashes.SHA256())
     )
@@ -58,7 +58,9 @@ def made_in(directory: Path) -> Certificate:
     return made
 
 
-def _begun(*, subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+def _certificate_builder(
+    *, subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey
+) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return (
         x509.CertificateBuilder()
@@ -71,7 +73,7 @@ def _begun(*, subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivat
     )
 
 
-def _usage(*, signs: bool) -> x509.KeyUsage:
+def _key_usage(*, signs: bool) -> x509.KeyUsage:
     """Return what a key is for: Python 3.13 asks, too."""
     return x509.KeyUsage(
         digital_signature=not signs,

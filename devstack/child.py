@@ -102,7 +102,7 @@ class Child:
 
     def kill(self) -> None:
         """End it and all it started without asking."""
-        _bury(self.family())
+        _reap(self.family())
         self.forget()
 
     def wait_until(self, ready: Callable[[], bool], *, within: timedelta) -> None:
@@ -176,7 +176,7 @@ def stop_all(children: Iterable[Child], *, within: timedelta) -> None:
                 process.send_signal(child.stop_signal)
     everyone = [process for family in families for process in family]
     wait_until(lambda: not any(map(_is_alive, everyone)), within=within)
-    _bury(everyone)
+    _reap(everyone)
     for child in children:
         child.forget()
 
@@ -203,7 +203,7 @@ def _descendants(process: Any) -> list[Any]:
         return []
 
 
-def _bury(processes: Iterable[Any]) -> None:
+def _reap(processes: Iterable[Any]) -> None:
     alive = [process for process in processes if _is_alive(process)]
     for process in alive:
         with suppress(psutil.NoSuchProcess):

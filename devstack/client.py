@@ -10,8 +10,8 @@ import tempfile
 from pathlib import Path
 
 from app.api import openapi
-from app.domain import sources
-from devstack.unconnected import application
+from app.domain import source_types
+from devstack.offline_application import create_offline_application
 
 CLIENT = Path(__file__).resolve().parent.parent / "docs" / "client"
 SCHEMA = CLIENT / "schema.ts"
@@ -19,9 +19,9 @@ SCHEMA = CLIENT / "schema.ts"
 
 def document() -> str:
     """Return the OpenAPI document of an installation that offers every known type."""
-    app = application(enabled_data_source_types=tuple(sources.OPTIONAL))
+    app = create_offline_application(enabled_data_source_types=tuple(source_types.OPTIONAL_TYPES))
     with app.app_context():
-        return json.dumps(openapi.document(app))
+        return json.dumps(openapi.openapi_document(app))
 
 
 def generate(folder: Path) -> str:

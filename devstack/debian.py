@@ -26,7 +26,7 @@ UNPACKED_WITHIN = timedelta(minutes=2)
 SILENT_FOR, TRIES = timedelta(seconds=15), 2
 
 
-def cache_of(environ: Mapping[str, str]) -> Path:
+def cache_directory(environ: Mapping[str, str]) -> Path:
     """Return the folder that all clones of this user share, so that each package is downloaded once."""
     home = environ.get("XDG_CACHE_HOME") or Path(environ.get("HOME") or Path.home()) / ".cache"
     return Path(home) / "rita-data-sources"
@@ -45,12 +45,12 @@ def command(usr: Path, program: str, *words: str, user: str | None = None) -> li
     return ["unshare", "--mount", *as_root, "sh", "-c", script, str(usr), *become, program, *words]
 
 
-def unpacked(packages: Sequence[str], *, suite: str, folder: Path) -> Path:
+def unpack_packages(packages: Sequence[str], *, suite: str, folder: Path) -> Path:
     """Return the folder with the packages' /usr and that of all they depend on; unpack them if it is not there.
 
     Raises StartError, with a sentence, where they cannot be had or could not be run.
     """
-    _can_run()
+    _require_tools()
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (folder.parent / f"{folder.name}.lock").open("w") as lock:
         # Another process may be at it; what it may take is limited.
@@ -71,7 +71,7 @@ def _merge_into_usr(root: Path) -> None:
             shutil.copytree(root / name, root / "usr" / name, symlinks=True, dirs_exist_ok=True)
 
 
-def _can_run() -> None:
+def _require_tools() -> None:
     try:
         _run(command(Path("/usr"), "true"), within=SILENT_FOR)
     except StartError as problem:

@@ -9,7 +9,7 @@ from devstack import external_service, links
 
 def main() -> None:
     """Print the links and serve; the web process is ready by then, as compose sees to."""
-    print(f"Rita is ready. {links.HEADING}", *links.told(os.environ), sep="\n", flush=True)
+    print(f"Rita is ready. {links.HEADING}", *links.sign_in_lines(os.environ), sep="\n", flush=True)
     external_service.main()
 
 

@@ -24,13 +24,13 @@ from flask import Flask
 from flask_migrate import downgrade, upgrade
 from sqlalchemy import Connection, Engine, create_engine, make_url, pool, text
 
-from app.cli import migrations
+from app.cli import flask_migrate
 from app.extensions import db
 from devstack import settings
 from devstack.child import StartError
 from devstack.databases import create_database, drop_database
+from devstack.offline_application import create_offline_application
 from devstack.postgres import PostgreSQL
-from devstack.unconnected import application
 
 MIGRATIONS = str(Path(__file__).resolve().parent.parent / "migrations")
 
@@ -81,11 +81,11 @@ def drift(owner_url: str, application_url: str) -> list[str]:
     """Migrate an empty database up, down and up again; return a line for each thing that is not as it should be."""
     engine = create_engine(make_url(owner_url).set(drivername="postgresql+psycopg2"), poolclass=pool.NullPool)
     app = _application(owner_url, application_url)
-    migrations(app)
+    flask_migrate(app)
     with app.app_context():
         upgrade(MIGRATIONS)
         with engine.connect() as connection:
-            found = unlike_models(connection)
+            found = differences_from_models(connection)
         first = _catalog(engine)
         downgrade(MIGRATIONS, revision="base")
         found += [f"left after the way down: {line}" for line in sorted(_catalog(engine))]
@@ -97,17 +97,17 @@ def drift(owner_url: str, application_url: str) -> list[str]:
     return found
 
 
-def unlike_models(connection: Connection) -> list[str]:
+def differences_from_models(connection: Connection) -> list[str]:
     """Return a line for each difference that Alembic finds between the database and the models."""
     context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
-    return [f"unlike the models: {difference}" for difference in _flat(compare_metadata(context, db.metadata))]
+    return [f"unlike the models: {difference}" for difference in _flatten(compare_metadata(context, db.metadata))]
 
 
-def _flat(differences: Any) -> Iterator[Any]:
+def _flatten(differences: Any) -> Iterator[Any]:
     """Yield single differences; those of one column come as a list."""
     for difference in differences:
         if isinstance(difference, list):
-            yield from _flat(difference)
+            yield from _flatten(difference)
         else:
             yield difference
 
@@ -143,7 +143,7 @@ def _database(admin_url: str) -> Iterator[tuple[str, str]]:
 
 def _application(owner_url: str, application_url: str) -> Flask:
     """Make the application, which Alembic's environment asks for its settings; nothing else of it is used."""
-    app = application(database_url=application_url, migration_database_url=owner_url)
+    app = create_offline_application(database_url=application_url, migration_database_url=owner_url)
     # Which steps it takes is no news here.
     logging.getLogger("alembic").setLevel(logging.WARNING)
     return app

@@ -36,10 +36,10 @@ PORTS = {
 }
 
 
-def complete(given: Mapping[str, str], *, servers: Mapping[str, str], directory: Path) -> dict[str, str]:
+def complete_environment(given: Mapping[str, str], *, servers: Mapping[str, str], directory: Path) -> dict[str, str]:
     """Return the whole environment of the processes.
 
-    Secrets are kept in the directory, so that links and sealed credentials outlive a restart. What was added is
+    Secrets are kept in the directory, so that links and encrypted credentials outlive a restart. What was added is
     written to its file `environment` too, for commands in another terminal. Raises StartError for a port that is taken.
     """
     added = {**servers, **_secrets(given, file=directory / "secrets.json"), **_ports(given)}

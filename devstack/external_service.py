@@ -31,9 +31,9 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from devstack import reports, scenarios
 from devstack.reports import Key, Report, VerifyCredentials, Webhook
-from devstack.scenarios import Book, Rehearsal
+from devstack.scenarios import Rehearsal, ScenarioBook
 from devstack.status_queue import StatusQueue
-from devstack.verified import Verified
+from devstack.verified_connections import VerifiedConnections
 
 LARGEST_WEBHOOK = 1_000_000
 # Rita's last retry comes within hours; ten thousand deliveries are more than a laptop sees in a day.
@@ -100,14 +100,19 @@ class ExternalService:
     """The service's whole memory: credentials by connection, and the webhooks it has seen."""
 
     def __init__(
-        self, status_queue: StatusQueue, *, book: Book, chance: Random, verified: Verified | None = None
+        self,
+        status_queue: StatusQueue,
+        *,
+        book: ScenarioBook,
+        chance: Random,
+        verified: VerifiedConnections | None = None,
     ) -> None:
         self._status_queue = status_queue
         self._book = book
         self._chance = chance
         # For the words in them alone: whether a sync has credentials is a matter of having been verified.
         self._credentials: dict[Key, Mapping[str, object]] = {}
-        self._verified = verified or Verified()
+        self._verified = verified or VerifiedConnections()
         self._deliveries: OrderedDict[str, _Delivery] = OrderedDict()
         # How many operations of a kind a connection has had: the script goes by it.
         self._turns: Counter[tuple[Key, str]] = Counter()
@@ -191,7 +196,7 @@ class ExternalService:
 
 
 def create_app(service: ExternalService, *, settings: Settings, stopping: Event) -> Flask:
-    """Make the HTTP door; `stopping` ends the answers that are being held back."""
+    """Make the HTTP entry point; `stopping` ends the answers that are being held back."""
     app = Flask("external_service", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = LARGEST_WEBHOOK
     signatures = _signatures(settings.signing_secret)
@@ -204,16 +209,16 @@ def create_app(service: ExternalService, *, settings: Settings, stopping: Event)
     def webhook() -> tuple[Response, int, Mapping[str, str]]:
         given = request.headers.get("Authorization", "")
         if not hmac.compare_digest(given.encode(), settings.authorization.encode()):
-            return _turned_away(401, "the Authorization header is not the agreed one")
+            return _refusal_response(401, "the Authorization header is not the agreed one")
         body = request.get_data()
         if signatures and not _is_signed(body, signatures):
-            return _turned_away(401, "the Standard Webhooks signature does not verify")
+            return _refusal_response(401, "the Standard Webhooks signature does not verify")
         try:
             parsed = reports.WEBHOOK.validate_json(body)
         except ValidationError as invalid:
             details = invalid.errors(include_input=False, include_url=False, include_context=False)
             places = (f"{'.'.join(map(str, each['loc'])) or 'body'}: {each['msg']}" for each in details)
-            return _turned_away(422, "; ".join(places))
+            return _refusal_response(422, "; ".join(places))
         webhook_id = request.headers.get("webhook-id") or parsed.operation_id
         answer = service.receive(parsed, webhook_id=webhook_id)
         if answer.after:
@@ -237,12 +242,12 @@ def _is_signed(body: bytes, signatures: list[standardwebhooks.Webhook]) -> bool:
     return False
 
 
-def _turned_away(status: int, reason: str) -> tuple[Response, int, Mapping[str, str]]:
+def _refusal_response(status: int, reason: str) -> tuple[Response, int, Mapping[str, str]]:
     log.warning("webhook_turned_away", answered=status, reason=reason)
     return jsonify(error=reason), status, {}
 
 
-class _Quiet(WSGIRequestHandler):
+class _QuietRequestHandler(WSGIRequestHandler):
     """Leave the logging to the two lines above: they carry ids, and never a query or a body."""
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
@@ -266,10 +271,10 @@ def main() -> None:
     if given.list:
         print(*(f"{word:16} {scenario.about}" for word, scenario in book.scenarios.items()), sep="\n")
         return
-    serve(Settings.from_environment(os.environ), book=book, verified=Verified(given.verified))
+    serve(Settings.from_environment(os.environ), book=book, verified=VerifiedConnections(given.verified))
 
 
-def serve(settings: Settings, *, book: Book, verified: Verified) -> None:
+def serve(settings: Settings, *, book: ScenarioBook, verified: VerifiedConnections) -> None:
     """Serve until TERM or INT, then send what is due."""
     structlog.configure(
         processors=[
@@ -286,7 +291,7 @@ def serve(settings: Settings, *, book: Book, verified: Verified) -> None:
     status_queue = StatusQueue(settings.broker_url, name=settings.status_queue)
     service = ExternalService(status_queue, book=book, chance=Random(), verified=verified)
     app = create_app(service, settings=settings, stopping=stopping)
-    server = make_server("127.0.0.1", settings.port, app, threaded=True, request_handler=_Quiet)
+    server = make_server("127.0.0.1", settings.port, app, threaded=True, request_handler=_QuietRequestHandler)
     status_queue.start()
     Thread(target=server.serve_forever, name="http", daemon=True).start()
     log.info("external_service_started", address=f"http://127.0.0.1:{server.port}/webhook")

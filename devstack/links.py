@@ -14,7 +14,7 @@ from uuid import UUID
 import jwt
 from pydantic import TypeAdapter
 
-from app.domain.claims import ClaimRules
+from app.domain.token_claims import ClaimMapping
 from app.setting_types import RoleMap
 from devstack.child import LOOPBACK
 from devstack.ports import free_port
@@ -37,7 +37,7 @@ USUAL_PORT = 8001
 CODE_BYTES = 6
 
 
-def told(environ: Mapping[str, str]) -> list[str]:
+def sign_in_lines(environ: Mapping[str, str]) -> list[str]:
     """Return a line that names each person, and one with their link."""
     return _lines({person: _link_of(person, environ) for person in PEOPLE})
 
@@ -95,7 +95,7 @@ def _link_of(person: str, environ: Mapping[str, str]) -> str:
 
 def sign_in_link(environ: Mapping[str, str], *, organization: UUID, user: UUID, email: str, role: str) -> str:
     """Return an address of the built-in page that signs this person in. Raises ValueError where none can be made."""
-    claims = _claim_rules(environ).write(user=user, email=email, organization=organization, role=role)
+    claims = _claim_rules(environ).build_claims(user=user, email=email, organization=organization, role=role)
     claims |= OF_MAKE_RUN
     claims["exp"] = datetime.now(UTC) + TOKEN_LIFETIME
     for claim, setting in (("aud", "JWT_AUDIENCE"), ("iss", "JWT_ISSUER")):
@@ -105,10 +105,10 @@ def sign_in_link(environ: Mapping[str, str], *, organization: UUID, user: UUID, 
     return f"http://127.0.0.1:{environ['PORT']}/#token={token}"
 
 
-def _claim_rules(environ: Mapping[str, str]) -> ClaimRules:
+def _claim_rules(environ: Mapping[str, str]) -> ClaimMapping:
     """Return how the processes read tokens: whoever renames claims for them signs in here, too."""
     named = {field: environ.get(f"JWT_CLAIM_{field.upper()}") for field in ("user", "email", "organization", "role")}
     roles = TypeAdapter(RoleMap).validate_python(environ.get("JWT_ROLE_MAP") or ())
-    return ClaimRules(
+    return ClaimMapping(
         **{field: name for field, name in named.items() if name}, role_map=roles, issuer=environ.get("JWT_ISSUER")
     )

@@ -50,7 +50,7 @@ class PostgreSQL(Server):
         if is_root:
             digest = hashlib.sha256(str(directory.resolve()).encode()).hexdigest()
             self._home = UNPRIVILEGED_HOMES / digest[:16]
-        self._programs = postgres_programs.chosen(environ or {}, home=self._home, user=self._user)
+        self._programs = postgres_programs.select_programs(environ or {}, home=self._home, user=self._user)
         self._data = self._home / "data"
         self.child = Child(
             "PostgreSQL",

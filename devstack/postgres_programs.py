@@ -45,14 +45,14 @@ class Programs(Protocol):
         """Return the command that runs a program of it."""
 
 
-def chosen(environ: Mapping[str, str], *, home: Path, user: str | None) -> Programs:
+def select_programs(environ: Mapping[str, str], *, home: Path, user: str | None) -> Programs:
     """Return the programs that the environment names. Raises StartError for a release that there is not."""
     release = environ.get(SETTING)
     if not release:
         return Wheel(home, user)
     if release not in SUITES:
         raise StartError(f"{SETTING}={release} is none of {', '.join(SUITES)}.")
-    return Release(release, user, cache=debian.cache_of(environ))
+    return Release(release, user, cache=debian.cache_directory(environ))
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Release:
         """Unpack it, unless it is there. Raises StartError."""
         if not self.user:
             raise StartError(f"{SETTING} is for root: only root can mount and then become who may run PostgreSQL.")
-        debian.unpacked((f"postgresql-{self.major}", *PACKAGES), suite=SUITES[self.major], folder=self._usr)
+        debian.unpack_packages((f"postgresql-{self.major}", *PACKAGES), suite=SUITES[self.major], folder=self._usr)
 
     def command(self, name: str, *words: str) -> list[str]:
         """Return the command that runs a program of it."""

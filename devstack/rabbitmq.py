@@ -133,7 +133,7 @@ class RabbitMQ(Server):
 
     @property
     def _combination(self) -> brokers.Combination:
-        return brokers.chosen(self._given)
+        return brokers.select_combination(self._given)
 
     @property
     def virtual_host(self) -> str:

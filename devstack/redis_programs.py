@@ -48,17 +48,17 @@ class Program:
         if self.release is None:
             return [str(get_binary_path())]
         name = f"{self.release.partition('-')[0]}-server"
-        usr = debian.unpacked((name, *PACKAGES), suite=SUITES[self.release], folder=self.cache / self.release)
+        usr = debian.unpack_packages((name, *PACKAGES), suite=SUITES[self.release], folder=self.cache / self.release)
         return debian.command(usr, f"/usr/bin/{name}")
 
 
-def chosen(environ: Mapping[str, str]) -> Program:
+def select_program(environ: Mapping[str, str]) -> Program:
     """Return the program that the environment names. Raises StartError for one that there is not."""
     name = environ.get(SETTING)
     if name and name not in CHOICES:
         raise StartError(f"{SETTING}={name} is none of {', '.join(CHOICES)}.")
     release = name.removesuffix(GUARDED) if name else None
-    return Program(release, guarded=bool(name) and name != release, cache=debian.cache_of(environ))
+    return Program(release, guarded=bool(name) and name != release, cache=debian.cache_directory(environ))
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Guard:
 
     def options(self, *, port: int) -> dict[str, str]:
         """Return the server's options, and write the files that they name."""
-        made = certificates.made_in(self.folder)
+        made = certificates.create_certificate(self.folder)
         users = self.folder / "users.acl"
         users.touch(mode=0o600)
         users.write_text(

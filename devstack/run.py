@@ -17,10 +17,10 @@ from typing import NoReturn
 
 from honcho.environ import parse_procfile
 
-from app.needs import environment_of
-from devstack import environment, interrupted, links
+from app.process_settings import environment_for_process
+from devstack import environment, links, signal_handling
 from devstack.child import LOOPBACK, Child, StartError, stop_all, wait_until
-from devstack.servers import held, remove, servers
+from devstack.servers import lock_directory, remove, servers
 
 PROJECT = Path(__file__).resolve().parent.parent
 LOCAL = PROJECT / ".local"
@@ -50,7 +50,7 @@ def main() -> int:
     arguments.add_argument(
         "--clean", action="store_true", help="remove that folder and what an earlier run left running"
     )
-    interrupted.by_signals()
+    signal_handling.interrupt_on_signals()
     try:
         chosen = arguments.parse_args()
         directory = chosen.directory.absolute()
@@ -62,7 +62,7 @@ def main() -> int:
         print(failed, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        say("Everything is stopped.")
+        print_lines("Everything is stopped.")
     return 0
 
 
@@ -73,21 +73,23 @@ def run(given: Mapping[str, str], *, directory: Path) -> NoReturn:
     """
     commands = _commands(given, directory=directory)
     children = {name: _child(name, directory=directory) for name in commands}
-    say("Starting the servers; this takes up to half a minute.")
+    print_lines("Starting the servers; this takes up to half a minute.")
     with servers(directory, environ=given) as backing:
-        say(*(f"  {sentence}" for sentence in backing.sentences))
+        print_lines(*(f"  {sentence}" for sentence in backing.sentences))
         # Left by a run that was killed, they would still have the ports.
         stop_all(children.values(), within=STOPPED_WITHIN)
-        environ = environment.complete(given, servers=backing.environ, directory=directory)
+        environ = environment.complete_environment(given, servers=backing.environ, directory=directory)
         environ["INSTANCE_ID"] = secrets.token_hex(8)
         release = children.pop(RELEASE)
-        release.run(_shell(commands[RELEASE]), environ=environment_of(RELEASE, environ), within=MIGRATED_WITHIN)
-        say(f"The database is migrated. Starting {', '.join(children)}.")
-        with _stopping(children.values()), _people(environ) as people:
+        release.run(
+            _shell(commands[RELEASE]), environ=environment_for_process(RELEASE, environ), within=MIGRATED_WITHIN
+        )
+        print_lines(f"The database is migrated. Starting {', '.join(children)}.")
+        with _stop_children_at_exit(children.values()), _people(environ) as people:
             watched = [server.child for server in backing.private]
 
             def start(name: str) -> None:
-                children[name].start(_shell(commands[name]), environ=environment_of(name, environ))
+                children[name].start(_shell(commands[name]), environ=environment_for_process(name, environ))
                 watched.append(children[name])
 
             # What a person looks at comes first: all at once, each would take as long as all together. And while the
@@ -101,20 +103,20 @@ def run(given: Mapping[str, str], *, directory: Path) -> NoReturn:
                 _wait_for_answer(children[name], *SHOWN[name], environ=environ, watched=watched)
             for name in children.keys() - set(shown):
                 start(name)
-            say(*_addresses(environ, people, directory=directory))
-            wait_until(lambda: bool(_ended(watched)), within=timedelta.max)
-            raise StartError(_ended(watched)[0].account())
+            print_lines(*_addresses(environ, people, directory=directory))
+            wait_until(lambda: bool(_ended_children(watched)), within=timedelta.max)
+            raise StartError(_ended_children(watched)[0].account())
 
 
 def clean(directory: Path) -> None:
     """Remove the directory; StartError while a run uses it."""
-    with held(directory):
+    with lock_directory(directory):
         left = [_child(record.stem, directory=directory) for record in (directory / "run").glob("*.json")]
         stop_all(left, within=STOPPED_WITHIN)
         remove(directory)
 
 
-def say(*lines: str) -> None:
+def print_lines(*lines: str) -> None:
     """Print; a terminal that has gone away must not keep anything from being stopped."""
     with suppress(OSError):
         print(*lines, sep="\n", flush=True)
@@ -139,15 +141,15 @@ def _shell(command: str) -> Sequence[str]:
 
 
 @contextmanager
-def _stopping(children: Collection[Child]) -> Iterator[None]:
+def _stop_children_at_exit(children: Collection[Child]) -> Iterator[None]:
     try:
         yield
     finally:
-        say("Stopping.")
+        print_lines("Stopping.")
         stop_all(children, within=STOPPED_WITHIN)
 
 
-def _ended(watched: Sequence[Child]) -> list[Child]:
+def _ended_children(watched: Sequence[Child]) -> list[Child]:
     return [child for child in watched if not child.is_running]
 
 
@@ -156,8 +158,8 @@ def _wait_for_answer(
 ) -> None:
     """Wait until the child itself answers 200. Raises StartError when it does not in time, or any of them ends."""
     port, instance = int(environ[setting]), environ["INSTANCE_ID"]
-    wait_until(lambda: bool(_ended(watched)) or answers(port, path, instance=instance), within=READY_WITHIN)
-    for ended in _ended(watched):
+    wait_until(lambda: bool(_ended_children(watched)) or answers(port, path, instance=instance), within=READY_WITHIN)
+    for ended in _ended_children(watched):
         raise StartError(ended.account())
     if not answers(port, path, instance=instance):
         raise StartError(

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from devstack import retelling
+from devstack import report_variations
 from devstack.reports import SOURCES, Kind, Report, texts_in
 from devstack.strict_yaml import InvalidYaml, read_yaml
 
@@ -54,7 +54,7 @@ class Refusal(_Part):
     retry_after: Annotated[int, Field(ge=0)] | None = None
 
 
-class AtTheWebhook(_Part):
+class WebhookBehaviour(_Part):
     """What the webhook's caller gets: refusals at first, or for ever, or an acceptance that comes late."""
 
     answers: tuple[Annotated[Refusal, BeforeValidator(lambda a: {"status": a} if isinstance(a, int) else a)], ...] = ()
@@ -68,7 +68,7 @@ class AtTheWebhook(_Part):
         return self.answers[-1] if self.answers and self.forever else None
 
 
-class OfAVerification(_Part):
+class VerificationBehaviour(_Part):
     """How a verification ends, what it finds to choose from, and after how long."""
 
     error: Text | None = None
@@ -76,7 +76,7 @@ class OfAVerification(_Part):
     after: Seconds | None = None
 
 
-class OfASync(_Part):
+class SyncBehaviour(_Part):
     """How a sync ends, the counts that it reports one after another, and the pause between them."""
 
     error: Text | None = None
@@ -84,7 +84,7 @@ class OfASync(_Part):
     pace: Seconds | None = None
 
 
-class InTheTelling(_Part):
+class ReportingBehaviour(_Part):
     """How the messages differ from honest ones."""
 
     dialect: Literal["current", "old"] = "current"
@@ -99,13 +99,13 @@ class InTheTelling(_Part):
     def retell(self, reports: list[Report]) -> list[Report]:
         """Return the reports as they are to be sent."""
         if self.dialect == "old":
-            reports = retelling.in_the_old_dialect(reports)
-        reports = retelling.rewritten(reports, leave_out=self.leave_out, instead=self.replace)
-        reports = retelling.preceded(reports, by=self.first)
+            reports = report_variations.translate_to_old_dialect(reports)
+        reports = report_variations.rewrite_fields(reports, leave_out=self.leave_out, instead=self.replace)
+        reports = report_variations.prepend_messages(reports, messages=self.first)
         if self.backwards:
-            reports = retelling.backwards(reports)
+            reports = report_variations.reverse_reports(reports)
         reports = [copy for report in reports for copy in [report] * self.copies]
-        reports = retelling.delayed(reports, by=timedelta(seconds=self.delay))
+        reports = report_variations.delay_reports(reports, delay=timedelta(seconds=self.delay))
         return reports[: {"all": None, "first": 1, "none": 0}[self.send]]
 
 
@@ -113,10 +113,10 @@ class Scenario(_Part):
     """One thing to rehearse: at the webhook, in the outcome, or in the telling of it."""
 
     about: Text
-    webhook: AtTheWebhook = AtTheWebhook()
-    verification: OfAVerification = OfAVerification()
-    sync: OfASync = OfASync()
-    messages: InTheTelling = InTheTelling()
+    webhook: WebhookBehaviour = WebhookBehaviour()
+    verification: VerificationBehaviour = VerificationBehaviour()
+    sync: SyncBehaviour = SyncBehaviour()
+    messages: ReportingBehaviour = ReportingBehaviour()
 
 
 class Script(_Part):
@@ -156,17 +156,17 @@ class Rehearsal:
         return self._first(lambda each: each.verification.error if kind == "verification" else each.sync.error)
 
     @property
-    def verification(self) -> OfAVerification:
+    def verification(self) -> VerificationBehaviour:
         """What was said of a verification; the first word for each thing counts."""
-        return OfAVerification(
+        return VerificationBehaviour(
             options=self._first(lambda each: each.verification.options),
             after=self._first(lambda each: each.verification.after),
         )
 
     @property
-    def sync(self) -> OfASync:
+    def sync(self) -> SyncBehaviour:
         """What was said of a sync; the first word for each thing counts."""
-        return OfASync(
+        return SyncBehaviour(
             documents=self._first(lambda each: each.sync.documents), pace=self._first(lambda each: each.sync.pace)
         )
 
@@ -179,7 +179,7 @@ class Rehearsal:
 
 
 @dataclass(frozen=True)
-class Book:
+class ScenarioBook:
     """The scenarios by word, and the script for those who say none."""
 
     scenarios: Mapping[str, Scenario]
@@ -206,13 +206,13 @@ class Book:
         return Rehearsal(named, tuple(self.scenarios[word] for word in known), tuple(self.scenarios))
 
 
-def load(file: Path | None = None) -> Book:
+def load(file: Path | None = None) -> ScenarioBook:
     """Return the built-in scenarios and those of a file, which may replace built-in ones. Raises ScenarioError."""
-    book = Book(_read(BUILT_IN).scenarios, {})
+    book = ScenarioBook(_read(BUILT_IN).scenarios, {})
     if file is None:
         return book
     own = _read(file)
-    book = Book({**book.scenarios, **own.scenarios}, own.script)
+    book = ScenarioBook({**book.scenarios, **own.scenarios}, own.script)
     for type_name, script in own.script.items():
         for kind, turns in (("verification", script.verification), ("sync", script.sync)):
             for number, turn in enumerate(turns):

@@ -18,16 +18,16 @@ import jsonschema
 import yaml
 from pydantic import BaseModel
 
-from app.domain import messages
-from app.outbound import bodies
+from app.domain import status_messages
+from app.outbound import webhook_bodies
 from devstack import asyncapi
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 VERSION = "v1"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
-WEBHOOKS: Mapping[str, type[bodies.Webhook]] = {
-    model.model_fields["action"].default: model for model in (bodies.VerifyWebhook, bodies.SyncWebhook)
+WEBHOOKS: Mapping[str, type[webhook_bodies.WebhookBody]] = {
+    model.model_fields["action"].default: model for model in (webhook_bodies.VerifyWebhook, webhook_bodies.SyncWebhook)
 }
 # What no model says: what the old dialect left out, and the words that it used.
 _OLD_STATUS = {"verification": ["success", "failed"], "sync": ["started", "completed", "failed"]}
@@ -45,7 +45,7 @@ FORMATS = jsonschema.FormatChecker(["uuid"])
 
 
 @FORMATS.checks("date-time")
-def is_a_moment(value: object) -> bool:
+def is_timestamp(value: object) -> bool:
     """Tell whether a text is a date and time with its offset (RFC 3339); others than texts are not judged."""
     if not isinstance(value, str):
         return True
@@ -60,7 +60,7 @@ def message(kind: str) -> dict[str, Any]:
 
     Stricter than what is understood: `type` must be said, and a sync must be dated, by the standard.
     """
-    schema = _of(messages.MODELS[kind])
+    schema = _schema_of(status_messages.REPORT_MODELS_BY_TYPE[kind])
     word = {"const": kind, "description": "Tells the two kinds apart."}
     schema["properties"] = {"type": word} | schema["properties"]
     schema["required"] = ["type", *schema["required"]]
@@ -92,7 +92,7 @@ def old_message(kind: str) -> dict[str, Any]:
 
 def webhook(action: str) -> dict[str, Any]:
     """Return the schema of a webhook's body; who receives it ignores keys that it does not know."""
-    schema = _of(WEBHOOKS[action])
+    schema = _schema_of(WEBHOOKS[action])
     del schema["additionalProperties"]
     return schema | {"required": list(schema["properties"])}
 
@@ -100,7 +100,7 @@ def webhook(action: str) -> dict[str, Any]:
 def schemas() -> dict[str, dict[str, Any]]:
     """Return every schema by its path below the version's folder."""
     found = {f"webhooks/{action}.json": webhook(action) for action in WEBHOOKS}
-    for kind in messages.MODELS:
+    for kind in status_messages.REPORT_MODELS_BY_TYPE:
         found[f"messages/{kind}.json"] = message(kind)
         found[f"messages/old_{kind}.json"] = old_message(kind)
     return found
@@ -132,7 +132,7 @@ def main() -> int:
     return int(check and bool(differing))
 
 
-def _of(model: type[BaseModel]) -> dict[str, Any]:
+def _schema_of(model: type[BaseModel]) -> dict[str, Any]:
     """Return a model's schema without what pydantic adds for itself: titles of properties and defaults."""
     schema = model.model_json_schema(by_alias=True)
     for described in schema["properties"].values():

@@ -67,7 +67,7 @@ def servers(directory: Path, *, environ: Mapping[str, str], keep: bool = True) -
     if environ.get("MIGRATION_DATABASE_URL") and not environ.get("DATABASE_URL"):
         raise StartError("MIGRATION_DATABASE_URL is set and DATABASE_URL is not: set both, or neither.")
     directory = directory.absolute()
-    with held(directory), ExitStack() as running:
+    with lock_directory(directory), ExitStack() as running:
         if not keep:
             running.callback(remove, directory)
         start = _Start(directory, environ=environ, keep=keep, running=running)
@@ -88,7 +88,7 @@ def servers(directory: Path, *, environ: Mapping[str, str], keep: bool = True) -
 
 
 @contextmanager
-def held(directory: Path) -> Iterator[None]:
+def lock_directory(directory: Path) -> Iterator[None]:
     """Make the directory and hold it against other processes. Raises StartError where one has it."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (directory / "lock").open("a+") as lock:
@@ -143,7 +143,7 @@ class _Start:
         return application_url, owner_url, server.url
 
     def redis(self) -> tuple[str, str]:
-        """Return the address for events, tickets and sealed credentials, none of which may reach a disk; twice.
+        """Return the address for events, tickets and encrypted credentials, none of which may reach a disk; twice.
 
         The second one is that of whoever may do everything.
         """
@@ -180,13 +180,13 @@ class _Start:
 
     def _launch(self, server: AnyServer) -> AnyServer:
         self.running.callback(server.stop)
-        self.running.callback(_let_come_up, server)
+        self.running.callback(_wait_until_started, server)
         server.launch()
         self.private.append(server)
         return server
 
 
-def _let_come_up(server: Server) -> None:
+def _wait_until_started(server: Server) -> None:
     """Wait for what is still on its way, whatever stops us: it is not to be stopped halfway."""
     if not server.has_answered:
         with suppress(StartError):

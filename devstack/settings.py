@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from app import needs
+from app import process_settings
 from app.config import Settings
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -25,7 +25,7 @@ HEAD = ("| setting | value | default | needed by | what it does |", "|---|---|--
 KINDS = {
     "bool": "`on`, `off`",
     "SecondsList": "seconds, comma-separated",
-    "Seconds": "seconds",
+    "PositiveSeconds": "seconds",
     "Port": "port",
     "PostgresUrl": "URL",
     "BrokerUrl": "URL",
@@ -36,14 +36,14 @@ KINDS = {
     "SigningSecrets": "secrets, comma-separated",
     "CaFile": "file",
     "Path": "file",
-    "Names": "names, comma-separated",
-    "KnownTypes": "names, comma-separated",
+    "CommaSeparatedNames": "names, comma-separated",
+    "SourceTypeNames": "names, comma-separated",
     "JwtSecret": "text of 32 bytes or more",
     "PublicKey": "PEM",
-    "AssignedClaim": "claim",
-    "Claim": "claim",
+    "ClaimNameNotUserWritable": "claim",
+    "ClaimName": "claim",
     "RoleMap": "pairs, comma-separated",
-    "SealKeys": "keys, comma-separated",
+    "FernetKeys": "keys, comma-separated",
     "RateLimit": "requests/period",
     "Networks": "addresses, comma-separated",
     "Origins": "origins, comma-separated",
@@ -53,7 +53,7 @@ KINDS = {
 
 _WEB, _STATUS, _WEBHOOKS = ("web",), ("worker",), ("webhook_worker",)
 _DATABASE = ("web", "worker", "webhook_worker")
-# Who needs a setting that is not in `needs.USES`, by the beginning of its name; the first that fits.
+# Who needs a setting that is not in `SETTINGS_USED_BY`, by the beginning of its name; the first that fits.
 READERS: Mapping[str, tuple[str, ...]] = {
     "environment": _DATABASE,
     "log_level": ("web", "worker", "webhook_worker", "beat", "flower"),
@@ -103,10 +103,10 @@ OF_THE_PROCFILE = {
 
 def rows() -> Iterator[str]:
     """Yield the table's rows in Markdown: those of `Settings` in its order, then those of the Procfile."""
-    for name, (annotation, text) in _described().items():
+    for name, (annotation, text) in _documented_settings().items():
         field = Settings.model_fields[name]
         default = "required" if field.is_required() else _default(field.default)
-        if name in needs.TOKEN_KEYS:
+        if name in process_settings.TOKEN_VERIFICATION_SETTINGS:
             default = "one of three"
         yield _row(name.upper(), _kind(name, annotation), default, _readers(name), text)
     for process, line in _procfile():
@@ -139,7 +139,7 @@ def _row(name: str, kind: str, default: str, readers: tuple[str, ...], text: str
     return f"| `{name}` | {kind} | {default} | {needed_by} | {text} |"
 
 
-def _described() -> Mapping[str, tuple[str, str]]:
+def _documented_settings() -> Mapping[str, tuple[str, str]]:
     """Return each setting's annotation and the text below it, as they stand in the source."""
     source = (PROJECT / "app" / "config.py").read_text()
     (settings,) = [
@@ -178,8 +178,12 @@ def _text(value: Any) -> str:
 
 
 def _readers(name: str) -> tuple[str, ...]:
-    if name in needs.GUARDED and name not in READERS:
-        return tuple(process for process, uses in needs.USES.items() if name in uses and process != needs.COMMANDS)
+    if name in process_settings.RESTRICTED_SETTINGS and name not in READERS:
+        return tuple(
+            process
+            for process, uses in process_settings.SETTINGS_USED_BY.items()
+            if name in uses and process != process_settings.COMMANDS_PROCESS
+        )
     return next(readers for beginning, readers in READERS.items() if name.startswith(beginning))
 
 

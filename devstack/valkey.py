@@ -31,7 +31,7 @@ class Valkey(Server):
     def __init__(self, directory: Path, *, keeps: bool = False, environ: Mapping[str, str] | None = None) -> None:
         self.directory = directory
         self._keeps = keeps
-        self._program = redis_programs.chosen(environ or {})
+        self._program = redis_programs.select_program(environ or {})
         # A broker needs other rights than the application does.
         self._guard = Guard(directory) if self._program.guarded and not keeps else None
         self.child = Child(

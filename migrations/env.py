@@ -6,7 +6,7 @@ from alembic import context
 from flask import current_app
 from sqlalchemy import create_engine, make_url, pool
 
-from app.cli.plainly import plainly
+from app.cli.output import errors_as_one_sentence
 from app.config import Settings
 from app.extensions import db
 
@@ -20,7 +20,7 @@ def run_migrations() -> None:
     limits = "-c lock_timeout=5s -c statement_timeout=10min"
     engine = create_engine(owner, poolclass=pool.NullPool, connect_args={"options": limits})
     application = make_url(settings.database_url).username or owner.username
-    with plainly(setting="MIGRATION_DATABASE_URL"):
+    with errors_as_one_sentence(setting_name="MIGRATION_DATABASE_URL"):
         opened = engine.connect()
     with opened as connection:
         context.configure(

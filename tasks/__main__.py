@@ -25,8 +25,8 @@ class Process(NamedTuple):
 
     command: str
     module: str
-    app: str
-    does: str
+    celery_app_name: str
+    description: str
 
 
 PROCESSES = {
@@ -37,7 +37,7 @@ PROCESSES = {
 }
 
 
-class Processes(click.Group):
+class LazyProcessGroup(click.Group):
     """Loads the one that is started."""
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
@@ -61,18 +61,18 @@ class Processes(click.Group):
                 ours = import_module("tasks.flower")
                 ours.demand_password()
                 ours.bound_history()
-            app = getattr(import_module("tasks.celery"), PROCESSES[name].app)
+            app = getattr(import_module("tasks.celery"), PROCESSES[name].celery_app_name)
             ctx.obj = CLIContext(app=app, no_color=True, workdir=None, quiet=True)
         return name, command, rest
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as above
         """Name them without loading them."""
         with formatter.section("Processes"):
-            formatter.write_dl([(name, process.does) for name, process in PROCESSES.items()])
+            formatter.write_dl([(name, process.description) for name, process in PROCESSES.items()])
 
 
 @click.group(
-    cls=Processes, help="Start one process. `python -m tasks NAME --help` shows its options, which are Celery's."
+    cls=LazyProcessGroup, help="Start one process. `python -m tasks NAME --help` shows its options, which are Celery's."
 )
 def main(**_: Any) -> None:
     """Leave the rest to Celery."""

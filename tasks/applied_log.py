@@ -9,20 +9,20 @@ import structlog
 log = structlog.get_logger()
 
 # In seconds.
-EVERY = 1.0
+WRITE_INTERVAL_SECONDS = 1.0
 
 
-class AppliedLog:
-    """Counts what was applied; `later` calls a function after some seconds."""
+class AppliedMessagesLog:
+    """Counts what was applied; `call_later` calls a function after some seconds."""
 
-    def __init__(self, later: Callable[[float, Callable[[], None]], object]) -> None:
-        self._later = later
+    def __init__(self, call_later: Callable[[float, Callable[[], None]], object]) -> None:
+        self._call_later = call_later
         self._batches = self._messages = self._refused = 0
 
     def add(self, *, messages: int, refused: int) -> None:
         """Count a batch; the line comes within a second."""
         if not self._batches:
-            self._later(EVERY, self.write)
+            self._call_later(WRITE_INTERVAL_SECONDS, self.write)
         self._batches += 1
         self._messages += messages
         self._refused += refused

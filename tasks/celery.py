@@ -4,7 +4,7 @@ Two of them, because the worker bound to the external service's queue knows one 
 claims to be, nothing else could be run.
 
 They are no more than settings until a worker starts, which then gets the Flask application and its tasks
-(`tasks/working.py`): beat and Flower use neither.
+(`tasks/worker_setup.py`): beat and Flower use neither.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from celery import Celery, signals
 from app import logs
 from app.config import Settings
 from app.outbound import broker
-from tasks import schedule, topology
+from tasks import beat_schedule, queues
 from tasks.flask_context import STATUS_APP_NAME, FlaskContextTask
 
 
-def _common(settings: Settings) -> dict[str, Any]:
+def _common_worker_settings(settings: Settings) -> dict[str, Any]:
     """Return what every worker needs to outlive its broker; each line has its reason in docs/decisions/0006."""
     return {
         "broker_url": settings.rabbitmq_url,
-        "broker_use_ssl": broker.tls_options(settings.rabbitmq_url),
+        "broker_use_ssl": broker.broker_tls_options(settings.rabbitmq_url),
         "broker_heartbeat": 6,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
@@ -32,7 +32,7 @@ def _common(settings: Settings) -> dict[str, Any]:
         "broker_pool_acquire_timeout": 5,
         # A channel that the broker closes costs the channel, not the process.
         "broker_channel_error_retry": True,
-        "broker_transport_options": broker.bounded_options(settings.rabbitmq_url),
+        "broker_transport_options": broker.consumer_transport_options(settings.rabbitmq_url),
         # Whoever may publish to the broker's default exchange, as the external service must, could command a worker
         # through its control queue: docs/decisions/0033.
         "worker_enable_remote_control": False,
@@ -55,37 +55,37 @@ def _common(settings: Settings) -> dict[str, Any]:
     }
 
 
-def make_app(settings: Settings) -> Celery:
+def create_celery_app(settings: Settings) -> Celery:
     """Make the application that delivers webhooks and keeps house; beat and Flower use it too."""
     made = Celery("rita", task_cls=FlaskContextTask, set_as_current=False)
     made.conf.update(
-        _common(settings),
-        task_queues=topology.task_queues(),
+        _common_worker_settings(settings),
+        task_queues=queues.task_queues(),
         task_default_queue="webhooks",
         task_default_exchange="rita",
-        worker_consumer="tasks.lanes:LanesConsumer",
+        worker_consumer="tasks.worker_pools:WebhookConsumer",
         task_soft_time_limit=120,
         task_time_limit=150,
-        beat_schedule=schedule.schedule(settings),
+        beat_schedule=beat_schedule.build_beat_schedule(settings),
         # The schedule is in the code and what is due is in PostgreSQL: beat has nothing to remember on a disk.
-        beat_scheduler="tasks.schedule:Scheduler",
+        beat_scheduler="tasks.beat_schedule:MonotonicScheduler",
         beat_max_loop_interval=5,
     )
     return made
 
 
-def make_status_app(settings: Settings) -> Celery:
+def create_status_celery_app(settings: Settings) -> Celery:
     """Make the application that is bound to the external service's queues."""
     made = Celery(STATUS_APP_NAME, task_cls=FlaskContextTask, set_as_current=False)
     made.conf.update(
-        _common(settings),
-        task_queues=topology.status_queues(settings),
+        _common_worker_settings(settings),
+        task_queues=queues.status_message_queues(settings),
         task_default_queue=settings.status_queues[0],
         task_default_exchange="",
         worker_consumer="tasks.consumer:StatusConsumer",
         # For the consumer, which has no other way to the settings.
-        rita_status_waits=[wait.total_seconds() for wait in settings.status_retry_seconds],
-        rita_status_hold=settings.status_hold_seconds.total_seconds(),
+        rita_status_retry_schedule=[wait.total_seconds() for wait in settings.status_retry_seconds],
+        rita_status_max_hold_seconds=settings.status_hold_seconds.total_seconds(),
         worker_max_tasks_per_child=10_000,
         task_soft_time_limit=120,
         task_time_limit=150,
@@ -96,26 +96,26 @@ def make_status_app(settings: Settings) -> Celery:
     return made
 
 
-def _set_logging_up(**_: Any) -> None:
-    logs.configure(settings.log_level)
+def _configure_logging(**_: Any) -> None:
+    logs.configure_logging(settings.log_level)
 
 
-def _start_working(instance: Any, **_: Any) -> None:
-    from tasks import working  # noqa: PLC0415 - not in beat and Flower
+def _set_up_worker(instance: Any, **_: Any) -> None:
+    from tasks import worker_setup  # noqa: PLC0415 - not in beat and Flower
 
-    working.start(instance.app)
+    worker_setup.set_up_worker(instance.app)
 
 
-def _publish_reliably(sender: Any, **_: Any) -> None:
+def _confirm_beat_publishes(sender: Any, **_: Any) -> None:
     """Have beat wait for the broker's word: its connection may die unnoticed, and nothing else would tell it."""
-    sender.app.conf.broker_transport_options = broker.reliable_options(settings.rabbitmq_url)
+    sender.app.conf.broker_transport_options = broker.confirmed_transport_options(settings.rabbitmq_url)
 
 
 # What both workers, beat and Flower use; a worker reads what else it uses when it starts to work.
 settings = Settings.from_environment("beat")
-app = make_app(settings)
-status_app = make_status_app(settings)
+app = create_celery_app(settings)
+status_app = create_status_celery_app(settings)
 # weak=False: the signals hold their receivers, which nothing else does.
-signals.setup_logging.connect(_set_logging_up, weak=False)
-signals.celeryd_init.connect(_start_working, weak=False)
-signals.beat_init.connect(_publish_reliably, weak=False)
+signals.setup_logging.connect(_configure_logging, weak=False)
+signals.celeryd_init.connect(_set_up_worker, weak=False)
+signals.beat_init.connect(_confirm_beat_publishes, weak=False)

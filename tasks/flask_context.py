@@ -34,8 +34,8 @@ def flask_app_of(celery_app: Celery) -> Flask:
     from app import factory  # noqa: PLC0415 - not in beat and Flower
 
     if is_status_app(celery_app):
-        return factory.status_worker(Settings.from_environment("worker"))
-    return factory.webhook_worker(Settings.from_environment("webhook_worker"))
+        return factory.create_status_worker_app(Settings.from_environment("worker"))
+    return factory.create_webhook_worker_app(Settings.from_environment("webhook_worker"))
 
 
 def is_status_app(celery_app: Celery) -> bool:

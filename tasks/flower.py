@@ -8,18 +8,18 @@ from tornado.options import options
 from tornado.web import authenticated
 
 # What it remembers unless its line says otherwise: its own hundred thousand jobs are 640 MB after a day.
-MOST_JOBS = 10_000
+MAX_REMEMBERED_TASKS = 10_000
 # After so many seconds it forgets a worker that has ended.
-FORGETS_AFTER = 3_600
+FORGET_WORKER_AFTER_SECONDS = 3_600
 
 
-def demand_password() -> None:
-    """Have Flower ask for the password where it asks for none: its figures name workers and tasks to everybody."""
+def require_password_on_every_page() -> None:
+    """Have Flower ask for the password where it asks for none: its metrics name workers and tasks to everybody."""
     for page in (Metrics, Healthcheck):
         page.get = authenticated(page.get)
 
 
-def bound_history() -> None:
+def limit_history() -> None:
     """Have it remember so much, and forget workers that are gone; the command line goes before."""
-    options.max_tasks = MOST_JOBS
-    options.purge_offline_workers = FORGETS_AFTER
+    options.max_tasks = MAX_REMEMBERED_TASKS
+    options.purge_offline_workers = FORGET_WORKER_AFTER_SECONDS

@@ -11,64 +11,66 @@ import structlog
 from flask import current_app
 
 from app import extensions
-from app.domain.cases import ended_verifications
+from app.domain.aggregate import ended_verification_ids
 from app.extensions import Session
-from app.jobs import Jobs
-from app.outbound import clocks, events, sweeps
-from app.outbound.sealing import seals
+from app.jobs import JobSender
+from app.outbound import clock_offsets, events, sweep_times
+from app.outbound.credential_store import current_credential_store
 from app.services import deliveries, operations, retention
 from app.unit_of_work import database_time, unit_of_work
-from tasks import schedule
+from tasks import beat_schedule
 from tasks.celery import app
 
 log = structlog.get_logger()
 
 
-@app.task(name=schedule.DISPATCH, shared=False, send_events=False)
-def dispatch(*, said_at: object = None, **_of_a_later_release: object) -> None:
+@app.task(name=beat_schedule.DISPATCH_TASK, shared=False, send_events=False)
+def dispatch_due_operations(*, said_at: object = None, **_of_a_later_release: object) -> None:
     """Send a job for every operation that is due and has none; a lost job is found here.
 
     One that has only waited long may well be in a long queue: it is looked at again when its new mark has run out.
     `said_at` is beat's clock when it asked for this, in seconds since 1970.
     """
     now = database_time()
-    _dispatch()
+    _send_due_jobs()
     redis = extensions.redis()
-    sweeps.note(redis, sweeps.DISPATCH)
-    clocks.note_of_beat(redis, said_at, now=now)
-    clocks.note(redis, "webhook_worker", now=database_time())
+    sweep_times.record_sweep(redis, sweep_times.DISPATCH_SWEEP)
+    clock_offsets.record_beat_clock_offset(redis, said_at, database_time=now)
+    clock_offsets.record_host_clock_offset(redis, "webhook_worker", database_time=database_time())
 
 
-def _dispatch() -> None:
+def _send_due_jobs() -> None:
     now = database_time()
-    with unit_of_work(system=True) as work:
-        due = deliveries.take_due(work.session, now=now)
+    with unit_of_work(all_tenants=True) as work:
+        due = deliveries.take_due_operations(work.session, now=now)
     if not due:
         return
-    sent, unsent = cast(Jobs, current_app.extensions["jobs"]).deliver_webhooks(due.unsent, overdue=due.overdue)
+    sent, unsent = cast(JobSender, current_app.extensions["job_sender"]).send_delivery_jobs_confirmed(
+        due.without_job, overdue=due.job_overdue
+    )
     if unsent:
-        with unit_of_work(system=True) as work:
-            deliveries.release(work.session, [delivery.operation_id for delivery in unsent])
+        with unit_of_work(all_tenants=True) as work:
+            deliveries.clear_job_marks(work.session, [delivery.operation_id for delivery in unsent])
     log.info("operations_dispatched", sent=len(sent), unsent=len(unsent))
 
 
-@app.task(name=schedule.EXPIRE, shared=False, send_events=False)
-def expire(**_of_a_later_release: object) -> None:
+@app.task(name=beat_schedule.EXPIRE_TASK, shared=False, send_events=False)
+def expire_overdue_operations(**_of_a_later_release: object) -> None:
     """End every operation that has waited longer than its deadline, and tell its organization."""
-    _expire()
-    sweeps.note(extensions.redis(), sweeps.EXPIRE)
+    _expire_overdue()
+    sweep_times.record_sweep(extensions.redis(), sweep_times.EXPIRE_SWEEP)
 
 
-def _expire() -> None:
+def _expire_overdue() -> None:
     now = database_time()
-    with unit_of_work(system=True) as work:
-        overdue: list[UUID] = operations.find_overdue(work.session, now=now)
+    with unit_of_work(all_tenants=True) as work:
+        overdue: list[UUID] = operations.find_connections_with_overdue_operations(work.session, now=now)
     if not overdue:
         return
-    with unit_of_work(system=True) as work:
-        changes = operations.expire(work.session, overdue, now=work.now)
-        work.after_commit(lambda: events.publish(changes))
-        work.after_commit(lambda: seals().discard(*ended_verifications(changes)))
+    with unit_of_work(all_tenants=True) as work:
+        changes = operations.expire_overdue_operations(work.session, overdue, now=work.now)
+        work.after_commit(lambda: events.publish_changes(changes))
+        work.after_commit(lambda: current_credential_store().delete(*ended_verification_ids(changes)))
     for change in changes:
         log.warning(
             "operation_expired",
@@ -79,24 +81,24 @@ def _expire() -> None:
         )
 
 
-@app.task(name=schedule.PURGE, shared=False)
-def purge(**_of_a_later_release: object) -> None:
+@app.task(name=beat_schedule.PURGE_TASK, shared=False)
+def purge_old_history(**_of_a_later_release: object) -> None:
     """Delete history and audit rows past their retention, a short transaction for each batch."""
     settings = extensions.settings()
-    with unit_of_work(system=True) as work:
+    with unit_of_work(all_tenants=True) as work:
         now = work.now
     operations_before = now - timedelta(days=settings.operation_retention_days)
     audit_before = now - timedelta(days=settings.audit_retention_days)
-    purged = _in_batches(lambda session: retention.purge_operations(session, before=operations_before))
-    forgotten = _in_batches(lambda session: retention.purge_audit(session, before=audit_before))
+    purged = _purge_in_batches(lambda session: retention.purge_operations(session, before=operations_before))
+    forgotten = _purge_in_batches(lambda session: retention.purge_audit_rows(session, before=audit_before))
     log.info("history_purged", operations=purged, audit_logs=forgotten)
 
 
-def _in_batches(purge_one: Callable[[Session], int]) -> int:
+def _purge_in_batches(purge_one_batch: Callable[[Session], int]) -> int:
     total = 0
     while True:
-        with unit_of_work(system=True) as work:
-            count = purge_one(work.session)
+        with unit_of_work(all_tenants=True) as work:
+            count = purge_one_batch(work.session)
         total += count
-        if count < retention.BATCH:
+        if count < retention.PURGE_BATCH_SIZE:
             return total

@@ -14,152 +14,162 @@ from opentelemetry.trace import SpanKind
 from sqlalchemy import literal, select
 from sqlalchemy.exc import DataError, IntegrityError, StatementError
 
-from app import errors, extensions, figures, tracing
-from app.domain.cases import ended_verifications
-from app.domain.messages import Report, Unacceptable, parse
-from app.domain.unreadable import Unreadable, about
-from app.outbound import clocks, events
-from app.outbound.sealing import seals
+from app import errors, extensions, metrics, tracing
+from app.domain.aggregate import ended_verification_ids
+from app.domain.status_messages import MessageRefused, Report, parse_report
+from app.domain.unreadable_messages import UnreadableMessage, identify_unreadable_message
+from app.outbound import clock_offsets, events
+from app.outbound.credential_store import current_credential_store
 from app.services import status_updates
 from app.unit_of_work import database_time, unit_of_work
+from tasks.batch_requests import APPLY_MESSAGES_TASK, SomeMessagesRefused
 from tasks.celery import status_app
-from tasks.requests import APPLY_MESSAGES, Refused
 
 log = structlog.get_logger()
 
-# The fault of one message's content, or of our code at it: the others must not wait for that to be mended. Anything
+# The fault of one message's content, or of our code at it: the others must not wait for that to be fixed. Anything
 # else (the database is away, a table is missing) is no message's fault, and then none is given up.
-FAULTS_OF_ONE = (
+SINGLE_MESSAGE_ERRORS = (
     DataError, IntegrityError, errors.AppError,
     ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError,
 )  # fmt: skip
 
 
 # In seconds. A round trip for each batch would be many in a flood.
-CLOCK_EVERY = 60.0
+CLOCK_REPORT_INTERVAL_SECONDS = 60.0
 
 # By the place of a message in its batch.
-Refusals = dict[int, Unacceptable]
+RefusalsByPosition = dict[int, MessageRefused]
 
 
-@status_app.task(name=APPLY_MESSAGES, shared=False, Request="tasks.requests:BatchRequest")
-def apply_messages(raw: Sequence[tuple[str, str]]) -> None:
+@status_app.task(name=APPLY_MESSAGES_TASK, shared=False, Request="tasks.batch_requests:BatchRequest")
+def apply_messages(raw_messages: Sequence[tuple[str, str]]) -> None:
     """Apply raw messages, each (queue, body), in the order of their arrival; none ask whether the database answers.
 
-    Raises Refused, when all others are applied, if there are some that cannot be, and sqlalchemy.exc.OperationalError
-    when the database is away: then nothing is acknowledged and all is tried again, which changes nothing that was
-    applied already.
+    Raises SomeMessagesRefused, when all others are applied, if there are some that cannot be, and OperationalError
+    (SQLAlchemy's) when the database is away: then nothing is acknowledged and all is tried again, which changes nothing
+    that was applied already.
     """
-    if not raw:
-        with unit_of_work(system=True) as work:
+    if not raw_messages:
+        with unit_of_work(all_tenants=True) as work:
             work.session.execute(select(literal(1)))
         return
     started = time.monotonic()
-    with tracing.work("apply status messages", kind=SpanKind.CONSUMER, **{"messaging.batch.message_count": len(raw)}):
-        refusals = apply(raw)
-    figures.batch_applied(messages=len(raw), took=time.monotonic() - started)
-    _say_how_the_clock_goes()
+    with tracing.trace_span(
+        "apply status messages", kind=SpanKind.CONSUMER, **{"messaging.batch.message_count": len(raw_messages)}
+    ):
+        refusals = apply_raw_messages(raw_messages)
+    metrics.observe_batch(message_count=len(raw_messages), seconds=time.monotonic() - started)
+    _record_clock_offset_if_due()
     if refusals:
-        raise Refused([(place, refusal.reason, refusal.detail) for place, refusal in sorted(refusals.items())])
+        raise SomeMessagesRefused(
+            [(place, refusal.reason, refusal.detail) for place, refusal in sorted(refusals.items())]
+        )
 
 
-class _Clock:
+class _LastClockReport:
     # When it was last said, by the monotonic clock.
-    said_at = -CLOCK_EVERY
+    reported_at = -CLOCK_REPORT_INTERVAL_SECONDS
 
 
-def _say_how_the_clock_goes() -> None:
-    if time.monotonic() - _Clock.said_at >= CLOCK_EVERY:
-        _Clock.said_at = time.monotonic()
-        clocks.note(extensions.redis(), "worker", now=database_time())
+def _record_clock_offset_if_due() -> None:
+    if time.monotonic() - _LastClockReport.reported_at >= CLOCK_REPORT_INTERVAL_SECONDS:
+        _LastClockReport.reported_at = time.monotonic()
+        clock_offsets.record_host_clock_offset(extensions.redis(), "worker", database_time=database_time())
 
 
-def apply(raw: Sequence[tuple[str, str]], *, now: datetime | None = None) -> Refusals:
+def apply_raw_messages(raw_messages: Sequence[tuple[str, str]], *, now: datetime | None = None) -> RefusalsByPosition:
     """Apply what can be applied of raw messages, each (queue, body); return the rest, by their places.
 
     One that cannot be read still tells, as a rule, whose answer it was to be: that is applied in its place. `now` is
     the database's time, unless another is given.
     """
-    refusals: Refusals = {}
-    reports: list[Report | Unreadable] = []
-    places: list[int] = []
-    for place, (queue, body) in enumerate(raw):
-        report: Report | Unreadable | None
+    refusals: RefusalsByPosition = {}
+    reports: list[Report | UnreadableMessage] = []
+    positions: list[int] = []
+    for position, (queue, body) in enumerate(raw_messages):
+        report: Report | UnreadableMessage | None
         try:
-            report = parse(body, queue=queue)
-        except Unacceptable as refusal:
-            refusals[place], report = refusal, about(body.encode())
-        except FAULTS_OF_ONE as fault:
-            refusals[place], report = _stumbled(fault), about(body.encode())
+            report = parse_report(body, queue_name=queue)
+        except MessageRefused as refusal:
+            refusals[position], report = refusal, identify_unreadable_message(body.encode())
+        except SINGLE_MESSAGE_ERRORS as fault:
+            refusals[position], report = _refusal_for_failed_message(fault), identify_unreadable_message(body.encode())
         if report is not None:
             reports.append(report)
-            places.append(place)
+            positions.append(position)
     # Of two reasons for one message, the first.
-    return {places[position]: refusal for position, refusal in _apply(reports, now=now).items()} | refusals
+    return {positions[position]: refusal for position, refusal in _apply_or_halve(reports, now=now).items()} | refusals
 
 
-def _apply(reports: Sequence[Report | Unreadable], *, now: datetime | None) -> Refusals:
+def _apply_or_halve(reports: Sequence[Report | UnreadableMessage], *, now: datetime | None) -> RefusalsByPosition:
     """Apply reports in one transaction; halve the batch if it fails, until the one that cannot be applied is alone."""
     if not reports:
         return {}
     try:
-        applied = _apply_together(reports, now=now)
-    except FAULTS_OF_ONE as problem:
+        applied = _apply_in_one_transaction(reports, now=now)
+    except SINGLE_MESSAGE_ERRORS as problem:
         if len(reports) == 1:
-            return _give_up(reports[0], problem, now=now)
+            return _refuse_and_end_operation(reports[0], problem, now=now)
         half = len(reports) // 2
-        first, second = _apply(reports[:half], now=now), _apply(reports[half:], now=now)
+        first, second = _apply_or_halve(reports[:half], now=now), _apply_or_halve(reports[half:], now=now)
         return first | {half + position: refusal for position, refusal in second.items()}
-    late, refused = len(applied.late), len(applied.refused)
-    read = sum(not isinstance(report, Unreadable) for report in reports)
-    figures.messages_judged(applied=read - late - refused, late=late)
-    log.debug(
-        "status_batch_applied",
-        messages=read,
-        changes=len(applied.changes),
-        late=late,
-        refused=refused,
-    )
-    return _explained(applied, reports)
+    late, refused = len(applied.late_positions), len(applied.refusals)
+    read = sum(not isinstance(report, UnreadableMessage) for report in reports)
+    metrics.count_applied_and_late_messages(applied=read - late - refused, late=late)
+    log.debug("status_batch_applied", messages=read, changes=len(applied.changes), late=late, refused=refused)
+    return _with_exact_refusal_reasons(applied, reports)
 
 
-def _give_up(report: Report | Unreadable, problem: Exception, *, now: datetime | None) -> Refusals:
+def _refuse_and_end_operation(
+    report: Report | UnreadableMessage, problem: Exception, *, now: datetime | None
+) -> RefusalsByPosition:
     """Refuse the one that cannot be applied, and end what it is about."""
-    refusals = {0: _stumbled(problem)}
-    if not isinstance(report, Unreadable) and report.operation_id is not None:
-        _apply([Unreadable(report.connection_id, report.tenant_id, report.operation_id)], now=now)
+    refusals = {0: _refusal_for_failed_message(problem)}
+    if not isinstance(report, UnreadableMessage) and report.operation_id is not None:
+        _apply_or_halve([UnreadableMessage(report.connection_id, report.tenant_id, report.operation_id)], now=now)
     return refusals
 
 
-def _apply_together(reports: Sequence[Report | Unreadable], *, now: datetime | None) -> status_updates.Applied:
-    started = tracing.now()
+def _apply_in_one_transaction(
+    reports: Sequence[Report | UnreadableMessage], *, now: datetime | None
+) -> status_updates.AppliedBatch:
+    started = tracing.now_ns()
     if len(reports) == 1 and reports[0].operation_id is not None:
-        tracing.name_operation(reports[0].operation_id)
+        tracing.set_operation_id_on_current_span(reports[0].operation_id)
     # As it is known: to ask would take a round trip for each batch.
     now = now or database_time()
-    with unit_of_work(tenants={report.tenant_id for report in reports}) as work:
-        patience = extensions.settings().patience
-        applied = status_updates.apply(work.session, reports, patience=patience, now=now)
-        work.after_commit(lambda: tracing.lead_to(*{c.operation.id for c in applied.changes if c.operation}))
-        work.after_commit(lambda: tracing.note(applied.changes, step="status message", since=started))
-        work.after_commit(lambda: events.publish(applied.changes))
-        work.after_commit(lambda: seals().discard(*ended_verifications(applied.changes)))
+    with unit_of_work(tenant_ids={report.tenant_id for report in reports}) as work:
+        deadlines = extensions.settings().deadlines
+        applied = status_updates.apply_reports(work.session, reports, deadlines=deadlines, now=now)
+        work.after_commit(
+            lambda: tracing.link_current_span_to_operations(*{c.operation.id for c in applied.changes if c.operation})
+        )
+        work.after_commit(
+            lambda: tracing.record_operation_spans(applied.changes, span_name="status message", started_ns=started)
+        )
+        work.after_commit(lambda: events.publish_changes(applied.changes))
+        work.after_commit(lambda: current_credential_store().delete(*ended_verification_ids(applied.changes)))
     return applied
 
 
-def _explained(applied: status_updates.Applied, reports: Sequence[Report | Unreadable]) -> Refusals:
+def _with_exact_refusal_reasons(
+    applied: status_updates.AppliedBatch, reports: Sequence[Report | UnreadableMessage]
+) -> RefusalsByPosition:
     """Give each refusal its reason; what a tenant cannot see takes a look of its own to tell."""
-    unseen = [position for position, refusal in applied.refused.items() if refusal.reason == "unknown_connection"]
-    if not unseen:
-        return applied.refused
-    wanted = [reports[position].connection_id for position in unseen]
-    with unit_of_work(system=True) as work:
-        reasons = status_updates.explain(work.session, wanted)
-    return applied.refused | dict(zip(unseen, reasons, strict=True))
+    unknown_positions = [
+        position for position, refusal in applied.refusals.items() if refusal.reason == "unknown_connection"
+    ]
+    if not unknown_positions:
+        return applied.refusals
+    wanted = [reports[position].connection_id for position in unknown_positions]
+    with unit_of_work(all_tenants=True) as work:
+        reasons = status_updates.refusals_for_unknown_connections(work.session, wanted)
+    return applied.refusals | dict(zip(unknown_positions, reasons, strict=True))
 
 
-def _stumbled(fault: Exception) -> Unacceptable:
+def _refusal_for_failed_message(fault: Exception) -> MessageRefused:
     """Log a fault and return what the dead letter says of it: its name, and no content of the message."""
     log.error("status_message_failed", exc_info=fault)
     cause = fault.orig if isinstance(fault, StatementError) else fault
-    return Unacceptable("apply_failed", type(cause).__name__)
+    return MessageRefused("apply_failed", type(cause).__name__)

@@ -25,7 +25,7 @@ from redis import Redis
 from app import create_app
 from app.config import Settings
 from app.extensions import db
-from app.outbound.broker import TASKS
+from app.outbound.broker import TASK_EXCHANGE_NAME
 from devstack import brokers, postgres_programs, redis_programs
 from devstack.servers import Servers, servers
 from tests import scratch
@@ -91,7 +91,7 @@ def leave_as_found(named: Servers) -> None:
     if named.rabbitmq_url.startswith("amqp"):
         Service(named.rabbitmq_url).delete(*QUEUES)
         with channel(named.rabbitmq_url) as opened:
-            for exchange in (TASKS, "celery"):
+            for exchange in (TASK_EXCHANGE_NAME, "celery"):
                 opened.exchange_delete(exchange)
 
 

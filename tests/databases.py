@@ -13,11 +13,11 @@ from flask_migrate import upgrade
 from psycopg2 import sql
 from sqlalchemy import make_url
 
-from app.cli import migrations
+from app.cli import flask_migrate
 from app.extensions import db
 from devstack.databases import create_database, drop_database
 from devstack.drift import MIGRATIONS
-from devstack.unconnected import application
+from devstack.offline_application import create_offline_application
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ def migrated_template(admin_url: str) -> Iterator[Template]:
     name = f"rita_template_{uuid4().hex[:8]}"
     owner_url, application_url = create_database(admin_url, name=name)
     try:
-        app = application(database_url=application_url, migration_database_url=owner_url)
-        migrations(app)
+        app = create_offline_application(database_url=application_url, migration_database_url=owner_url)
+        flask_migrate(app)
         with app.app_context():
             logging.getLogger("alembic").setLevel(logging.WARNING)
             upgrade(MIGRATIONS)

@@ -18,18 +18,18 @@ from flask.testing import FlaskClient
 from sqlalchemy import text
 from uuid_utils.compat import uuid7
 
-from app.domain.cases import Case, Connection, Operation
-from app.domain.lifecycle import Patience
-from app.domain.messages import Report, parse
+from app.domain.aggregate import Connection, ConnectionAggregate, Operation
+from app.domain.lifecycle import Deadlines
+from app.domain.status_messages import Report, parse_report
 from app.services import status_updates
-from app.services.status_updates import Applied
+from app.services.status_updates import AppliedBatch
 from app.unit_of_work import unit_of_work
 
 Fact = TypeVar("Fact")
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
-PATIENCE = Patience(
-    verify=timedelta(minutes=2),
+PATIENCE = Deadlines(
+    verification=timedelta(minutes=2),
     sync_delivery=timedelta(minutes=20),
     sync_start=timedelta(minutes=30),
     sync_silence=timedelta(hours=2),
@@ -127,10 +127,10 @@ def an_operation(connection: Connection, **fields: Any) -> Operation:
     return Operation(**values | fields)
 
 
-def a_case(connection: Connection, *operations: Operation) -> Case:
+def a_case(connection: Connection, *operations: Operation) -> ConnectionAggregate:
     """Return a case as if it had just been loaded."""
-    case = Case(connection, {operation.id: operation for operation in operations})
-    case.mark_stored()
+    case = ConnectionAggregate(connection, {operation.id: operation for operation in operations})
+    case.mark_as_stored()
     return case
 
 
@@ -152,7 +152,7 @@ def a_verification_message(connection: Any, status: str = "success", **fields: A
 
 
 def a_report(message: dict[str, Any], *, queue: str = "data_source_status") -> Report:
-    return parse(json.dumps(message, default=str), queue=queue)
+    return parse_report(json.dumps(message, default=str), queue_name=queue)
 
 
 def _addressed(connection: Any) -> dict[str, Any]:
@@ -163,15 +163,15 @@ def _addressed(connection: Any) -> dict[str, Any]:
 
 def rows(app: Flask, query: str, **values: Any) -> list[dict[str, Any]]:
     """Return what a query finds among the rows of every organization."""
-    with app.app_context(), unit_of_work(system=True) as work:
+    with app.app_context(), unit_of_work(all_tenants=True) as work:
         return [dict(row) for row in work.session.execute(text(query), values).mappings()]
 
 
-def apply_messages(app: Flask, *messages: dict[str, Any]) -> Applied:
+def apply_messages(app: Flask, *messages: dict[str, Any]) -> AppliedBatch:
     """Apply status messages as the worker does."""
     reports = [a_report(message) for message in messages]
-    with app.app_context(), unit_of_work(tenants={report.tenant_id for report in reports}) as work:
-        return status_updates.apply(work.session, reports, patience=PATIENCE, now=datetime.now(UTC))
+    with app.app_context(), unit_of_work(tenant_ids={report.tenant_id for report in reports}) as work:
+        return status_updates.apply_reports(work.session, reports, deadlines=PATIENCE, now=datetime.now(UTC))
 
 
 def in_parallel(count: int, act: Callable[[int], Fact]) -> list[Fact]:

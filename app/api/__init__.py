@@ -1,4 +1,4 @@
-"""The HTTP door: parse, one unit of work, answer."""
+"""The HTTP entry point: parse, one unit of work, answer."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from importlib import import_module
 from flask import Flask
 
 # In this order; the last of them to be added sees a request first.
-AROUND = ("proxies", "requests", "errors", "auth", "cors")
-ENDPOINTS = (
+REQUEST_HOOK_MODULES = ("trusted_proxies", "request_handling", "errors", "auth", "cors")
+ENDPOINT_MODULES = (
     "data_sources",
     "operations",
     "history",
@@ -26,11 +26,11 @@ ENDPOINTS = (
 def init_app(app: Flask) -> None:
     """Register every endpoint, and the one error shape for whatever goes wrong in them or around them.
 
-    They are imported here, for a worker serves its figures through one of them and uses no other.
+    They are imported here, for a worker serves its metrics through one of them and uses no other.
     """
     # See `requests`: no address stands for another.
     app.url_map.merge_slashes = False
-    for name in (*AROUND, "stream", "looking", "reading", "health"):
+    for name in (*REQUEST_HOOK_MODULES, "stream", "credential_scan", "read_limits", "health"):
         import_module(f"app.api.{name}").init_app(app)
-    for name in ENDPOINTS:
+    for name in ENDPOINT_MODULES:
         app.register_blueprint(import_module(f"app.api.{name}").blueprint)

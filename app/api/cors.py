@@ -7,11 +7,11 @@ import re
 from flask import Flask
 from flask_cors import CORS
 
-METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
-ALLOWED = ["Authorization", "Content-Type", "X-Request-ID", "Last-Event-ID", "If-Match", "Idempotency-Key"]
-EXPOSED = ["X-Request-ID", "Retry-After", "ETag"]
+ALLOWED_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+ALLOWED_HEADERS = ["Authorization", "Content-Type", "X-Request-ID", "Last-Event-ID", "If-Match", "Idempotency-Key"]
+EXPOSED_HEADERS = ["X-Request-ID", "Retry-After", "ETag"]
 # What a browser may remember of a preflight, in seconds.
-MAX_AGE = 600
+PREFLIGHT_CACHE_SECONDS = 600
 
 
 def init_app(app: Flask) -> None:
@@ -24,10 +24,10 @@ def init_app(app: Flask) -> None:
         resources=r"/api/.*",
         # As whole patterns: the library would take the brackets of an IPv6 address for a pattern of its own.
         origins=[re.compile(re.escape(origin) + r"\Z") for origin in origins],
-        methods=METHODS,
-        allow_headers=ALLOWED,
-        expose_headers=EXPOSED,
-        max_age=MAX_AGE,
+        methods=ALLOWED_METHODS,
+        allow_headers=ALLOWED_HEADERS,
+        expose_headers=EXPOSED_HEADERS,
+        max_age=PREFLIGHT_CACHE_SECONDS,
         supports_credentials=False,
         always_send=False,
     )

@@ -8,187 +8,205 @@ from uuid import UUID
 from flask import Blueprint, Response, request
 
 from app import errors, extensions
-from app.api import answers, auth, limits, looking, parameters, reading, schemas, views
-from app.api.description import Described
-from app.api.requests import answer, body
-from app.domain import sources
-from app.domain.cases import Case
+from app.api import (
+    auth,
+    credential_scan,
+    rate_limits,
+    read_limits,
+    representations,
+    request_bodies,
+    request_parameters,
+    responses,
+)
+from app.api.endpoint_docs import EndpointDocs
+from app.api.request_handling import json_response, parse_json_body
+from app.domain import source_types
+from app.domain.aggregate import ConnectionAggregate
 from app.outbound import events
-from app.outbound.sealing import seals
+from app.outbound.credential_store import current_credential_store
 from app.services import connections
 from app.unit_of_work import UnitOfWork, unit_of_work
 
-TAG = "Connections"
+OPENAPI_TAG = "Connections"
 # The path of one connection.
-ONE = "/<connection_id>"
+CONNECTION_PATH = "/<connection_id>"
 # What any change of a connection can be refused for, beside the shape of its body.
-CONFIGURING = (errors.SecretRefused, errors.AdminRequired, errors.RateLimited)
+CONFIGURATION_ERRORS = (errors.SecretRefused, errors.AdminRequired, errors.RateLimited)
 
 # What proxies that compress put behind an answer's ETag: Apache and Caddy a hyphen, Jetty two. Others make it a weak
 # one (`W/`); a version is of the connection, whatever the form of the answer that named it.
-_CODED = re.compile(r"(--?|;)(gzip|br|zstd|deflate)$")
+_ETAG_COMPRESSION_SUFFIX = re.compile(r"(--?|;)(gzip|br|zstd|deflate)$")
 
 blueprint = Blueprint("data_sources", __name__, url_prefix="/api/data-sources")
-blueprint.before_request(auth.authenticate)
+blueprint.before_request(auth.authenticate_request)
 
 
 @blueprint.post("/seed")
-@Described(tag=TAG, gives=answers.Seeded, refuses=(errors.RateLimited,))
+@EndpointDocs(tag=OPENAPI_TAG, response_model=responses.Seeded, possible_errors=(errors.RateLimited,))
 def seed() -> Response:
     """Create the seeded connections that are missing."""
-    limits.spend_change()
-    who = auth.current()
-    with unit_of_work(tenants=[who.organization_id]) as work:
-        changes = connections.seed(work.session, who.organization_id, actor=who.actor, now=work.now)
-        work.after_commit(lambda: events.publish(changes))
-    created, existing = len(changes), len(sources.SEEDED) - len(changes)
+    rate_limits.count_change_request()
+    who = auth.current_identity()
+    with unit_of_work(tenant_ids=[who.organization_id]) as work:
+        changes = connections.create_seeded_connections(
+            work.session, who.organization_id, actor=who.audit_actor, now=work.now
+        )
+        work.after_commit(lambda: events.publish_changes(changes))
+    created, existing = len(changes), len(source_types.SEEDED_TYPES) - len(changes)
     message = f"Created {created} new data sources, {existing} already existed"
-    return answer(answers.Seeded(created=created, existing=existing, message=message))
+    return json_response(responses.Seeded(created=created, existing=existing, message=message))
 
 
 @blueprint.get("")
-@Described(
-    tag=TAG,
-    gives=answers.ManyConnections,
-    parameters=parameters.filters,
-    refuses=(errors.InvalidParameter, errors.InvalidType, errors.RateLimited),
-    connection_at="/data/0/id",
+@EndpointDocs(
+    tag=OPENAPI_TAG,
+    response_model=responses.ManyConnections,
+    parameter_docs=request_parameters.filter_docs,
+    possible_errors=(errors.InvalidParameter, errors.InvalidType, errors.RateLimited),
+    connection_id_pointer="/data/0/id",
 )
-@reading.in_turn
+@read_limits.limit_concurrent_reads
 def index() -> Response:
     """List the organization's connections that pass every filter."""
-    who = auth.current()
-    filters = _filters()
-    with unit_of_work(tenants=[who.organization_id]) as work:
-        cases = connections.find_all(
+    who = auth.current_identity()
+    filters = _parse_filters()
+    with unit_of_work(tenant_ids=[who.organization_id]) as work:
+        aggregates = connections.list_connections(
             work.session,
             who.organization_id,
             status=filters["status"],
             type_name=filters["type"],
             enabled=None if filters["enabled"] is None else filters["enabled"] == "true",
         )
-    return answer(answers.ManyConnections(data=[views.ConnectionView.of(case) for case in cases]))
+    return json_response(
+        responses.ManyConnections(
+            data=[representations.ConnectionView.from_aggregate(aggregate) for aggregate in aggregates]
+        )
+    )
 
 
 @blueprint.post("")
-@Described(
-    tag=TAG,
+@EndpointDocs(
+    tag=OPENAPI_TAG,
     status=201,
-    gives=answers.OneConnection,
-    takes=schemas.CreateBody,
-    refuses=(*CONFIGURING, errors.InvalidType, errors.AlreadyExists, errors.CreationUnavailable),
-    connection_at="/data/id",
+    response_model=responses.OneConnection,
+    request_model=request_bodies.CreateBody,
+    possible_errors=(*CONFIGURATION_ERRORS, errors.InvalidType, errors.AlreadyExists, errors.CreationUnavailable),
+    connection_id_pointer="/data/id",
 )
 def create() -> Response:
     """Create a connection of a type that is turned on, or restore the deleted one."""
-    limits.spend_change()
-    who = auth.current()
+    rate_limits.count_change_request()
+    who = auth.current_identity()
     types = extensions.settings().source_types
-    if not types.creatable:
+    if not types.creatable_types:
         raise errors.CreationUnavailable("Every type on offer is created by seed; no other type is turned on")
-    sent = body(schemas.CreateBody)
-    entry = types.get(sent.type)
-    if entry.name in sources.SEEDED:
-        raise errors.AlreadyExists(f"Connections of type '{entry.name}' are created by seed")
-    fields = looking.fields_of(sent)
-    with unit_of_work(tenants=[who.organization_id]) as work:
+    request_body = parse_json_body(request_bodies.CreateBody)
+    source_type = types.require_offered_type(request_body.type)
+    if source_type.name in source_types.SEEDED_TYPES:
+        raise errors.AlreadyExists(f"Connections of type '{source_type.name}' are created by seed")
+    fields = credential_scan.checked_fields(request_body)
+    with unit_of_work(tenant_ids=[who.organization_id]) as work:
         _require_admin_to_disable(work, fields, connection_id=None)
-        case, changes = connections.create(
-            work.session, who.organization_id, entry, fields=fields, actor=who.actor, now=work.now
+        aggregate, changes = connections.create_connection(
+            work.session, who.organization_id, source_type, fields=fields, actor=who.audit_actor, now=work.now
         )
-        work.after_commit(lambda: events.publish(changes))
-        return _shown(case, status=201)
+        work.after_commit(lambda: events.publish_changes(changes))
+        return _connection_response(aggregate, status=201)
 
 
-@blueprint.get(ONE)
-@Described(
-    tag=TAG, gives=answers.OneConnection, refuses=(errors.NotFound, errors.RateLimited), connection_at="/data/id"
+@blueprint.get(CONNECTION_PATH)
+@EndpointDocs(
+    tag=OPENAPI_TAG,
+    response_model=responses.OneConnection,
+    possible_errors=(errors.NotFound, errors.RateLimited),
+    connection_id_pointer="/data/id",
 )
-@reading.in_turn
+@read_limits.limit_concurrent_reads
 def show(connection_id: str) -> Response:
     """Show one connection."""
-    wanted = connection_uuid(connection_id)
-    with unit_of_work(tenants=[auth.current().organization_id]) as work:
-        case = connections.find(work.session, wanted)
-    return _shown(case)
+    wanted = parse_connection_id(connection_id)
+    with unit_of_work(tenant_ids=[auth.current_identity().organization_id]) as work:
+        aggregate = connections.get_connection(work.session, wanted)
+    return _connection_response(aggregate)
 
 
-@blueprint.put(ONE)
-@Described(
-    tag=TAG,
-    gives=answers.OneConnection,
-    takes=schemas.ConfigureBody,
-    parameters=lambda: [*parameters.id_or_type(), parameters.if_match()],
-    refuses=(*CONFIGURING, errors.NotFound, errors.InvalidType, errors.ChangedMeanwhile),
-    connection_at="/data/id",
+@blueprint.put(CONNECTION_PATH)
+@EndpointDocs(
+    tag=OPENAPI_TAG,
+    response_model=responses.OneConnection,
+    request_model=request_bodies.ConfigureBody,
+    parameter_docs=lambda: [*request_parameters.id_or_type_docs(), request_parameters.if_match_docs()],
+    possible_errors=(*CONFIGURATION_ERRORS, errors.NotFound, errors.InvalidType, errors.ChangedMeanwhile),
+    connection_id_pointer="/data/id",
 )
 def configure(connection_id: str) -> Response:
     """Configure a connection by id, or a type's connection by the type's name, creating it if there is none."""
-    limits.spend_change()
-    wanted = as_uuid(connection_id)
-    entry = None if wanted else extensions.settings().source_types.get(connection_id)
-    sent = body(schemas.ConfigureBody)
-    fields = looking.fields_of(sent) | {"enabled": sent.enabled}
-    who = auth.current()
-    with unit_of_work(tenants=[who.organization_id]) as work:
+    rate_limits.count_change_request()
+    wanted = parse_uuid(connection_id)
+    source_type = None if wanted else extensions.settings().source_types.require_offered_type(connection_id)
+    request_body = parse_json_body(request_bodies.ConfigureBody)
+    fields = credential_scan.checked_fields(request_body) | {"enabled": request_body.enabled}
+    who = auth.current_identity()
+    with unit_of_work(tenant_ids=[who.organization_id]) as work:
         _require_admin_to_disable(work, fields, connection_id=wanted)
-        if entry is not None:
-            case, changes = connections.configure_type(
+        if source_type is not None:
+            aggregate, changes = connections.configure_connection_of_type(
                 work.session,
                 who.organization_id,
-                entry,
+                source_type,
                 fields=fields,
-                expected=_expected(),
-                actor=who.actor,
+                version_check=_version_check_from_if_match(),
+                actor=who.audit_actor,
                 now=work.now,
             )
         else:
-            case, changes = connections.configure(
+            aggregate, changes = connections.configure_connection(
                 work.session,
-                connection_uuid(connection_id),
+                parse_connection_id(connection_id),
                 fields=fields,
-                expected=_expected(),
-                actor=who.actor,
+                version_check=_version_check_from_if_match(),
+                actor=who.audit_actor,
                 now=work.now,
             )
-        work.after_commit(lambda: events.publish(changes))
-        return _shown(case)
+        work.after_commit(lambda: events.publish_changes(changes))
+        return _connection_response(aggregate)
 
 
-@blueprint.patch(ONE)
-@Described(
-    tag=TAG,
-    gives=answers.OneConnection,
-    takes=schemas.ConfigureBody,
-    parameters=lambda: [parameters.if_match()],
-    refuses=(*CONFIGURING, errors.NotFound, errors.ChangedMeanwhile),
-    connection_at="/data/id",
+@blueprint.patch(CONNECTION_PATH)
+@EndpointDocs(
+    tag=OPENAPI_TAG,
+    response_model=responses.OneConnection,
+    request_model=request_bodies.ConfigureBody,
+    parameter_docs=lambda: [request_parameters.if_match_docs()],
+    possible_errors=(*CONFIGURATION_ERRORS, errors.NotFound, errors.ChangedMeanwhile),
+    connection_id_pointer="/data/id",
 )
 def change(connection_id: str) -> Response:
     """Set any subset of the fields."""
-    limits.spend_change()
-    wanted = connection_uuid(connection_id)
-    fields = looking.fields_of(body(schemas.ConfigureBody))
-    who = auth.current()
-    with unit_of_work(tenants=[who.organization_id]) as work:
+    rate_limits.count_change_request()
+    wanted = parse_connection_id(connection_id)
+    fields = credential_scan.checked_fields(parse_json_body(request_bodies.ConfigureBody))
+    who = auth.current_identity()
+    with unit_of_work(tenant_ids=[who.organization_id]) as work:
         _require_admin_to_disable(work, fields, connection_id=wanted)
-        case, changes = connections.configure(
+        aggregate, changes = connections.configure_connection(
             work.session,
             wanted,
             fields=fields,
-            expected=_expected(),
-            actor=who.actor,
+            version_check=_version_check_from_if_match(),
+            actor=who.audit_actor,
             now=work.now,
         )
-        work.after_commit(lambda: events.publish(changes))
-        return _shown(case)
+        work.after_commit(lambda: events.publish_changes(changes))
+        return _connection_response(aggregate)
 
 
-@blueprint.delete(ONE)
-@Described(
-    tag=TAG,
-    gives=answers.OneDeleted,
-    refuses=(
+@blueprint.delete(CONNECTION_PATH)
+@EndpointDocs(
+    tag=OPENAPI_TAG,
+    response_model=responses.OneDeleted,
+    possible_errors=(
         errors.NotFound,
         errors.AdminRequired,
         errors.SeededConnection,
@@ -198,27 +216,29 @@ def change(connection_id: str) -> Response:
 )
 def delete(connection_id: str) -> Response:
     """Delete a connection of a type that is not seeded; the row stays, invisible, and can be restored."""
-    limits.spend_change()
-    wanted = connection_uuid(connection_id)
-    who = auth.current()
-    with unit_of_work(tenants=[who.organization_id]) as work:
+    rate_limits.count_change_request()
+    wanted = parse_connection_id(connection_id)
+    who = auth.current_identity()
+    with unit_of_work(tenant_ids=[who.organization_id]) as work:
         if not who.is_admin:
-            _refuse_member(connections.find(work.session, wanted))
-        case, abandoned, changes = connections.delete(work.session, wanted, actor=who.actor, now=work.now)
-        work.after_commit(lambda: events.publish(changes))
-        work.after_commit(lambda: seals().discard(*abandoned))
-        return answer(answers.OneDeleted(data=answers.Deleted.model_validate(case.connection)))
+            _refuse_deletion_by_member(connections.get_connection(work.session, wanted))
+        aggregate, abandoned, changes = connections.delete_connection(
+            work.session, wanted, actor=who.audit_actor, now=work.now
+        )
+        work.after_commit(lambda: events.publish_changes(changes))
+        work.after_commit(lambda: current_credential_store().delete(*abandoned))
+        return json_response(responses.OneDeleted(data=responses.Deleted.model_validate(aggregate.connection)))
 
 
-def connection_uuid(text: str) -> UUID:
+def parse_connection_id(text: str) -> UUID:
     """Return a path's connection id. Raises NotFound: what is no id names no connection."""
-    wanted = as_uuid(text)
+    wanted = parse_uuid(text)
     if wanted is None:
         raise errors.NotFound("Your organization has no such data source")
     return wanted
 
 
-def as_uuid(text: str) -> UUID | None:
+def parse_uuid(text: str) -> UUID | None:
     """Return a text as the id that it may be."""
     try:
         return UUID(text)
@@ -226,42 +246,44 @@ def as_uuid(text: str) -> UUID | None:
         return None
 
 
-def _shown(case: Case, *, status: int = 200) -> Response:
+def _connection_response(aggregate: ConnectionAggregate, *, status: int = 200) -> Response:
     """Answer with a connection; a change is answered within its unit, so that one that cannot be shown is not made."""
-    response = answer(answers.OneConnection(data=views.ConnectionView.of(case)), status=status)
-    response.set_etag(case.connection.version)
+    response = json_response(
+        responses.OneConnection(data=representations.ConnectionView.from_aggregate(aggregate)), status=status
+    )
+    response.set_etag(aggregate.connection.version)
     return response
 
 
-def _expected() -> connections.Expected:
+def _version_check_from_if_match() -> connections.VersionCheck:
     """Return what `If-Match` demands; it is never forced upon anyone."""
     if "If-Match" not in request.headers:
         return None
     named = request.if_match
-    versions = {_CODED.sub("", tag or "") for tag in named.as_set(include_weak=True)}
+    versions = {_ETAG_COMPRESSION_SUFFIX.sub("", tag or "") for tag in named.as_set(include_weak=True)}
     return lambda version: named.star_tag or version in versions
 
 
-def _filters() -> dict[str, str | None]:
+def _parse_filters() -> dict[str, str | None]:
     filters = {name: request.args.get(name) for name in ("status", "type", "enabled")}
-    for name, values in parameters.ALLOWED.items():
+    for name, values in request_parameters.ALLOWED_FILTER_VALUES.items():
         if filters[name] is not None and filters[name] not in values:
             raise errors.InvalidParameter(f"{name} must be one of {', '.join(values)}", allowed=values)
     if filters["type"] is not None:
-        extensions.settings().source_types.get(filters["type"])
+        extensions.settings().source_types.require_offered_type(filters["type"])
     return filters
 
 
 def _require_admin_to_disable(work: UnitOfWork, fields: dict[str, object], *, connection_id: UUID | None) -> None:
     """Let only admins disable. A member hears that of a connection of the organization only: others do not exist."""
-    if fields.get("enabled") is not False or auth.current().is_admin:
+    if fields.get("enabled") is not False or auth.current_identity().is_admin:
         return
     if connection_id is not None:
-        connections.find(work.session, connection_id)
+        connections.get_connection(work.session, connection_id)
     auth.require_admin("Only an admin or owner of your organization may disable a data source")
 
 
-def _refuse_member(case: Case) -> None:
-    if not sources.is_deletable(case.connection.type):
+def _refuse_deletion_by_member(aggregate: ConnectionAggregate) -> None:
+    if not source_types.is_deletable_type(aggregate.connection.type):
         raise errors.SeededConnection("This data source cannot be deleted; an admin can disable it instead")
     auth.require_admin("Only an admin or owner of your organization may delete a data source")

@@ -8,22 +8,24 @@ from pathlib import Path
 import pydantic_core
 from flask import Blueprint, Response, current_app, send_from_directory
 
-from app.api import answers
-from app.api.description import Described
+from app.api import responses
+from app.api.endpoint_docs import EndpointDocs
 
-TAG = "Documentation"
+OPENAPI_TAG = "Documentation"
 
 blueprint = Blueprint("docs", __name__)
 
-OURS = Path(__file__).parent.parent / "console"
+CONSOLE_DIRECTORY = Path(__file__).parent.parent / "console"
 # The files alone: the package's own page has an inline script, which our Content-Security-Policy refuses.
-SWAGGER_UI = Path(str(files("flask_swagger_ui"))) / "dist"
+SWAGGER_UI_DIRECTORY = Path(str(files("flask_swagger_ui"))) / "dist"
 # As everywhere, but for the icons that Swagger UI's style sheet holds as data.
-POLICY = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+CONTENT_SECURITY_POLICY = (
+    "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+)
 
 
 @blueprint.get("/api/openapi.json")
-@Described(tag=TAG, gives=answers.Document, security=())
+@EndpointDocs(tag=OPENAPI_TAG, response_model=responses.Document, security_schemes=())
 def document() -> Response:
     """Describe the API of this installation: OpenAPI 3.1."""
     known = current_app.extensions
@@ -31,20 +33,20 @@ def document() -> Response:
         # Half a second that a process needs once, or never.
         from app.api import openapi  # noqa: PLC0415
 
-        known["openapi"] = pydantic_core.to_json(openapi.document(current_app))
+        known["openapi"] = pydantic_core.to_json(openapi.openapi_document(current_app))
     return Response(known["openapi"], mimetype="application/json")
 
 
 @blueprint.get("/api/docs")
-@Described(tag=TAG, gives="<!doctype html>", media_type="text/html", security=())
+@EndpointDocs(tag=OPENAPI_TAG, response_model="<!doctype html>", media_type="text/html", security_schemes=())
 def page() -> Response:
     """Show this document to people."""
-    response = send_from_directory(OURS, "docs.html")
-    response.headers["Content-Security-Policy"] = POLICY
+    response = send_from_directory(CONSOLE_DIRECTORY, "docs.html")
+    response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
     return response
 
 
 @blueprint.get("/swagger-ui/<any('swagger-ui-bundle.js', 'swagger-ui.css'):name>")
 def asset(name: str) -> Response:
     """Serve one of Swagger UI's files."""
-    return send_from_directory(SWAGGER_UI, name)
+    return send_from_directory(SWAGGER_UI_DIRECTORY, name)

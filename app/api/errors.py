@@ -10,8 +10,8 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
-from app.api.problems import InternalError, Problem
-from app.api.requests import answer, request_id
+from app.api.error_schemas import ErrorBody, InternalError
+from app.api.request_handling import current_request_id, json_response
 from app.errors import AppError, PayloadTooLarge, RateLimited, ServiceUnavailable, Unauthorized
 
 log = structlog.get_logger()
@@ -19,18 +19,18 @@ log = structlog.get_logger()
 
 def init_app(app: Flask) -> None:
     """Answer whatever is raised."""
-    app.register_error_handler(AppError, _expected)
-    app.register_error_handler(HTTPException, _of_http)
-    app.register_error_handler(OperationalError, _database_away)
-    app.register_error_handler(PoolTimeout, _database_away)
-    app.register_error_handler(Exception, _bug)
+    app.register_error_handler(AppError, _answer_app_error)
+    app.register_error_handler(HTTPException, _answer_http_exception)
+    app.register_error_handler(OperationalError, _answer_database_unavailable)
+    app.register_error_handler(PoolTimeout, _answer_database_unavailable)
+    app.register_error_handler(Exception, _answer_unexpected_error)
 
 
-def _expected(error: AppError) -> Response:
-    problem = Problem(
-        error=error.title, message=error.message, code=error.code, request_id=request_id(), **error.details
+def _answer_app_error(error: AppError) -> Response:
+    problem = ErrorBody(
+        error=error.title, message=error.message, code=error.code, request_id=current_request_id(), **error.details
     )
-    response = answer(problem, status=error.status)
+    response = json_response(problem, status=error.status)
     if isinstance(error, Unauthorized):
         response.headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, RateLimited):
@@ -38,26 +38,26 @@ def _expected(error: AppError) -> Response:
     return response
 
 
-def _database_away(error: SQLAlchemyError) -> Response:
+def _answer_database_unavailable(error: SQLAlchemyError) -> Response:
     log.error("database_away", error=type(getattr(error, "orig", error)).__name__)
-    return _expected(ServiceUnavailable("The database does not answer; nothing was changed, try again"))
+    return _answer_app_error(ServiceUnavailable("The database does not answer; nothing was changed, try again"))
 
 
-def _of_http(error: HTTPException) -> Response:
+def _answer_http_exception(error: HTTPException) -> Response:
     """Answer what Flask and Werkzeug raise: 404, 405, 413 and their like."""
     if error.code == PayloadTooLarge.status:
-        return _expected(PayloadTooLarge("The body is too large"))
+        return _answer_app_error(PayloadTooLarge("The body is too large"))
     name = error.name
     code = re.sub(r"[^a-z]+", "_", name.lower()).strip("_")
-    problem = Problem(error=name, message=error.description or name, code=code, request_id=request_id())
-    response = answer(problem, status=error.code or 500)
+    problem = ErrorBody(error=name, message=error.description or name, code=code, request_id=current_request_id())
+    response = json_response(problem, status=error.code or 500)
     for header, value in error.get_headers():
         if header.lower() not in ("content-type", "content-length"):
             response.headers[header] = value
     return response
 
 
-def _bug(error: Exception) -> Response:
+def _answer_unexpected_error(error: Exception) -> Response:
     """Answer the unexpected without its details, which go to the log."""
     log.error("unexpected_error", exc_info=error)
-    return answer(InternalError(request_id=request_id()), status=500)
+    return json_response(InternalError(request_id=current_request_id()), status=500)

@@ -12,20 +12,20 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import extensions
-from app.api import answers
-from app.api.description import Described
-from app.api.readiness import NEEDED, Readiness
-from app.api.requests import answer
+from app.api import responses
+from app.api.endpoint_docs import EndpointDocs
+from app.api.readiness import REQUIRED_SERVER, ReadinessChecks
+from app.api.request_handling import json_response
 from app.outbound import broker
 
-TAG = "Health"
+OPENAPI_TAG = "Health"
 INSTANCE_HEADER = "X-Instance-ID"
 
 blueprint = Blueprint("health", __name__)
 
 
 @blueprint.after_request
-def _say_who_answers(response: Response) -> Response:
+def _add_instance_header(response: Response) -> Response:
     """Name the installation where it has a name: on a port, another one may be listening than was started."""
     if instance := extensions.settings().instance_id:
         response.headers[INSTANCE_HEADER] = instance
@@ -33,37 +33,39 @@ def _say_who_answers(response: Response) -> Response:
 
 
 @blueprint.get("/healthz")
-@Described(tag=TAG, gives=answers.Alive, security=())
+@EndpointDocs(tag=OPENAPI_TAG, response_model=responses.Alive, security_schemes=())
 def alive() -> Response:
     """Answer 200 while the process lives."""
-    return answer(answers.Alive())
+    return json_response(responses.Alive())
 
 
 @blueprint.get("/readyz")
-@Described(tag=TAG, gives=answers.Ready, unavailable=answers.Unavailable, security=())
+@EndpointDocs(
+    tag=OPENAPI_TAG, response_model=responses.Ready, unavailable_model=responses.Unavailable, security_schemes=()
+)
 def ready() -> Response:
     """Answer 200 only while the database answers, which no request can do without; name whatever does not answer."""
-    known: Readiness = current_app.extensions["readiness"]
-    working = known.known()
+    known: ReadinessChecks = current_app.extensions["readiness"]
+    working = known.recent_results()
     failing = [name for name, works in working.items() if not works]
-    checks = answers.Checks.model_validate({name: "ok" if works else "failing" for name, works in working.items()})
-    if NEEDED in failing:
-        return answer(answers.Unavailable(failing=failing, checks=checks), status=503)
-    return answer(answers.Ready(failing=failing, checks=checks))
+    checks = responses.Checks.model_validate({name: "ok" if works else "failing" for name, works in working.items()})
+    if REQUIRED_SERVER in failing:
+        return json_response(responses.Unavailable(failing=failing, checks=checks), status=503)
+    return json_response(responses.Ready(failing=failing, checks=checks))
 
 
 def init_app(app: Flask) -> None:
     """Make what looks at the servers; nothing is looked at before somebody asks."""
     redis, rabbitmq_url = extensions.redis_of(app), extensions.settings_of(app).rabbitmq_url
     looks = {
-        NEEDED: partial(_database, app),
-        "redis": partial(_redis, redis),
-        "broker": partial(broker.answers, rabbitmq_url, timeout=timedelta(seconds=2)),
+        REQUIRED_SERVER: partial(_database_answers, app),
+        "redis": partial(_redis_answers, redis),
+        "broker": partial(broker.is_reachable, rabbitmq_url, timeout=timedelta(seconds=2)),
     }
-    app.extensions["readiness"] = Readiness(looks)
+    app.extensions["readiness"] = ReadinessChecks(looks)
 
 
-def _database(app: Flask) -> bool:
+def _database_answers(app: Flask) -> bool:
     try:
         with app.app_context(), extensions.engine().connect() as connection:
             connection.execute(text("SELECT 1"))
@@ -72,7 +74,7 @@ def _database(app: Flask) -> bool:
     return True
 
 
-def _redis(redis: Redis) -> bool:
+def _redis_answers(redis: Redis) -> bool:
     try:
         return bool(redis.ping())
     except RedisError:

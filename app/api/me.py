@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
-from app.api import answers, auth
-from app.api.description import Described
-from app.api.requests import answer
+from app.api import auth, responses
+from app.api.endpoint_docs import EndpointDocs
+from app.api.request_handling import json_response
 
-TAG = "Identity"
+OPENAPI_TAG = "Identity"
 
 blueprint = Blueprint("me", __name__, url_prefix="/api/me")
-blueprint.before_request(auth.authenticate)
+blueprint.before_request(auth.authenticate_request)
 
 
 @blueprint.get("")
-@Described(tag=TAG, gives=answers.Me)
+@EndpointDocs(tag=OPENAPI_TAG, response_model=responses.Me)
 def show() -> Response:
     """Show whom the token names."""
-    return answer(answers.Me(data=answers.Person.model_validate(auth.current())))
+    return json_response(responses.Me(data=responses.Person.model_validate(auth.current_identity())))

@@ -1,4 +1,4 @@
-"""Figures for Prometheus, of all organizations together: for operators, who show METRICS_TOKEN."""
+"""Metrics for Prometheus, of all organizations together: for operators, who show METRICS_TOKEN."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 from redis.exceptions import RedisError
 
-from app import errors, extensions, figures
+from app import errors, extensions, metrics_sharing
 from app.api import errors as error_answers
-from app.api import requests
+from app.api import request_handling
 from app.config import Settings
-from app.outbound import sweeps
+from app.outbound import sweep_times
 from app.services import backlog
 from app.unit_of_work import unit_of_work
 
@@ -26,30 +26,30 @@ blueprint = Blueprint("metrics", __name__)
 
 
 @blueprint.get("/metrics")
-def metrics() -> Response:
+def serve_metrics() -> Response:
     """Answer with what the web processes counted and with what the database knows."""
-    _demand_token()
-    with unit_of_work(system=True) as work:
-        measured = backlog.measure(work.session, now=work.now)
-    return _page(_Backlog(measured), _Sweeps(), *figures.collectors())
+    _require_metrics_token()
+    with unit_of_work(all_tenants=True) as work:
+        measured = backlog.measure_backlog(work.session, now=work.now)
+    return _metrics_response(_BacklogCollector(measured), _SweepAgeCollector(), *metrics_sharing.metric_collectors())
 
 
-def worker_page(settings: Settings) -> Flask:
+def create_worker_metrics_app(settings: Settings) -> Flask:
     """Build the application that serves what a worker and its children counted, and nothing else."""
     page = Flask("rita-metrics", static_folder=None)
     page.extensions["settings"] = settings
-    requests.init_app(page)
+    request_handling.init_app(page)
     error_answers.init_app(page)
-    page.add_url_rule("/metrics", view_func=_of_worker)
+    page.add_url_rule("/metrics", view_func=_serve_worker_metrics)
     return page
 
 
-def _of_worker() -> Response:
-    _demand_token()
-    return _page(*figures.collectors())
+def _serve_worker_metrics() -> Response:
+    _require_metrics_token()
+    return _metrics_response(*metrics_sharing.metric_collectors())
 
 
-def _demand_token() -> None:
+def _require_metrics_token() -> None:
     """Raise what the caller is told who does not show METRICS_TOKEN; without one there is no such page."""
     token = extensions.settings().metrics_token
     if token is None:
@@ -59,37 +59,37 @@ def _demand_token() -> None:
         raise errors.Unauthorized("Send the header Authorization: Bearer <METRICS_TOKEN>")
 
 
-def _page(*collectors: Collector) -> Response:
+def _metrics_response(*collectors: Collector) -> Response:
     """Answer in Prometheus' or OpenMetrics' text format, as the caller asks."""
     registry = CollectorRegistry()
     for collector in collectors:
         registry.register(collector)
-    encode, content_type = _encoder(request.headers.get("Accept", ""))
+    encode, content_type = _encoder_for_accept_header(request.headers.get("Accept", ""))
     return Response(encode(registry), content_type=content_type)
 
 
-def _encoder(accepted: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:
+def _encoder_for_accept_header(accept_header: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:
     """Return the format that is asked for, in the one version that we write: the library fails at versions like `x`."""
-    kinds = {each.partition(";")[0].strip().lower() for each in accepted.split(",")}
+    kinds = {each.partition(";")[0].strip().lower() for each in accept_header.split(",")}
     if "application/openmetrics-text" in kinds:
         return openmetrics.generate_latest, openmetrics.CONTENT_TYPE_LATEST
     return generate_latest, CONTENT_TYPE_PLAIN_0_0_4
 
 
-class _Sweeps(Collector):
+class _SweepAgeCollector(Collector):
     """How old the sweeps are, the same from whichever process answers."""
 
     def collect(self) -> Iterator[Metric]:
         """Yield one gauge; without a sweep for a day, or a Redis to ask, it has no value for that."""
         ages = GaugeMetricFamily("rita_sweep_age_seconds", "How long ago a sweep was last made.", labels=["sweep"])
         with suppress(RedisError):
-            for name in (sweeps.DISPATCH, sweeps.EXPIRE):
-                if (age := sweeps.age(extensions.redis(), name)) is not None:
+            for name in (sweep_times.DISPATCH_SWEEP, sweep_times.EXPIRE_SWEEP):
+                if (age := sweep_times.sweep_age(extensions.redis(), name)) is not None:
                     ages.add_metric([name], age.total_seconds())
         yield ages
 
 
-class _Backlog(Collector):
+class _BacklogCollector(Collector):
     """What the database knows, the same from whichever process answers."""
 
     def __init__(self, measured: backlog.Backlog) -> None:
@@ -101,21 +101,21 @@ class _Backlog(Collector):
         operations = GaugeMetricFamily(
             "rita_operations_open", "Operations that await an end.", labels=["kind", "state"]
         )
-        for labels, count in measured.open.items():
+        for labels, count in measured.open_counts.items():
             operations.add_metric(labels, count)
         yield operations
         yield GaugeMetricFamily(
             "rita_operations_oldest_open_seconds",
             "Age of the oldest open operation.",
-            value=measured.oldest_open.total_seconds(),
+            value=measured.oldest_open_age.total_seconds(),
         )
         yield GaugeMetricFamily(
             "rita_operations_oldest_due_seconds",
             "How long the attempt that has waited longest has been due.",
-            value=measured.oldest_due.total_seconds(),
+            value=measured.oldest_due_age.total_seconds(),
         )
         yield GaugeMetricFamily(
             "rita_operations_never_attempted",
-            f"Operations accepted more than {backlog.OVERLOOKED_AFTER.seconds} seconds ago and never attempted.",
-            value=measured.never_attempted,
+            f"Operations accepted more than {backlog.NEVER_ATTEMPTED_AFTER.seconds} seconds ago and never attempted.",
+            value=measured.never_attempted_count,
         )

@@ -1,4 +1,4 @@
-"""The two presses that ask something of the external service: verify and sync."""
+"""The two requests that ask something of the external service: verify and sync."""
 
 from __future__ import annotations
 
@@ -10,142 +10,144 @@ from flask import Blueprint, Response, current_app, request
 from redis.exceptions import RedisError
 
 from app import errors, extensions, tracing
-from app.api import answers, auth, limits, parameters, schemas
-from app.api.data_sources import ONE, connection_uuid
-from app.api.description import Described
-from app.api.requests import answer, body
+from app.api import auth, rate_limits, request_bodies, request_parameters, responses
+from app.api.data_sources import CONNECTION_PATH, parse_connection_id
+from app.api.endpoint_docs import EndpointDocs
+from app.api.request_handling import json_response, parse_json_body
 from app.domain import ids, lifecycle
-from app.jobs import Jobs
+from app.jobs import JobSender
 from app.outbound import events
-from app.outbound.sealing import seals
+from app.outbound.credential_store import current_credential_store
 from app.services import operations
 from app.unit_of_work import UnitOfWork, database_time, unit_of_work
 
 log = structlog.get_logger()
 
-TAG = "Operations"
-IN_THE_WAY = (errors.VerificationInProgress, errors.SyncInProgress)
+OPENAPI_TAG = "Operations"
+OPERATION_IN_PROGRESS_ERRORS = (errors.VerificationInProgress, errors.SyncInProgress)
 
 blueprint = Blueprint("operations", __name__, url_prefix="/api/data-sources")
-blueprint.before_request(auth.authenticate)
+blueprint.before_request(auth.authenticate_request)
 
 
-@blueprint.post(f"{ONE}/verify")
-@Described(
-    tag=TAG,
-    gives=answers.Verifying,
-    takes=schemas.VerifyBody,
-    operation_at="/operation_id",
-    refuses=(errors.NotFound, errors.RateLimited, *IN_THE_WAY),
+@blueprint.post(f"{CONNECTION_PATH}/verify")
+@EndpointDocs(
+    tag=OPENAPI_TAG,
+    response_model=responses.Verifying,
+    request_model=request_bodies.VerifyBody,
+    operation_id_pointer="/operation_id",
+    possible_errors=(errors.NotFound, errors.RateLimited, *OPERATION_IN_PROGRESS_ERRORS),
 )
 def verify(connection_id: str) -> Response:
     """Ask the external service whether these credentials are good. Nothing of the body is stored."""
-    operation_id = ids.made_at(database_time())
-    tracing.name_operation(operation_id)
-    limits.spend("verify", limit=extensions.settings().verify_rate_limit)
-    wanted = connection_uuid(connection_id)
-    sent = body(schemas.VerifyBody)
-    who, patience = auth.current(), extensions.settings().patience
-    _bind(connection_id=wanted, operation_id=operation_id)
-    _park(operation_id, wanted, sent, patience=patience)
+    operation_id = ids.new_id_at(database_time())
+    tracing.set_operation_id_on_current_span(operation_id)
+    rate_limits.count_request("verify", limit=extensions.settings().verify_rate_limit)
+    wanted = parse_connection_id(connection_id)
+    request_body = parse_json_body(request_bodies.VerifyBody)
+    who, deadlines = auth.current_identity(), extensions.settings().deadlines
+    _bind_ids_to_log(connection_id=wanted, operation_id=operation_id)
+    _store_credentials(operation_id, wanted, request_body, deadlines=deadlines)
     opened = None
     try:
-        with unit_of_work(tenants=[who.organization_id]) as work:
-            opened = operations.open_verify(
+        with unit_of_work(tenant_ids=[who.organization_id]) as work:
+            opened = operations.open_verification(
                 work.session,
                 wanted,
                 operation_id=operation_id,
-                with_credentials=bool(sent.credentials),
-                patience=patience,
-                actor=who.actor,
+                has_credentials=bool(request_body.credentials),
+                deadlines=deadlines,
+                actor=who.audit_actor,
                 now=work.now,
             )
-            _promise(work, opened)
+            _register_after_commit_hooks(work, opened)
     finally:
-        # Whatever went wrong. A commit that fails is another thing: it may have come through, and the seal be wanted.
+        # Whatever went wrong. A commit that fails is another thing: it may have come through, and they are wanted.
         if opened is None:
-            seals().discard(operation_id)
-    return answer(answers.Verifying.of(opened.operation))
+            current_credential_store().delete(operation_id)
+    return json_response(responses.Verifying.from_operation(opened.operation))
 
 
-@blueprint.post(f"{ONE}/sync")
-@Described(
-    tag=TAG,
-    gives=answers.Syncing,
-    takes=schemas.SyncBody,
+@blueprint.post(f"{CONNECTION_PATH}/sync")
+@EndpointDocs(
+    tag=OPENAPI_TAG,
+    response_model=responses.Syncing,
+    request_model=request_bodies.SyncBody,
     body_required=False,
-    operation_at="/data/operation_id",
-    parameters=parameters.idempotency_key,
-    refuses=(
+    operation_id_pointer="/data/operation_id",
+    parameter_docs=request_parameters.idempotency_key_docs,
+    possible_errors=(
         errors.NotFound,
         errors.InvalidIdempotencyKey,
         errors.RateLimited,
         errors.ConnectionDisabled,
         errors.NotConfigured,
-        *IN_THE_WAY,
+        *OPERATION_IN_PROGRESS_ERRORS,
     ),
 )
 def sync(connection_id: str) -> Response:
     """Ask the external service to sync; `force` takes the place of what runs."""
-    operation_id = ids.made_at(database_time())
+    operation_id = ids.new_id_at(database_time())
     if "Idempotency-Key" not in request.headers:
         # With a key it may turn out to be an earlier one.
-        tracing.name_operation(operation_id)
-    limits.spend("sync", limit=extensions.settings().sync_rate_limit)
-    wanted = connection_uuid(connection_id)
-    sent, key = body(schemas.SyncBody, optional=True), _idempotency_key()
-    who = auth.current()
-    _bind(connection_id=wanted)
-    with unit_of_work(tenants=[who.organization_id]) as work:
+        tracing.set_operation_id_on_current_span(operation_id)
+    rate_limits.count_request("sync", limit=extensions.settings().sync_rate_limit)
+    wanted = parse_connection_id(connection_id)
+    request_body, key = parse_json_body(request_bodies.SyncBody, optional=True), _parse_idempotency_key()
+    who = auth.current_identity()
+    _bind_ids_to_log(connection_id=wanted)
+    with unit_of_work(tenant_ids=[who.organization_id]) as work:
         opened = operations.open_sync(
             work.session,
             wanted,
             operation_id=operation_id,
-            force=sent.force,
+            replace_running=request_body.force,
             idempotency_key=key,
-            patience=extensions.settings().patience,
-            actor=who.actor,
+            deadlines=extensions.settings().deadlines,
+            actor=who.audit_actor,
             now=work.now,
         )
-        _promise(work, opened)
-    _bind(operation_id=opened.operation.id)
-    return answer(answers.Syncing.of(opened.operation))
+        _register_after_commit_hooks(work, opened)
+    _bind_ids_to_log(operation_id=opened.operation.id)
+    return json_response(responses.Syncing.from_operation(opened.operation))
 
 
-def _idempotency_key() -> str | None:
-    """Return the key that tells a repeated press from a new one. Raises InvalidIdempotencyKey."""
+def _parse_idempotency_key() -> str | None:
+    """Return the key that tells a repeated request from a new one. Raises InvalidIdempotencyKey."""
     key = request.headers.get("Idempotency-Key")
-    if key is not None and not parameters.IDEMPOTENCY_KEY.fullmatch(key):
+    if key is not None and not request_parameters.IDEMPOTENCY_KEY_PATTERN.fullmatch(key):
         raise errors.InvalidIdempotencyKey("Idempotency-Key must be 1 to 255 printable ASCII characters without spaces")
     return key
 
 
-def _bind(**ids: UUID) -> None:
+def _bind_ids_to_log(**ids: UUID) -> None:
     structlog.contextvars.bind_contextvars(**{name: str(value) for name, value in ids.items()})
 
 
-def _promise(work: UnitOfWork, opened: operations.Opened) -> None:
-    """After the commit: the event, the end of any seal that is no longer wanted, and the webhook's job.
+def _register_after_commit_hooks(work: UnitOfWork, opened: operations.OpenedOperation) -> None:
+    """After the commit: the event, the end of credentials that nobody wants any more, and the webhook's job.
 
     The event goes first: a broker that is away holds the job up for seconds, in which others may deliver the operation
-    and tell its end, and a page that is told of the press after that would show it as running for ever.
+    and tell its end, and a page that is told of the request after that would show it as running for ever.
     """
-    jobs = cast(Jobs, current_app.extensions["jobs"])
-    tracing.name_operation(opened.operation.id)
-    tracing.lead_to(opened.operation.id)
-    work.after_commit(lambda: events.publish(opened.changes))
-    work.after_commit(lambda: seals().discard(*opened.replaced))
-    work.after_commit(lambda: jobs.deliver_webhook(opened.operation.delivery))
+    jobs = cast(JobSender, current_app.extensions["job_sender"])
+    tracing.set_operation_id_on_current_span(opened.operation.id)
+    tracing.link_current_span_to_operations(opened.operation.id)
+    work.after_commit(lambda: events.publish_changes(opened.changes))
+    work.after_commit(lambda: current_credential_store().delete(*opened.replaced_ids))
+    work.after_commit(lambda: jobs.send_delivery_job(opened.operation.delivery_job))
 
 
-def _park(operation_id: UUID, connection_id: UUID, sent: schemas.VerifyBody, *, patience: lifecycle.Patience) -> None:
+def _store_credentials(
+    operation_id: UUID, connection_id: UUID, request_body: request_bodies.VerifyBody, *, deadlines: lifecycle.Deadlines
+) -> None:
     try:
-        seals().park(
+        current_credential_store().store(
             operation_id,
-            {"credentials": sent.credentials, "settings": sent.settings},
-            organization_id=auth.current().organization_id,
+            {"credentials": request_body.credentials, "settings": request_body.settings},
+            organization_id=auth.current_identity().organization_id,
             connection_id=connection_id,
-            ttl=patience.verify,
+            ttl=deadlines.verification,
         )
     except RedisError as problem:
         log.warning("credentials_not_parked", error=type(problem).__name__)

@@ -1,6 +1,6 @@
 """What answers of the three servers: asked by anybody as often as they like, so each is looked at by one at a time.
 
-Only the database takes a process out of service: without the broker presses are accepted and wait, and without Redis
+Only the database takes a process out of service: without the broker requests are accepted and wait, and without Redis
 syncs go on. If those took every web process out at once, there would be nobody to say so.
 """
 
@@ -12,45 +12,45 @@ from concurrent.futures import Future, wait
 from datetime import timedelta
 from threading import Lock, Thread
 
-NEEDED = "database"
+REQUIRED_SERVER = "database"
 # What is as old as this is not asked for again.
-FRESH = timedelta(seconds=1)
+RESULT_LIFETIME = timedelta(seconds=1)
 # A busy database is waited for, less long than a probe waits; what is not needed must not make the answer late.
-PATIENCE, PATIENCE_WITH_OTHERS = timedelta(seconds=4), timedelta(seconds=1)
+DATABASE_CHECK_TIMEOUT, OTHER_CHECKS_TIMEOUT = timedelta(seconds=4), timedelta(seconds=1)
 
-Look = Callable[[], bool]
+ServerCheck = Callable[[], bool]
 
 
-class Readiness:
+class ReadinessChecks:
     """The latest looks at each server, of one process."""
 
-    def __init__(self, looks: Mapping[str, Look]) -> None:
-        self._looks = looks
+    def __init__(self, checks: Mapping[str, ServerCheck]) -> None:
+        self._checks = checks
         self._lock = Lock()
-        self._under_way: dict[str, Future[bool]] = {}
-        self._known: Mapping[str, bool] = {}
+        self._running_checks: dict[str, Future[bool]] = {}
+        self._last_results: Mapping[str, bool] = {}
         self._fresh_until = 0.0
 
-    def known(self) -> Mapping[str, bool]:
+    def recent_results(self) -> Mapping[str, bool]:
         """Return which servers answer; whoever asks while somebody looks gets what that one sees."""
         with self._lock:
             if time.monotonic() >= self._fresh_until:
-                self._known = self._look()
-                self._fresh_until = time.monotonic() + FRESH.total_seconds()
-            return self._known
+                self._last_results = self._run_checks()
+                self._fresh_until = time.monotonic() + RESULT_LIFETIME.total_seconds()
+            return self._last_results
 
-    def _look(self) -> dict[str, bool]:
-        for name, look in self._looks.items():
+    def _run_checks(self) -> dict[str, bool]:
+        for name, look in self._checks.items():
             # One that hangs is not asked again before it has answered.
-            if name not in self._under_way or self._under_way[name].done():
-                self._under_way[name] = _begun(look)
+            if name not in self._running_checks or self._running_checks[name].done():
+                self._running_checks[name] = _start_check_in_thread(look)
         began = time.monotonic()
-        wait([self._under_way[NEEDED]], PATIENCE.total_seconds())
-        wait(self._under_way.values(), max(0.0, began + PATIENCE_WITH_OTHERS.total_seconds() - time.monotonic()))
-        return {name: look.done() and look.result() for name, look in self._under_way.items()}
+        wait([self._running_checks[REQUIRED_SERVER]], DATABASE_CHECK_TIMEOUT.total_seconds())
+        wait(self._running_checks.values(), max(0.0, began + OTHER_CHECKS_TIMEOUT.total_seconds() - time.monotonic()))
+        return {name: look.done() and look.result() for name, look in self._running_checks.items()}
 
 
-def _begun(look: Look) -> Future[bool]:
+def _start_check_in_thread(check: ServerCheck) -> Future[bool]:
     future: Future[bool] = Future()
-    Thread(target=lambda: future.set_result(look()), name="readiness", daemon=True).start()
+    Thread(target=lambda: future.set_result(check()), name="readiness", daemon=True).start()
     return future

@@ -5,17 +5,19 @@ from __future__ import annotations
 from flask import Blueprint, Response
 
 from app import extensions
-from app.api import answers, auth, views
-from app.api.description import Described
-from app.api.requests import answer
+from app.api import auth, representations, responses
+from app.api.endpoint_docs import EndpointDocs
+from app.api.request_handling import json_response
 
 blueprint = Blueprint("source_types", __name__, url_prefix="/api/data-source-types")
-blueprint.before_request(auth.authenticate)
+blueprint.before_request(auth.authenticate_request)
 
 
 @blueprint.get("")
-@Described(tag="Connections", gives=answers.ManyTypes)
+@EndpointDocs(tag="Connections", response_model=responses.ManyTypes)
 def index() -> Response:
     """List the types that this installation offers."""
-    entries = extensions.settings().source_types.entries
-    return answer(answers.ManyTypes(data=[views.TypeView.of(entry) for entry in entries]))
+    entries = extensions.settings().source_types.offered_types
+    return json_response(
+        responses.ManyTypes(data=[representations.TypeView.from_source_type(entry) for entry in entries])
+    )

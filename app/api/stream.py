@@ -11,20 +11,20 @@ from typing import cast
 from flask import Blueprint, Flask, Response, current_app, request
 from redis.exceptions import RedisError
 
-from app import errors, extensions, figures
-from app.api import answers, auth, limits, parameters, pushed, reading, views
-from app.api.description import Described
-from app.api.requests import answer
-from app.outbound import events, lines
+from app import errors, extensions, metrics
+from app.api import auth, outgoing_schemas, rate_limits, read_limits, representations, request_parameters, responses
+from app.api.endpoint_docs import EndpointDocs
+from app.api.request_handling import json_response
+from app.outbound import events, stream_connections
+from app.outbound.concurrency_limits import ConcurrencyLimits, ConcurrencyLimitTimeout
+from app.outbound.event_fanout import EventFanout, QueuedClient, TooManyStreams
 from app.outbound.events import Message
-from app.outbound.fanout import Client, Fanout, TooManyStreams
-from app.outbound.gates import Crowded, Gates
-from app.outbound.lines import Line
-from app.outbound.tickets import Tickets, tickets
+from app.outbound.stream_connections import StreamConnection
+from app.outbound.stream_tickets import StreamTickets, current_stream_tickets
 from app.services import connections
 from app.unit_of_work import unit_of_work
 
-TAG = "Events"
+OPENAPI_TAG = "Events"
 
 blueprint = Blueprint("stream", __name__, url_prefix="/api/sse")
 
@@ -32,170 +32,186 @@ blueprint = Blueprint("stream", __name__, url_prefix="/api/sse")
 RETRY_MS = 3000
 # The beginnings of an organization's streams that are put together and written at once: each is held as a whole until
 # its browser has read it. Who comes after them waits as long as a page shows nothing amiss.
-OPENINGS, OPENED_WITHIN = 8, 10.0
+MAX_CONCURRENT_OPENINGS, MAX_WAIT_SECONDS = 8, 10.0
 # What a refused browser waits before it tries again, in seconds.
-CROWDED = 10
+RETRY_AFTER_SECONDS = 10
 
 
 def init_app(app: Flask) -> None:
     """Make this process's fan-out; it connects when the first browser comes."""
     redis, settings = app.extensions["redis"], extensions.settings_of(app)
-    app.extensions["fanout"] = Fanout(lambda: redis, most=settings.sse_streams_per_organization)
-    app.extensions["openings"] = Gates(OPENINGS)
-    app.extensions["tickets"] = Tickets(redis, keys=settings.seal_keys, ttl=settings.sse_ticket_seconds)
+    app.extensions["event_fanout"] = EventFanout(
+        lambda: redis, max_streams_per_organization=settings.sse_streams_per_organization
+    )
+    app.extensions["opening_limits"] = ConcurrencyLimits(MAX_CONCURRENT_OPENINGS)
+    app.extensions["stream_tickets"] = StreamTickets(redis, keys=settings.seal_keys, ttl=settings.sse_ticket_seconds)
 
 
 @blueprint.post("/tickets")
-@Described(tag=TAG, gives=answers.Ticket, refuses=(errors.RateLimited,))
+@EndpointDocs(tag=OPENAPI_TAG, response_model=responses.Ticket, possible_errors=(errors.RateLimited,))
 def create_ticket() -> Response:
     """Give the caller a ticket that opens the stream once, soon."""
-    auth.authenticate()
-    limits.spend("ticket", limit=extensions.settings().ticket_rate_limit)
+    auth.authenticate_request()
+    rate_limits.count_request("ticket", limit=extensions.settings().ticket_rate_limit)
     ttl = extensions.settings().sse_ticket_seconds
     try:
-        ticket = tickets().issue(auth.current().model_dump(mode="json", by_alias=True))
+        ticket = current_stream_tickets().issue(auth.current_identity().model_dump(mode="json", by_alias=True))
     except RedisError:
         raise errors.ServiceUnavailable("Tickets cannot be issued right now; try again") from None
-    return answer(answers.Ticket(ticket=ticket, expires_in=int(ttl.total_seconds())))
+    return json_response(responses.Ticket(ticket=ticket, expires_in=int(ttl.total_seconds())))
 
 
 @blueprint.get("")
-@Described(
-    tag=TAG,
-    gives=pushed.STREAM,
+@EndpointDocs(
+    tag=OPENAPI_TAG,
+    response_model=outgoing_schemas.EXAMPLE_STREAM,
     media_type="text/event-stream",
-    parameters=parameters.last_event_id,
-    refuses=(errors.InvalidTicket, errors.RateLimited),
-    security=("bearer", "ticket"),
+    parameter_docs=request_parameters.last_event_id_docs,
+    possible_errors=(errors.InvalidTicket, errors.RateLimited),
+    security_schemes=("bearer", "ticket"),
 )
 def stream() -> Response:
     """Stream the events of the caller's organization, whatever the request says of channels."""
-    _identify()
-    who = auth.current()
-    channel = events.channel_of(who.organization_id)
-    fanout = cast(Fanout, current_app.extensions["fanout"])
+    _authenticate_by_ticket_or_token()
+    identity = auth.current_identity()
+    channel = events.channel_of_organization(identity.organization_id)
+    fanout = cast(EventFanout, current_app.extensions["event_fanout"])
     with ExitStack() as until_open:
         # Joined first: what is published from here on waits in the client's queue while we catch up.
-        client = _join(fanout, channel)
-        until_open.callback(fanout.leave, client)
+        client = _add_client(fanout, channel)
+        until_open.callback(fanout.remove_client, client)
         try:
-            fanout.wait_until_heard(client)
-            gates = cast(Gates, current_app.extensions["openings"])
+            fanout.wait_until_subscribed(client)
+            opening_limits = cast(ConcurrencyLimits, current_app.extensions["opening_limits"])
             opened = until_open.enter_context(ExitStack())
-            opened.enter_context(gates.through(channel, within=OPENED_WITHIN))
-            missed, seen = _catch_up(channel, who)
+            opened.enter_context(opening_limits.acquire(channel, timeout_seconds=MAX_WAIT_SECONDS))
+            missed, last_event_id = _missed_events_or_snapshot(channel, identity)
         except (RedisError, TimeoutError):
             raise errors.ServiceUnavailable("Events cannot be streamed right now; try again") from None
-        except Crowded:
-            raise _crowded("Many event streams of your organization are being opened") from None
-        left = until_open.pop_all()
-    opening = _Opening(f"retry: {RETRY_MS}\n: connected\n\n" + "".join(map(str, missed)), opened.close)
+        except ConcurrencyLimitTimeout:
+            raise _too_many_requests("Many event streams of your organization are being opened") from None
+        close_stream = until_open.pop_all()
+    opening = _StreamBeginning(f"retry: {RETRY_MS}\n: connected\n\n" + "".join(map(str, missed)), opened.close)
     heartbeat = extensions.settings().sse_heartbeat_seconds
-    of_server = lines.connection_of(request.environ)
-    if of_server is not None:
-        lines.end_with(of_server, who.expires_at)
-    if of_server is None:
-        told = _serve(client, opening, seen=seen, ends_at=who.expires_at, heartbeat=heartbeat)
+    server_socket = stream_connections.socket_to_take_over(request.environ)
+    if server_socket is not None:
+        stream_connections.limit_writes_to_token_lifetime(server_socket, identity.expires_at)
+    if server_socket is None:
+        stream_text = _stream_in_thread(
+            client, opening, after_event_id=last_event_id, token_expires_at=identity.expires_at, heartbeat=heartbeat
+        )
     else:
-        line = partial(
-            Line.take_over,
-            of_server,
+        take_over_connection = partial(
+            StreamConnection.take_over,
+            server_socket,
             channel=channel,
-            chunked=request.environ["SERVER_PROTOCOL"] == "HTTP/1.1",
-            after=seen,
-            ends_at=who.expires_at,
+            is_chunked=request.environ["SERVER_PROTOCOL"] == "HTTP/1.1",
+            after_event_id=last_event_id,
+            token_expires_at=identity.expires_at,
             heartbeat=heartbeat,
         )
-        told = _hand_over(fanout, client, opening, line)
-    response = Response(told, mimetype="text/event-stream")
+        stream_text = _send_beginning_then_hand_off(fanout, client, opening, take_over_connection)
+    response = Response(stream_text, mimetype="text/event-stream")
     response.headers["Cache-Control"] = "no-store, no-transform"
     # Proxies of nginx's family buffer otherwise.
     response.headers["X-Accel-Buffering"] = "no"
     # Nothing, as clients read it; and for a proxy (Caddy's `encode`) the sign that it is not to compress the
     # stream, for which it would wait until there is enough of it.
     response.headers["Content-Encoding"] = "identity"
-    response.call_on_close(left.close)
+    response.call_on_close(close_stream.close)
     return response
 
 
-def _join(fanout: Fanout, channel: str) -> Client:
+def _add_client(fanout: EventFanout, channel: str) -> QueuedClient:
     try:
-        return fanout.join(channel)
+        return fanout.add_client(channel)
     except TooManyStreams:
-        raise _crowded("Your organization has too many event streams open") from None
+        raise _too_many_requests("Your organization has too many event streams open") from None
 
 
-def _crowded(what: str) -> errors.RateLimited:
-    return errors.RateLimited(f"{what}; try again in {CROWDED} seconds", retry_after=CROWDED)
+def _too_many_requests(reason: str) -> errors.RateLimited:
+    return errors.RateLimited(f"{reason}; try again in {RETRY_AFTER_SECONDS} seconds", retry_after=RETRY_AFTER_SECONDS)
 
 
-def _identify() -> None:
+def _authenticate_by_ticket_or_token() -> None:
     """Let a ticket speak for a browser that cannot send headers."""
     ticket = request.args.get("ticket")
     if ticket is None:
-        auth.authenticate()
+        auth.authenticate_request()
         return
     try:
-        content = tickets().redeem(ticket)
+        content = current_stream_tickets().redeem(ticket)
     except RedisError:
         raise errors.ServiceUnavailable("Tickets cannot be checked right now; try again") from None
     if content is None:
         raise errors.InvalidTicket("The ticket is unknown, used or too old; ask for a new one")
-    auth.use(auth.Identity.model_validate(content))
+    auth.set_request_identity(auth.Identity.model_validate(content))
 
 
-def _catch_up(channel: str, who: auth.Identity) -> tuple[list[Message], str]:
+def _missed_events_or_snapshot(channel: str, identity: auth.Identity) -> tuple[list[Message], str]:
     """Return what the browser misses and the id up to which it then knows all.
 
     After a `Last-Event-ID` that is still kept, that is the events since; else, or if some of them may never have been
     published because Redis was away, a snapshot of every connection.
     """
-    fanout = cast(Fanout, current_app.extensions["fanout"])
+    fanout = cast(EventFanout, current_app.extensions["event_fanout"])
     last_seen = request.headers.get("Last-Event-ID") or request.args.get("last_event_id")
-    if last_seen and events.is_id(last_seen) and fanout.is_continuous_since(last_seen):
-        missed = events.stream.replay(channel, after=last_seen)
+    if last_seen and events.is_event_id(last_seen) and fanout.has_every_event_since(last_seen):
+        missed = events.event_stream.events_after(channel, after_id=last_seen)
         if missed is not None:
-            figures.stream_opened("replay")
+            metrics.count_opened_stream("replay")
             return missed, missed[-1].id if missed else last_seen
     # The id before the rows: an event in between is then sent twice rather than never.
-    seen = events.stream.last_id(channel)
-    with reading.turn(), unit_of_work(tenants=[who.organization_id]) as work:
-        cases = connections.find_all(work.session, who.organization_id)
-    figures.stream_opened("snapshot")
-    shown = [views.ConnectionView.of(case) for case in cases]
-    return [events.snapshot(shown, event_id=seen)], seen
+    newest_id = events.event_stream.newest_event_id(channel)
+    with read_limits.limited_read(), unit_of_work(tenant_ids=[identity.organization_id]) as work:
+        aggregates = connections.list_connections(work.session, identity.organization_id)
+    metrics.count_opened_stream("snapshot")
+    shown = [representations.ConnectionView.from_aggregate(aggregate) for aggregate in aggregates]
+    return [events.snapshot_event(shown, event_id=newest_id)], newest_id
 
 
-class _Opening:
+class _StreamBeginning:
     """A stream's beginning: held until it is written, and then let go of, with its place among those being written."""
 
-    def __init__(self, text: str, written: Callable[[], None]) -> None:
+    def __init__(self, text: str, on_written: Callable[[], None]) -> None:
         self._text = text
-        self._written = written
+        self._on_written = on_written
 
     def __iter__(self) -> Iterator[str]:
         text, self._text = self._text, ""
         yield text
         del text
-        self._written()
+        self._on_written()
 
 
-def _hand_over(fanout: Fanout, client: Client, opening: _Opening, line: Callable[[], Line]) -> Iterator[str]:
+def _send_beginning_then_hand_off(
+    fanout: EventFanout,
+    client: QueuedClient,
+    beginning: _StreamBeginning,
+    take_over_connection: Callable[[], StreamConnection],
+) -> Iterator[str]:
     """Yield the stream's beginning; the rest is told by the fan-out, without a thread of the server's."""
-    yield from opening
-    fanout.hand_over(client, line())
-    raise lines.LetGo
+    yield from beginning
+    fanout.replace_client_with_connection(client, take_over_connection())
+    raise stream_connections.SocketHandedOff
 
 
-def _serve(client: Client, opening: _Opening, *, seen: str, ends_at: datetime, heartbeat: timedelta) -> Iterator[str]:
+def _stream_in_thread(
+    client: QueuedClient,
+    beginning: _StreamBeginning,
+    *,
+    after_event_id: str,
+    token_expires_at: datetime,
+    heartbeat: timedelta,
+) -> Iterator[str]:
     """Yield the stream's text until the token expires or the client is dropped for reading too slowly."""
-    yield from opening
-    while (left := ends_at - datetime.now(UTC)) > timedelta(0):
-        told = client.next(timeout=min(heartbeat, left).total_seconds())
-        if client.dropped:
+    yield from beginning
+    while (time_left := token_expires_at - datetime.now(UTC)) > timedelta(0):
+        event = client.next_event(timeout_seconds=min(heartbeat, time_left).total_seconds())
+        if client.is_dropped:
             return
-        if told is None:
-            yield lines.HEARTBEAT
-        elif told.order > events.order(seen):
-            yield told.text
-    yield lines.EXPIRED
+        if event is None:
+            yield stream_connections.HEARTBEAT_COMMENT
+        elif event.id_order > events.event_id_order(after_event_id):
+            yield event.text
+    yield stream_connections.TOKEN_EXPIRED_COMMENT

@@ -9,73 +9,75 @@ import click
 from flask.cli import with_appcontext
 
 from app import extensions
-from app.cli import examinations
+from app.cli import checks
 from app.cli.findings import Finding
-from app.cli.front_check import of_front
-from app.cli.plainly import Command, record, row
-from app.cli.redis_examination import of_redis
-from app.cli.sweeping import of_clocks, of_sweeps
-from app.outbound.front import Front
+from app.cli.output import OperatorCommand, print_json_line, print_row
+from app.cli.public_address_check import check_public_address
+from app.cli.redis_checks import check_redis
+from app.cli.worker_checks import check_clocks, check_sweeps
+from app.outbound.public_address import PublicAddress
 
 
-class _Address(click.ParamType[Front]):
+class _PublicAddressParameter(click.ParamType[PublicAddress]):
     name = "address"
 
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> Front:
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> PublicAddress:
         try:
-            return Front(value)
+            return PublicAddress(value)
         except ValueError as problem:
             self.fail(str(problem), param, ctx)
 
 
-@click.command(cls=Command, epilog="Exit code: 0 if all is well, 1 if anything has to be mended or it cannot start.")
+@click.command(
+    cls=OperatorCommand, epilog="Exit code: 0 if all is well, 1 if anything has to be fixed or it cannot start."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print each finding as one line of JSON.")
 @click.option(
     "--front",
     metavar="ADDRESS",
-    type=_Address(),
+    type=_PublicAddressParameter(),
     help="Look, besides, at what stands in front of Rita: its public address, such as https://rita.example. This takes"
     " one heartbeat of the event stream, 15 seconds as a rule.",
 )
 @with_appcontext
-def doctor(*, as_json: bool, front: Front | None) -> None:
+def doctor(*, as_json: bool, front: PublicAddress | None) -> None:
     """Look at everything that Rita stands on, and say what to do about what is wrong.
 
     Settings that do not allow a start end this command, like any other, with one message that names them all.
     """
     failing = 0
-    looks = [_findings(examine) for examine in (*examinations.EXAMINATIONS, of_sweeps, of_clocks)]
-    for findings in [*looks, *([of_front(front)] if front else [])]:
+    looks = [_run_check(examine) for examine in (*checks.SERVER_CHECKS, check_sweeps, check_clocks)]
+    for findings in [*looks, *([check_public_address(front)] if front else [])]:
         for finding in findings:
             failing += not finding.ok
             if as_json:
-                record(asdict(finding))
+                print_json_line(asdict(finding))
             else:
-                _show(finding)
+                _print_finding(finding)
     if failing:
         raise SystemExit(1)
 
 
 # What looks at something that this environment may not name: it is given to the processes that use it.
-_USES = {
-    of_redis: "redis_url",
-    examinations.of_broker: "rabbitmq_url",
-    examinations.of_receiver: "automation_webhook_url",
-    examinations.of_keys: "seal_keys",
-    of_sweeps: "redis_url",
-    of_clocks: "redis_url",
+_REQUIRED_SETTING_BY_CHECK = {
+    check_redis: "redis_url",
+    checks.check_broker: "rabbitmq_url",
+    checks.check_receiver: "automation_webhook_url",
+    checks.check_keys: "seal_keys",
+    check_sweeps: "redis_url",
+    check_clocks: "redis_url",
 }
 
 
-def _findings(examine: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
-    setting = _USES.get(examine)
+def _run_check(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    setting = _REQUIRED_SETTING_BY_CHECK.get(check)
     if setting is None or getattr(extensions.settings(), setting):
-        return examine()
-    what = examine.__name__.removeprefix("of_")
+        return check()
+    what = check.__name__.removeprefix("check_")
     return iter([Finding(what, ok=True, found=f"not looked at: {setting.upper()} is not set here")])
 
 
-def _show(finding: Finding) -> None:
-    row("pass" if finding.ok else "FAIL", finding.what, finding.found, widths=(4, 12))
+def _print_finding(finding: Finding) -> None:
+    print_row("pass" if finding.ok else "FAIL", finding.what, finding.found, widths=(4, 12))
     if not finding.ok:
-        row("", "", f"→ {finding.mend}", widths=(4, 12))
+        print_row("", "", f"→ {finding.mend}", widths=(4, 12))

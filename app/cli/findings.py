@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 # Clocks further apart than this make tokens and deadlines mean something else on each machine.
-SAME_TIME = timedelta(seconds=5)
+MAX_CLOCK_DIFFERENCE = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +19,8 @@ class Finding:
     mend: str = ""
 
 
-def clock(whose: str, theirs: datetime) -> Finding:
+def compare_clock(clock_name: str, other_time: datetime) -> Finding:
     """Compare another clock with this machine's."""
-    apart = abs(datetime.now(UTC) - theirs)
-    found = f"the {whose} and this machine's differ by {apart.total_seconds():.1f} s"
-    return Finding("clock", ok=apart < SAME_TIME, found=found, mend="set both by NTP")
+    apart = abs(datetime.now(UTC) - other_time)
+    found = f"the {clock_name} and this machine's differ by {apart.total_seconds():.1f} s"
+    return Finding("clock", ok=apart < MAX_CLOCK_DIFFERENCE, found=found, mend="set both by NTP")

@@ -11,9 +11,9 @@ from cryptography.fernet import Fernet
 from flask.cli import with_appcontext
 
 from app import extensions
-from app.cli.plainly import Command, Group
+from app.cli.output import OperatorCommand, OperatorCommandGroup
 
-seal_keys = Group("seal-keys", help="The keys that seal credentials on their way.")
+seal_keys = OperatorCommandGroup("seal-keys", help="The keys that seal credentials on their way.")
 
 
 @seal_keys.command()
@@ -26,7 +26,7 @@ def rotate() -> None:
     )
 
 
-@click.command(cls=Command)
+@click.command(cls=OperatorCommand)
 @click.option("--organization", required=True, type=click.UUID, help="The id of the organization it acts for.")
 @click.option("--email", required=True, help="The user's address, as the audit trail will show it.")
 @click.option(
@@ -49,7 +49,9 @@ def token(*, organization: UUID, email: str, role: str, user: UUID | None, minut
             "JWT_SECRET is not set here: where tokens are verified with a public key, only its owner can make one"
         )
     try:
-        claims = settings.claim_rules.write(user=user or uuid4(), email=email, organization=organization, role=role)
+        claims = settings.claim_rules.build_claims(
+            user=user or uuid4(), email=email, organization=organization, role=role
+        )
     except ValueError as problem:
         raise click.ClickException(f"No token can be made: {problem}") from None
     besides = {

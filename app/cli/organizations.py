@@ -5,13 +5,13 @@ from __future__ import annotations
 import click
 from flask.cli import with_appcontext
 
-from app.cli.plainly import Command, record, row
-from app.domain.texts import counted
+from app.cli.output import OperatorCommand, print_json_line, print_row
+from app.domain.texts import count_with_noun
 from app.services import organizations as service
 from app.unit_of_work import unit_of_work
 
 
-@click.command(cls=Command)
+@click.command(cls=OperatorCommand)
 @click.option(
     "--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most so many, newest first."
 )
@@ -19,13 +19,19 @@ from app.unit_of_work import unit_of_work
 @with_appcontext
 def organizations(*, limit: int, as_json: bool) -> None:
     """List the organizations, newest first, with how many connections each has and how many are at work."""
-    with unit_of_work(system=True) as work:
-        found = service.overview(work.session, limit=limit)
+    with unit_of_work(all_tenants=True) as work:
+        found = service.list_organizations_with_counts(work.session, limit=limit)
     for each in found:
         if as_json:
-            record(each._asdict())
+            print_json_line(each._asdict())
         else:
             since = each.created_at.isoformat(timespec="seconds")
-            row(each.id, since, counted(each.connections, "connection"), f"{each.at_work} at work", widths=(36, 25, 16))
+            print_row(
+                each.id,
+                since,
+                count_with_noun(each.connections, "connection"),
+                f"{each.at_work} at work",
+                widths=(36, 25, 16),
+            )
     if not as_json:
-        row(counted(len(found), "organization"))
+        print_row(count_with_noun(len(found), "organization"))

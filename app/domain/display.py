@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
-from app.domain import endings, sources
-from app.domain.cases import STATUSES, Connection, Operation
+from app.domain import endings, source_types
+from app.domain.aggregate import CONNECTION_STATUS_BY_KIND, Connection, Operation
 
 
 @dataclass(frozen=True, slots=True)
-class Display:
+class ConnectionDisplay:
     """`state` is one of STATES, `actor` one of ACTORS, `action` and `alternative` one of ACTIONS.
 
     `reason` is a sentence for a person, or None where the state says it all; `advice` what to do about it; `note` what
@@ -32,12 +32,12 @@ class Display:
 
 
 # What a person sees of an operation that runs: how far it is, and until when it is waited for.
-OF_AN_OPERATION = (
+SHOWN_OPERATION_FIELDS = (
     "id", "kind", "origin", "state", "requested_email", "attempts", "next_attempt_at", "last_status_code",
     "last_attempt_error", "created_at", "delivered_at", "started_at", "last_reported_at", "deadline_at",
     "documents_processed",
 )  # fmt: skip
-_OF_AN_OPERATION = attrgetter(*OF_AN_OPERATION)
+_GET_SHOWN_OPERATION_VALUES = attrgetter(*SHOWN_OPERATION_FIELDS)
 
 STATES = (
     "unconfigured", "verifying", "verification_failed", "disabled", "pending", "syncing", "completed", "failed",
@@ -47,41 +47,51 @@ ACTORS = ("user", "operator", "service", None)
 ACTIONS = ("verify", "enable", "sync", "wait", None)
 
 
-def of(connection: Connection, running: Operation | None) -> Display:  # noqa: PLR0911 - a table, row by row
+def display_of_connection(connection: Connection, running: Operation | None) -> ConnectionDisplay:  # noqa: PLR0911 - a table, row by row
     """Return what to show of a connection and the operation that its status speaks of."""
     if running is not None:
-        return Display(STATUSES[running.kind], _progress(running), actor="service", action="wait")
-    note = _note(connection)
+        return ConnectionDisplay(
+            CONNECTION_STATUS_BY_KIND[running.kind], _progress_text(running), actor="service", action="wait"
+        )
+    note = _side_note(connection)
     if not connection.enabled and connection.first_enabled_at is not None:
-        return Display("disabled", "Switched off; enable it to sync again", action="enable", note=note)
-    if connection.last_verification_error and not _can_sync_nevertheless(connection):
-        return _failed(connection, endings.VERIFY)
-    if not sources.is_known(connection.type) and connection.last_verification_at is None:
-        return Display("unconfigured", "This release of Rita does not know this kind of source yet", actor=None)
-    if sources.needs_credentials(connection.type) and connection.last_verification_at is None:
-        return Display("unconfigured", "Enter the credentials and verify them", action="verify")
+        return ConnectionDisplay("disabled", "Switched off; enable it to sync again", action="enable", note=note)
+    if connection.last_verification_error and not _can_sync_despite_failed_verification(connection):
+        return _display_of_failure(connection, endings.VERIFY_KIND)
+    if not source_types.is_known_type(connection.type) and connection.last_verification_at is None:
+        return ConnectionDisplay(
+            "unconfigured", "This release of Rita does not know this kind of source yet", actor=None
+        )
+    if source_types.type_needs_credentials(connection.type) and connection.last_verification_at is None:
+        return ConnectionDisplay("unconfigured", "Enter the credentials and verify them", action="verify")
     if not connection.enabled:
-        return Display("unconfigured", _unsaved(connection), action="enable", note=note)
+        return ConnectionDisplay("unconfigured", _hint_to_save(connection), action="enable", note=note)
     if connection.last_sync_status == "failed":
-        return _failed(connection, endings.SYNC, note=note)
+        return _display_of_failure(connection, endings.SYNC_KIND, note=note)
     if connection.last_sync_status is None:
-        return Display("pending", "Ready for its first sync", action="sync", note=note)
-    return Display("completed", actor=None, action="sync", note=note, ending=connection.last_sync_ending)
+        return ConnectionDisplay("pending", "Ready for its first sync", action="sync", note=note)
+    return ConnectionDisplay("completed", actor=None, action="sync", note=note, ending=connection.last_sync_ending)
 
 
-def operation(running: Operation | None) -> dict[str, Any] | None:
+def shown_operation_fields(running_operation: Operation | None) -> dict[str, Any] | None:
     """Return what to show of the operation that a connection's status speaks of."""
-    return dict(zip(OF_AN_OPERATION, _OF_AN_OPERATION(running), strict=True)) if running else None
+    return (
+        dict(zip(SHOWN_OPERATION_FIELDS, _GET_SHOWN_OPERATION_VALUES(running_operation), strict=True))
+        if running_operation
+        else None
+    )
 
 
-def _failed(connection: Connection, kind: str, *, note: str | None = None) -> Display:
+def _display_of_failure(connection: Connection, kind: str, *, note: str | None = None) -> ConnectionDisplay:
     """Return what to show of what ended without success, by the table of endings."""
-    of_a_verification = kind == endings.VERIFY
+    of_a_verification = kind == endings.VERIFY_KIND
     name = connection.last_verification_ending if of_a_verification else connection.last_sync_ending
-    ending = endings.of(name)
+    ending = endings.ending_by_name(name)
     # Only the external service knows why it said no; expired credentials are a common reason.
-    may_verify = not of_a_verification and ending.actor == "user" and sources.needs_credentials(connection.type)
-    return Display(
+    may_verify = (
+        not of_a_verification and ending.actor == "user" and source_types.type_needs_credentials(connection.type)
+    )
+    return ConnectionDisplay(
         state="verification_failed" if of_a_verification else "failed",
         reason=connection.last_verification_error if of_a_verification else connection.last_sync_error,
         actor=ending.actor,
@@ -93,49 +103,49 @@ def _failed(connection: Connection, kind: str, *, note: str | None = None) -> Di
     )
 
 
-def _can_sync_nevertheless(connection: Connection) -> bool:
+def _can_sync_despite_failed_verification(connection: Connection) -> bool:
     """Tell whether a failed verification leaves the source as good as it was: what worked before is still in use."""
-    if connection.verified_at is not None or _synced_since_verified(connection):
+    if connection.verified_at is not None or _synced_after_last_verification(connection):
         return True
-    return connection.enabled and not sources.needs_credentials(connection.type)
+    return connection.enabled and not source_types.type_needs_credentials(connection.type)
 
 
-def _note(connection: Connection) -> str | None:
+def _side_note(connection: Connection) -> str | None:
     """Return what is worth knowing beside the state: of credentials that did not take the place of others, of lateness.
 
     A sync that ended after a refusal is the newer word on the source.
     """
     error = connection.last_verification_error
-    if error and _can_sync_nevertheless(connection):
+    if error and _can_sync_despite_failed_verification(connection):
         kept = "Those in use before still are" if connection.verified_at else "The source works without"
-        if not endings.is_a_verdict(connection.last_verification_ending):
+        if not endings.was_answered_by_service(connection.last_verification_ending):
             return f"The new credentials were not checked: {error}. {kept}."
-        if not _synced_since_verified(connection):
+        if not _synced_after_last_verification(connection):
             return f"The new credentials were refused: {error}. {kept}."
     if (connection.last_sync_ending or "").endswith("_late"):
         return "The answer to the last sync came after Rita had stopped waiting for it, and was taken all the same."
     return None
 
 
-def _unsaved(connection: Connection) -> str:
+def _hint_to_save(connection: Connection) -> str:
     return "Choose what to sync and save" if connection.latest_options else "Switch it on and save"
 
 
-def _synced_since_verified(connection: Connection) -> bool:
+def _synced_after_last_verification(connection: Connection) -> bool:
     """Tell whether a sync has ended after the failed verification: then that is the newer word on the source."""
     verified, synced = connection.last_verification_at, connection.last_sync_at
     return connection.last_sync_status is not None and verified is not None and synced is not None and synced > verified
 
 
-def _progress(running: Operation) -> str:
-    if running.state == "pending":
-        if running.last_attempt_error is None:
+def _progress_text(running_operation: Operation) -> str:
+    if running_operation.state == "pending":
+        if running_operation.last_attempt_error is None:
             return "Sending the request to the external service"
-        return f"{running.last_attempt_error}; it is tried again"
-    if running.kind == "verify":
+        return f"{running_operation.last_attempt_error}; it is tried again"
+    if running_operation.kind == "verify":
         return "Checking the credentials; waiting for the answer"
-    if running.state == "delivered":
+    if running_operation.state == "delivered":
         return "Asked for; waiting for the sync to start"
-    if running.documents_processed is None:
+    if running_operation.documents_processed is None:
         return "Running"
-    return f"Running, {running.documents_processed} documents so far"
+    return f"Running, {running_operation.documents_processed} documents so far"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 # What no message can do without; whatever holds these is one.
-_ADDRESS = frozenset({"connection_id", "tenant_id"})
+_REQUIRED_MESSAGE_KEYS = frozenset({"connection_id", "tenant_id"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +20,11 @@ class Envelope:
 
     name: str
     keys: frozenset[str]
-    inside: str
+    message_key: str
     advice: str
 
 
-ENVELOPES = (
+KNOWN_ENVELOPES = (
     Envelope(
         "NestJS", frozenset({"pattern", "data"}), "data",
         "give ClientProxy a serializer that returns packet.data, or publish with amqplib",
@@ -42,32 +42,44 @@ ENVELOPES = (
 )  # fmt: skip
 
 
-def advice_for(decoded: Any) -> str | None:
+def unwrapping_advice(decoded: Any) -> str | None:
     """Return what to tell the author of a body that is no message, if it is an envelope around one."""
     if isinstance(decoded, str):
         return "encoded twice: a text of JSON inside JSON; encode once" if "connection_id" in decoded else None
     if isinstance(decoded, list):
-        return _advice_for_array(decoded)
-    if not isinstance(decoded, dict) or decoded.keys() >= _ADDRESS:
+        return _unwrapping_advice_for_array(decoded)
+    if not isinstance(decoded, dict) or decoded.keys() >= _REQUIRED_MESSAGE_KEYS:
         return None
-    for known in ENVELOPES:
+    for known in KNOWN_ENVELOPES:
         if decoded.keys() >= known.keys:
-            return f"the envelope of {known.name}: publish what is in `{known.inside}` alone; {known.advice}"
-    wrapped = next((key for key in _NAMES if _holds_a_message(decoded.get(key))), None)
+            return f"the envelope of {known.name}: publish what is in `{known.message_key}` alone; {known.advice}"
+    wrapped = next((key for key in _COMMON_WRAPPER_KEYS if _looks_like_message(decoded.get(key))), None)
     return wrapped and f"an envelope: publish what is in `{wrapped}` alone"
 
 
 # Of those that are nobody's in particular. Only these are named in an answer: any other key may be a secret.
-_NAMES = ("data", "payload", "body", "message", "event", "detail", "content", "params", "attributes", "record", "value")
+_COMMON_WRAPPER_KEYS = (
+    "data",
+    "payload",
+    "body",
+    "message",
+    "event",
+    "detail",
+    "content",
+    "params",
+    "attributes",
+    "record",
+    "value",
+)
 
 
-def _advice_for_array(items: list[Any]) -> str | None:
+def _unwrapping_advice_for_array(items: list[Any]) -> str | None:
     if any(isinstance(item, dict) and "callbacks" in item for item in items):
         return "the envelope of Celery: publish with kombu's Producer or pika, not send_task()"
-    return "an array: publish each message by itself" if any(map(_holds_a_message, items)) else None
+    return "an array: publish each message by itself" if any(map(_looks_like_message, items)) else None
 
 
-def _holds_a_message(value: Any) -> bool:
+def _looks_like_message(value: Any) -> bool:
     return (isinstance(value, str) and "connection_id" in value) or (
-        isinstance(value, Mapping) and value.keys() >= _ADDRESS
+        isinstance(value, Mapping) and value.keys() >= _REQUIRED_MESSAGE_KEYS
     )

@@ -16,56 +16,56 @@ from uuid import UUID
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 # Of ids of one moment, those of one process are in the order of their making.
-_numbers = count()
-_NUMBER_BITS, _TAIL_BITS = 20, 42
+_sequence = count()
+_SEQUENCE_BITS, _RANDOM_BITS = 20, 42
 # 48 bits of milliseconds, 4 of version, 12 of the rest of them, 2 of variant, and 62.
-_LOW, _BESIDE = 62, 1 << 54
+_LOW_HALF_BITS, _MAX_DISTANCE_TO_NEIGHBOUR = 62, 1 << 54
 _VERSION_7, _VARIANT = 0x7 << 76, 0b10 << 62
 
 
-def made_at(moment: datetime) -> UUID:
+def new_id_at(moment: datetime) -> UUID:
     """Return a new id of a moment: its milliseconds, the rest of it, a number, and what no other process has."""
-    number = next(_numbers) % 2**_NUMBER_BITS
-    return UUID(int=_beginning(moment) | number << _TAIL_BITS | secrets.randbits(_TAIL_BITS))
+    number = next(_sequence) % 2**_SEQUENCE_BITS
+    return UUID(int=_timestamp_bits(moment) | number << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS))
 
 
 # A batch makes hundreds of one moment.
 @lru_cache(maxsize=1)
-def _beginning(moment: datetime) -> int:
+def _timestamp_bits(moment: datetime) -> int:
     milliseconds, microseconds = divmod((moment - _EPOCH) // _MICROSECOND, 1000)
     return milliseconds << 80 | _VERSION_7 | (microseconds * 4096 // 1000) << 64 | _VARIANT
 
 
-def made_after(moment: datetime, *known: UUID) -> UUID:
+def new_id_after(moment: datetime, *existing_ids: UUID) -> UUID:
     """Return a new id of a moment, or one right after the last of those that are known to have come before it."""
-    return between(max(known, default=None), None, made_at(moment))
+    return id_between(max(existing_ids, default=None), None, new_id_at(moment))
 
 
-def first_of(moment: datetime) -> UUID:
+def lowest_id_at(moment: datetime) -> UUID:
     """Return what every id of a moment, and of any after it, is greater than."""
     return UUID(int=(moment - _EPOCH) // timedelta(milliseconds=1) << 80)
 
 
-def between(older: UUID | None, newer: UUID | None, fresh: UUID) -> UUID:
-    """Return an id after `older` and before `newer`, by the chance of `fresh`: that one itself if it fits."""
-    if (older is None or older < fresh) and (newer is None or fresh < newer):
-        return fresh
-    low = -1 if older is None else _number(older)
-    high = 1 << 122 if newer is None else _number(newer)
+def id_between(lower_id: UUID | None, upper_id: UUID | None, random_id: UUID) -> UUID:
+    """Return an id after `lower_id` and before `upper_id`, by the chance of `random_id`: that one itself if it fits."""
+    if (lower_id is None or lower_id < random_id) and (upper_id is None or random_id < upper_id):
+        return random_id
+    low = -1 if lower_id is None else _comparable_bits(lower_id)
+    high = 1 << 122 if upper_id is None else _comparable_bits(upper_id)
     # Right beside its neighbour, by less than anything else may be, and with room for a million more.
-    beside = 1 + _number(fresh) % _BESIDE
-    wanted = low + beside if newer is None else high - beside
+    beside = 1 + _comparable_bits(random_id) % _MAX_DISTANCE_TO_NEIGHBOUR
+    wanted = low + beside if upper_id is None else high - beside
     if not low < wanted < high:
         wanted = (low + high) // 2
-    return _id(wanted)
+    return _id_from_comparable_bits(wanted)
 
 
-def _number(id_: UUID) -> int:
+def _comparable_bits(id_: UUID) -> int:
     """Return the 122 bits that differ from id to id."""
-    high, low = id_.int >> 64, id_.int & ((1 << _LOW) - 1)
-    return (high >> 16 << 12 | high & 0xFFF) << _LOW | low
+    high, low = id_.int >> 64, id_.int & ((1 << _LOW_HALF_BITS) - 1)
+    return (high >> 16 << 12 | high & 0xFFF) << _LOW_HALF_BITS | low
 
 
-def _id(number: int) -> UUID:
-    high, low = number >> _LOW, number & ((1 << _LOW) - 1)
+def _id_from_comparable_bits(number: int) -> UUID:
+    high, low = number >> _LOW_HALF_BITS, number & ((1 << _LOW_HALF_BITS) - 1)
     return UUID(int=(high >> 12 << 16 | high & 0xFFF) << 64 | _VERSION_7 | _VARIANT | low)

@@ -19,10 +19,10 @@ class JsonObject(dict[str, Any]):
     """
 
     def __init__(self, value: Mapping[str, Any]) -> None:
-        super().__init__({key: _stored(inner) for key, inner in value.items()})
+        super().__init__({key: _as_jsonb_stores_it(inner) for key, inner in value.items()})
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, dict) and canonical(self) == canonical(other)
+        return isinstance(other, dict) and canonical_json(self) == canonical_json(other)
 
     def __ne__(self, other: object) -> bool:
         return not self == other
@@ -31,34 +31,34 @@ class JsonObject(dict[str, Any]):
     __hash__ = None
 
 
-def canonical(value: Any) -> str:
+def canonical_json(value: Any) -> str:
     """Return the one text of all that is the same JSON: keys in order, and whole numbers without a point."""
-    return json.dumps(_whole(value), sort_keys=True)
+    return json.dumps(_whole_floats_as_integers(value), sort_keys=True)
 
 
-def _stored(value: Any) -> Any:
+def _as_jsonb_stores_it(value: Any) -> Any:
     """Return a value as it will be read: `jsonb` writes every number out, and knows no negative zero."""
     if isinstance(value, dict):
-        return {key: _stored(inner) for key, inner in value.items()}
+        return {key: _as_jsonb_stores_it(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_stored(inner) for inner in value]
+        return [_as_jsonb_stores_it(inner) for inner in value]
     if isinstance(value, float):
-        written = written_out(value)
+        written = jsonb_number_text(value)
         return float(written) if "." in written else int(written)
     return value
 
 
-def written_out(number: float) -> str:
+def jsonb_number_text(number: float) -> str:
     """Return a number as `jsonb` writes it: without an exponent, so that six letters may become hundreds."""
     # What is sent is the shortest text of the number, whose digits are the ones that are kept.
     return format(Decimal(repr(number)) + 0, "f")
 
 
-def _whole(value: Any) -> Any:
+def _whole_floats_as_integers(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _whole(inner) for key, inner in value.items()}
+        return {key: _whole_floats_as_integers(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_whole(inner) for inner in value]
+        return [_whole_floats_as_integers(inner) for inner in value]
     if isinstance(value, float) and value.is_integer():
         return int(Decimal(repr(value)))
     return value

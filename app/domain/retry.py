@@ -8,9 +8,9 @@ from datetime import timedelta
 from enum import StrEnum
 
 # Someone is waiting at the screen: three more tries within a minute, then tell them.
-VERIFY_WAITS = (timedelta(seconds=2), timedelta(seconds=6), timedelta(seconds=15))
+VERIFICATION_RETRY_SCHEDULE = (timedelta(seconds=2), timedelta(seconds=6), timedelta(seconds=15))
 # Long enough to sit out a deployment of the external service: about 15 minutes in all.
-SYNC_WAITS = (
+SYNC_RETRY_SCHEDULE = (
     timedelta(seconds=5),
     timedelta(seconds=30),
     timedelta(minutes=2),
@@ -18,12 +18,12 @@ SYNC_WAITS = (
     timedelta(minutes=8),
 )
 # A batch of status messages that could not be applied: the database is mostly back within seconds, or for long away.
-STATUS_WAITS = tuple(timedelta(seconds=seconds) for seconds in (1, 2, 4, 8, 16, 30))
+STATUS_BATCH_RETRY_SCHEDULE = tuple(timedelta(seconds=seconds) for seconds in (1, 2, 4, 8, 16, 30))
 # Jitter only ever adds: a receiver that asked for a pause gets at least that pause.
-JITTER = 0.1
+MAX_JITTER = 0.1
 
 
-class Verdict(StrEnum):
+class RetryVerdict(StrEnum):
     """What to do after an attempt."""
 
     DONE = "done"
@@ -31,7 +31,7 @@ class Verdict(StrEnum):
     FINAL = "final"
 
 
-class Failure(StrEnum):
+class AttemptFailure(StrEnum):
     """Why an attempt brought no HTTP answer."""
 
     DNS = "dns"
@@ -48,111 +48,118 @@ class Failure(StrEnum):
 
 
 # One row for each way an attempt ends without an answer: the verdict, and the words for the person who waits.
-FAILURES: dict[Failure, tuple[Verdict, str]] = {
-    Failure.DNS: (Verdict.RETRY, "The external service's host name could not be resolved"),
-    Failure.REFUSED: (Verdict.RETRY, "The external service could not be reached"),
-    # A certificate does not mend itself within minutes; trying again would only hide it.
-    Failure.TLS: (Verdict.FINAL, "The external service's TLS certificate could not be verified"),
-    Failure.CONNECT_TIMEOUT: (Verdict.RETRY, "The external service did not accept the connection in time"),
-    Failure.READ_TIMEOUT: (Verdict.RETRY, "The external service did not answer in time"),
-    Failure.TOTAL_TIMEOUT: (Verdict.RETRY, "The external service did not finish its answer in time"),
-    Failure.DISCONNECTED: (Verdict.RETRY, "The external service closed the connection without an answer"),
-    Failure.RESPONSE_INVALID: (Verdict.RETRY, "The external service's answer is not HTTP"),
+VERDICT_AND_TEXT_BY_FAILURE: dict[AttemptFailure, tuple[RetryVerdict, str]] = {
+    AttemptFailure.DNS: (RetryVerdict.RETRY, "The external service's host name could not be resolved"),
+    AttemptFailure.REFUSED: (RetryVerdict.RETRY, "The external service could not be reached"),
+    # A certificate does not fix itself within minutes; trying again would only hide it.
+    AttemptFailure.TLS: (RetryVerdict.FINAL, "The external service's TLS certificate could not be verified"),
+    AttemptFailure.CONNECT_TIMEOUT: (RetryVerdict.RETRY, "The external service did not accept the connection in time"),
+    AttemptFailure.READ_TIMEOUT: (RetryVerdict.RETRY, "The external service did not answer in time"),
+    AttemptFailure.TOTAL_TIMEOUT: (RetryVerdict.RETRY, "The external service did not finish its answer in time"),
+    AttemptFailure.DISCONNECTED: (RetryVerdict.RETRY, "The external service closed the connection without an answer"),
+    AttemptFailure.RESPONSE_INVALID: (RetryVerdict.RETRY, "The external service's answer is not HTTP"),
     # The seal has expired or Redis was emptied: only the person can give the credentials again.
-    Failure.CREDENTIALS_GONE: (Verdict.FINAL, "The credentials are no longer held; enter them again"),
-    # Somebody has written into Redis, or a key that sealed them was taken away too soon.
-    Failure.CREDENTIALS_REFUSED: (
-        Verdict.FINAL,
+    AttemptFailure.CREDENTIALS_GONE: (RetryVerdict.FINAL, "The credentials are no longer held; enter them again"),
+    # Somebody has written into Redis, or a key that encrypted them was taken away too soon.
+    AttemptFailure.CREDENTIALS_REFUSED: (
+        RetryVerdict.FINAL,
         "What was held is not what was entered for this connection, so it was not sent; tell whoever runs this service",
     ),
-    Failure.CREDENTIALS_UNREACHABLE: (Verdict.RETRY, "The sealed credentials could not be read"),
+    AttemptFailure.CREDENTIALS_UNREACHABLE: (RetryVerdict.RETRY, "The sealed credentials could not be read"),
 }
 
 # What the giving up says of who must act: a name of `domain/endings.py`. What is not here is the service's being away.
-_ENDINGS = {
-    Failure.TLS: "request_refused",
-    Failure.CREDENTIALS_GONE: "credentials_lost",
-    Failure.CREDENTIALS_REFUSED: "credentials_unreadable",
-    Failure.CREDENTIALS_UNREACHABLE: "credentials_unreadable",
+_ENDING_BY_FAILURE = {
+    AttemptFailure.TLS: "request_refused",
+    AttemptFailure.CREDENTIALS_GONE: "credentials_lost",
+    AttemptFailure.CREDENTIALS_REFUSED: "credentials_unreadable",
+    AttemptFailure.CREDENTIALS_UNREACHABLE: "credentials_unreadable",
 }
-SERVICE_DOWN = "service_down"
+SERVICE_DOWN_ENDING = "service_down"
 
 # The failures that any request would have met.
-SAY_DOWN = frozenset(Failure) - {
-    Failure.TLS, Failure.CREDENTIALS_GONE, Failure.CREDENTIALS_REFUSED, Failure.CREDENTIALS_UNREACHABLE,
+SERVICE_DOWN_FAILURES = frozenset(AttemptFailure) - {
+    AttemptFailure.TLS, AttemptFailure.CREDENTIALS_GONE, AttemptFailure.CREDENTIALS_REFUSED,
+    AttemptFailure.CREDENTIALS_UNREACHABLE,
 }  # fmt: skip
 
 # The answers that deserve a row of their own; all others are judged by their hundred.
-STATUSES: dict[int, tuple[Verdict, str]] = {
-    400: (Verdict.FINAL, "The external service does not understand the request"),
-    401: (Verdict.FINAL, "The external service does not accept our authorization"),
-    403: (Verdict.FINAL, "The external service refuses our authorization"),
-    404: (Verdict.FINAL, "The external service's webhook address does not exist"),
-    408: (Verdict.RETRY, "The external service waited too long for the request"),
-    410: (Verdict.FINAL, "The external service's webhook address is gone"),
-    413: (Verdict.FINAL, "The request is too large for the external service"),
-    422: (Verdict.FINAL, "The external service rejects the request's content"),
-    425: (Verdict.RETRY, "The external service is not ready for the request"),
-    429: (Verdict.RETRY, "The external service is receiving too many requests"),
+VERDICT_AND_TEXT_BY_STATUS_CODE: dict[int, tuple[RetryVerdict, str]] = {
+    400: (RetryVerdict.FINAL, "The external service does not understand the request"),
+    401: (RetryVerdict.FINAL, "The external service does not accept our authorization"),
+    403: (RetryVerdict.FINAL, "The external service refuses our authorization"),
+    404: (RetryVerdict.FINAL, "The external service's webhook address does not exist"),
+    408: (RetryVerdict.RETRY, "The external service waited too long for the request"),
+    410: (RetryVerdict.FINAL, "The external service's webhook address is gone"),
+    413: (RetryVerdict.FINAL, "The request is too large for the external service"),
+    422: (RetryVerdict.FINAL, "The external service rejects the request's content"),
+    425: (RetryVerdict.RETRY, "The external service is not ready for the request"),
+    429: (RetryVerdict.RETRY, "The external service is receiving too many requests"),
 }
-HUNDREDS: dict[int, tuple[Verdict, str]] = {
-    2: (Verdict.DONE, ""),
+VERDICT_AND_TEXT_BY_STATUS_CLASS: dict[int, tuple[RetryVerdict, str]] = {
+    2: (RetryVerdict.DONE, ""),
     # A redirect is never followed: it could carry the credentials anywhere.
-    3: (Verdict.FINAL, "The external service redirects, which is not followed"),
-    4: (Verdict.FINAL, "The external service refuses the request"),
-    5: (Verdict.RETRY, "The external service has an error"),
+    3: (RetryVerdict.FINAL, "The external service redirects, which is not followed"),
+    4: (RetryVerdict.FINAL, "The external service refuses the request"),
+    5: (RetryVerdict.RETRY, "The external service has an error"),
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class AttemptOutcome:
     """What one attempt ended in. `error` is for people, `retry_after` what the receiver asked for."""
 
-    verdict: Verdict
+    verdict: RetryVerdict
     status_code: int | None = None
     error: str | None = None
     retry_after: timedelta | None = None
     duration: timedelta = timedelta(0)
     # Whether it speaks of the receiver as such rather than of this one request.
-    receiver_down: bool = False
+    service_down: bool = False
     # How the operation has ended if there is no further attempt: a name of `domain/endings.py`.
-    ending: str = SERVICE_DOWN
+    ending: str = SERVICE_DOWN_ENDING
 
 
-def from_failure(failure: Failure, *, duration: timedelta = timedelta(0)) -> Outcome:
+def outcome_of_failure(failure: AttemptFailure, *, duration: timedelta = timedelta(0)) -> AttemptOutcome:
     """Judge an attempt that brought no answer."""
-    verdict, words = FAILURES[failure]
-    ending = _ENDINGS.get(failure, SERVICE_DOWN)
-    return Outcome(verdict, error=words, duration=duration, receiver_down=failure in SAY_DOWN, ending=ending)
+    verdict, words = VERDICT_AND_TEXT_BY_FAILURE[failure]
+    ending = _ENDING_BY_FAILURE.get(failure, SERVICE_DOWN_ENDING)
+    return AttemptOutcome(
+        verdict, error=words, duration=duration, service_down=failure in SERVICE_DOWN_FAILURES, ending=ending
+    )
 
 
-def from_status(status_code: int, *, retry_after: timedelta | None = None, duration: timedelta) -> Outcome:
+def outcome_of_status_code(
+    status_code: int, *, retry_after: timedelta | None = None, duration: timedelta
+) -> AttemptOutcome:
     """Judge an HTTP answer by its status code alone; the body means nothing."""
-    verdict, words = STATUSES.get(status_code) or HUNDREDS.get(status_code // 100, HUNDREDS[5])
-    if verdict is Verdict.DONE:
-        return Outcome(verdict, status_code=status_code, duration=duration)
-    return Outcome(
+    verdict, words = VERDICT_AND_TEXT_BY_STATUS_CODE.get(status_code) or VERDICT_AND_TEXT_BY_STATUS_CLASS.get(
+        status_code // 100, VERDICT_AND_TEXT_BY_STATUS_CLASS[5]
+    )
+    if verdict is RetryVerdict.DONE:
+        return AttemptOutcome(verdict, status_code=status_code, duration=duration)
+    return AttemptOutcome(
         verdict,
         status_code=status_code,
         error=f"{words} (HTTP {status_code})",
         retry_after=retry_after,
         duration=duration,
-        receiver_down=status_code // 100 not in (1, 2, 3, 4),
-        ending="request_refused" if verdict is Verdict.FINAL else SERVICE_DOWN,
+        service_down=status_code // 100 not in (1, 2, 3, 4),
+        ending="request_refused" if verdict is RetryVerdict.FINAL else SERVICE_DOWN_ENDING,
     )
 
 
-def wait_after(
-    attempt: int, *, waits: Sequence[timedelta], luck: float, retry_after: timedelta | None = None
+def delay_after_attempt(
+    attempt: int, *, retry_schedule: Sequence[timedelta], jitter_fraction: float, retry_after: timedelta | None = None
 ) -> timedelta | None:
     """Return the pause after the given attempt (counted from 1), or None to give up.
 
-    `luck` in 0..1 spreads attempts that failed together; `retry_after` can lengthen the pause, but not beyond the
-    longest of `waits`.
+    `jitter_fraction` in 0..1 spreads attempts that failed together; `retry_after` can lengthen the pause, but not
+    beyond the longest of `retry_schedule`.
     """
-    if attempt > len(waits):
+    if attempt > len(retry_schedule):
         return None
-    pause = waits[attempt - 1] * (1 + JITTER * luck)
+    pause = retry_schedule[attempt - 1] * (1 + MAX_JITTER * jitter_fraction)
     if retry_after is None:
         return pause
-    return max(pause, min(retry_after, max(waits)))
+    return max(pause, min(retry_after, max(retry_schedule)))

@@ -15,28 +15,35 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-SYMMETRIC = ("HS256", "HS384", "HS512")
+SYMMETRIC_ALGORITHMS = ("HS256", "HS384", "HS512")
 # Never mixed with the symmetric ones: a public key must not pass for a shared secret.
-_RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
+_RSA_ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 # RFC 7518, section 3.4: each has a curve of its own.
-_ELLIPTIC = {"secp256r1": ("ES256",), "secp384r1": ("ES384",), "secp521r1": ("ES512",)}
+_ALGORITHMS_BY_CURVE = {"secp256r1": ("ES256",), "secp384r1": ("ES384",), "secp521r1": ("ES512",)}
 # One signature under two names: RFC 8037's, and RFC 9864's.
-_ED25519, _ED448 = ("EdDSA", "Ed25519"), ("EdDSA", "Ed448")
-ASYMMETRIC = frozenset([*_RSA, *(name for names in _ELLIPTIC.values() for name in names), *_ED25519, *_ED448])
-KINDS = "RSA of 2048 bits or more, EC on P-256, P-384 or P-521, Ed25519 or Ed448"
+_ED25519_ALGORITHMS, _ED448_ALGORITHMS = ("EdDSA", "Ed25519"), ("EdDSA", "Ed448")
+ASYMMETRIC_ALGORITHMS = frozenset(
+    [
+        *_RSA_ALGORITHMS,
+        *(name for names in _ALGORITHMS_BY_CURVE.values() for name in names),
+        *_ED25519_ALGORITHMS,
+        *_ED448_ALGORITHMS,
+    ]
+)
+SUPPORTED_KEYS_DESCRIPTION = "RSA of 2048 bits or more, EC on P-256, P-384 or P-521, Ed25519 or Ed448"
 
-SHORTEST_RSA = 2048  # RFC 7518, sections 3.3 and 3.5
+MIN_RSA_BITS = 2048  # RFC 7518, sections 3.3 and 3.5
 # A token that names no key is tried with those that fit; each costs a verification, whoever sends it.
-MOST_TRIED = 10
+MAX_KEYS_TRIED = 10
 
 # What a public key consists of; whatever else a list says of it is not read.
-_MEMBERS = {"RSA": ("n", "e"), "EC": ("crv", "x", "y"), "OKP": ("crv", "x")}
-_READERS = {"RSA": RSAAlgorithm.from_jwk, "EC": ECAlgorithm.from_jwk, "OKP": OKPAlgorithm.from_jwk}
+_PUBLIC_MEMBERS_BY_KEY_TYPE = {"RSA": ("n", "e"), "EC": ("crv", "x", "y"), "OKP": ("crv", "x")}
+_JWK_PARSERS_BY_KEY_TYPE = {"RSA": RSAAlgorithm.from_jwk, "EC": ECAlgorithm.from_jwk, "OKP": OKPAlgorithm.from_jwk}
 
-for _name in ("Ed25519", "Ed448"):
+for _algorithm_name in ("Ed25519", "Ed448"):
     # PyJWT knows both as EdDSA only; a release that knows them says so by this error.
     with contextlib.suppress(ValueError):
-        jwt.register_algorithm(_name, OKPAlgorithm())
+        jwt.register_algorithm(_algorithm_name, OKPAlgorithm())
 
 
 class NotAKeySet(ValueError):
@@ -57,48 +64,48 @@ class KeySet:
     """The keys of a list that verify tokens, and why each of the others does not."""
 
     keys: tuple[TokenKey, ...]
-    unusable: tuple[str, ...] = ()
+    unusable_reasons: tuple[str, ...] = ()
 
-    def names(self, kid: str | None) -> bool:
+    def has_key_id(self, kid: str | None) -> bool:
         """Tell whether a key of this name is listed."""
         return kid is not None and any(key.kid == kid for key in self.keys)
 
-    def fitting(self, *, kid: str | None, algorithm: str) -> list[TokenKey]:
+    def candidate_keys(self, *, kid: str | None, algorithm: str) -> list[TokenKey]:
         """Return the keys to try: those of that name, else those of none; without a name, all that fit."""
-        named = self.names(kid)
+        named = self.has_key_id(kid)
         return [
             key
             for key in self.keys
             if algorithm in key.algorithms and (kid is None or key.kid == (kid if named else None))
-        ][:MOST_TRIED]
+        ][:MAX_KEYS_TRIED]
 
 
-def algorithms_of(key: object) -> tuple[str, ...]:
+def algorithms_for_key(key: object) -> tuple[str, ...]:
     """Return the algorithms that a public key of this kind verifies: none for one that is of no use."""
     if isinstance(key, RSAPublicKey):
-        return _RSA if key.key_size >= SHORTEST_RSA else ()
+        return _RSA_ALGORITHMS if key.key_size >= MIN_RSA_BITS else ()
     if isinstance(key, EllipticCurvePublicKey):
-        return _ELLIPTIC.get(key.curve.name, ())
+        return _ALGORITHMS_BY_CURVE.get(key.curve.name, ())
     if isinstance(key, Ed25519PublicKey):
-        return _ED25519
-    return _ED448 if isinstance(key, Ed448PublicKey) else ()
+        return _ED25519_ALGORITHMS
+    return _ED448_ALGORITHMS if isinstance(key, Ed448PublicKey) else ()
 
 
-def read(document: object) -> KeySet:
+def parse_key_set(document: object) -> KeySet:
     """Return the keys of a key set. Raises NotAKeySet; single keys that are of no use only do not count."""
     listed = document.get("keys") if isinstance(document, Mapping) else None
     if not isinstance(listed, list):
-        raise NotAKeySet(_mistaken_for(document))
+        raise NotAKeySet(_describe_wrong_document(document))
     keys, unusable = [], []
     for jwk in listed:
         try:
-            keys.append(_read_key(jwk))
+            keys.append(_parse_key(jwk))
         except ValueError as problem:
             unusable.append(str(problem))
     return KeySet(tuple(keys), tuple(unusable))
 
 
-def _mistaken_for(document: object) -> str:
+def _describe_wrong_document(document: object) -> str:
     if not isinstance(document, Mapping):
         return "JSON, but no key set"
     if isinstance(document.get("jwks_uri"), str):
@@ -110,7 +117,7 @@ def _mistaken_for(document: object) -> str:
     return 'JSON without "keys"'
 
 
-def _read_key(jwk: object) -> TokenKey:
+def _parse_key(jwk: object) -> TokenKey:
     """Return a usable key. Raises ValueError with what keeps it from being one."""
     if not isinstance(jwk, Mapping):
         raise ValueError("no JSON object")  # noqa: TRY004 - a value of theirs, not a type of ours
@@ -119,27 +126,27 @@ def _read_key(jwk: object) -> TokenKey:
         raise ValueError("not for signatures")
     if "d" in jwk or jwk.get("kty") == "oct":
         raise ValueError("not public: whoever reads the list could sign with it")
-    key = _public_key(jwk)
-    fitting = algorithms_of(key)
+    key = _parse_public_key(jwk)
+    fitting = algorithms_for_key(key)
     alg = jwk.get("alg")
     if alg is not None and alg not in fitting:
         raise ValueError(f"for {str(alg)[:20]}, which its kind does not verify here")
     if not fitting:
         raise ValueError("of a kind that is not taken")
     # A name that the issuer gave binds, but not to one of the two spellings of EdDSA.
-    algorithms = fitting if alg is None or alg in (*_ED25519, *_ED448) else (alg,)
+    algorithms = fitting if alg is None or alg in (*_ED25519_ALGORITHMS, *_ED448_ALGORITHMS) else (alg,)
     kid = jwk.get("kid")
     return TokenKey(key, algorithms, kid if isinstance(kid, str) and kid else None)
 
 
-def _public_key(jwk: Mapping[str, Any]) -> Any:
+def _parse_public_key(jwk: Mapping[str, Any]) -> Any:
     kty = jwk.get("kty")
-    if not isinstance(kty, str) or kty not in _MEMBERS:
+    if not isinstance(kty, str) or kty not in _PUBLIC_MEMBERS_BY_KEY_TYPE:
         raise ValueError(f"of the unknown kind {str(kty)[:20]!r}")
-    members = {name: jwk.get(name) for name in _MEMBERS[kty]}
+    members = {name: jwk.get(name) for name in _PUBLIC_MEMBERS_BY_KEY_TYPE[kty]}
     if not all(isinstance(value, str) for value in members.values()):
         raise ValueError("incomplete")
     try:
-        return _READERS[kty]({"kty": kty, **members})
+        return _JWK_PARSERS_BY_KEY_TYPE[kty]({"kty": kty, **members})
     except (jwt.PyJWTError, ValueError, UnsupportedAlgorithm):
         raise ValueError("of a kind that is not taken, or malformed") from None

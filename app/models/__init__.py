@@ -1,4 +1,4 @@
-"""The tables. Rows are read and written as the domain's dataclasses of the same columns, by `services/ledger.py`."""
+"""The tables. Rows are read and written as the domain's dataclasses, by `services/aggregate_store.py`."""
 
 from app.models.audit import AuditLog
 from app.models.connection import DataSourceConnection

@@ -21,7 +21,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.extensions import Model
 
-_OPEN = "state IN ('pending', 'delivered', 'running')"
+_IS_OPEN_SQL = "state IN ('pending', 'delivered', 'running')"
 
 
 class Operation(Model):
@@ -42,7 +42,7 @@ class Operation(Model):
             name="ck_operations_state",
         ),
         # The guard against two at a time.
-        Index("uq_operations_open", "connection_id", "kind", unique=True, postgresql_where=text(_OPEN)),
+        Index("uq_operations_open", "connection_id", "kind", unique=True, postgresql_where=text(_IS_OPEN_SQL)),
         Index(
             "uq_operations_idempotency_key",
             "connection_id",
@@ -53,7 +53,11 @@ class Operation(Model):
         Index("idx_operations_history", "connection_id", "kind", "id"),
         Index("idx_operations_due", "next_attempt_at", postgresql_where=text("state = 'pending'")),
         # Without `IS NOT NULL` it would be one of all that is open, read whole whenever PostgreSQL takes that for few.
-        Index("idx_operations_deadline", "deadline_at", postgresql_where=text(f"deadline_at IS NOT NULL AND {_OPEN}")),
+        Index(
+            "idx_operations_deadline",
+            "deadline_at",
+            postgresql_where=text(f"deadline_at IS NOT NULL AND {_IS_OPEN_SQL}"),
+        ),
     )
 
     # Time-ordered (UUID version 7); the webhook's id and `operation_id`.
@@ -90,7 +94,7 @@ class Operation(Model):
     reported_late: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
     # Of earlier releases, which counted here what had changed nothing.
     late_reports: Mapped[int] = mapped_column(Integer, server_default=text("0"))
-    # What it was told with a time, by the external service's clock: see `app/domain/timeline.py`.
+    # What it was told with a time, by the external service's clock: see `app/domain/report_log.py`.
     reports: Mapped[str | None] = mapped_column(Text)
     # Whatever was reported until then, by the external service's clock, is of what came before.
     asked_after: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

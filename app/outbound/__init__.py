@@ -1,1 +1,1 @@
-"""What leaves this process: webhooks, sealed credentials, events, and the broker."""
+"""What leaves this process: webhooks, encrypted credentials, events, and the broker."""

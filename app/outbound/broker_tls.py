@@ -11,12 +11,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 
-def tls_options(url: str) -> dict[str, Any] | None:
+def broker_tls_options(broker_url: str) -> dict[str, Any] | None:
     """Return kombu's `ssl`, and Celery's `broker_use_ssl`, for a broker's address: None where there is no TLS.
 
     The authorities are the system's store: docs/decisions/0026.
     """
-    parts = urlsplit(url)
+    parts = urlsplit(broker_url)
     if parts.scheme == "amqps":
         return {"server_hostname": parts.hostname or "localhost"}
     if parts.scheme == "rediss":

@@ -8,33 +8,48 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from app.domain.messages import Unacceptable, raw_of
+from app.domain.status_messages import MessageRefused, body_bytes
 from app.outbound.broker import (
-    CLASSIC,
-    DEAD_LETTERS,
-    MOVES,
-    RETURNS,
+    CLASSIC_QUEUE_ARGUMENTS,
+    DEAD_LETTER_QUEUE_NAME,
+    REPUBLISH_COUNT_HEADER,
+    RETURN_COUNT_HEADERS,
     Connection,
     Message,
-    Outgoing,
-    copy_of,
-    exists,
+    OutgoingMessage,
+    copy_for_republish,
+    disable_body_decoding,
+    ensure_queue_exists,
     is_amqp,
-    plain_queue,
-    properties_of,
-    publish,
-    receive_raw,
-    see_to,
+    message_properties,
+    publish_to_queue,
+    queue_exists,
+    undeclared_queue,
 )
 
 # Headers of a dead letter.
-REASON, DETAIL, ORIGIN, DIED_AT = "x-rita-reason", "x-rita-detail", "x-rita-queue", "x-rita-died-at"
+REASON_HEADER, DETAIL_HEADER, ORIGINAL_QUEUE_HEADER, DIED_AT_HEADER = (
+    "x-rita-reason",
+    "x-rita-detail",
+    "x-rita-queue",
+    "x-rita-died-at",
+)
 # Those of ours and of the broker's, which say nothing of what the service sent.
-_NOT_THEIRS = frozenset((REASON, DETAIL, ORIGIN, DIED_AT, MOVES, "x-death", *RETURNS))
+_HEADERS_NOT_FROM_SENDER = frozenset(
+    (
+        REASON_HEADER,
+        DETAIL_HEADER,
+        ORIGINAL_QUEUE_HEADER,
+        DIED_AT_HEADER,
+        REPUBLISH_COUNT_HEADER,
+        "x-death",
+        *RETURN_COUNT_HEADERS,
+    )
+)
 # A header must fit a frame; the detail is for people.
-LONGEST_DETAIL = 500
+MAX_DETAIL_BYTES = 500
 # All headers together must; what is beyond this is left out, in bytes or more of them than they take.
-LARGEST_HEADERS = 16 * 1024
+MAX_HEADERS_BYTES = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,58 +67,62 @@ class DeadLetter:
     properties: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, message: Message, refusal: Unacceptable, *, queue: str) -> DeadLetter:
+    def from_refused_message(cls, message: Message, refusal: MessageRefused, *, queue: str) -> DeadLetter:
         """Make one of a message that came from a queue."""
-        properties = properties_of(message)
+        properties = message_properties(message)
         properties.pop("expiration", None)
         # Kombu's Redis transport would obey it whenever the letter is looked at.
-        not_theirs = _NOT_THEIRS if is_amqp(message.channel) else _NOT_THEIRS | {"compression"}
+        not_theirs = (
+            _HEADERS_NOT_FROM_SENDER if is_amqp(message.channel) else _HEADERS_NOT_FROM_SENDER | {"compression"}
+        )
         return cls(
-            body=raw_of(message.body),
+            body=body_bytes(message.body),
             reason=refusal.reason,
             detail=refusal.detail,
             queue=queue,
             content_type=properties.pop("content_type", None),
-            headers=_that_fit({name: value for name, value in message.headers.items() if name not in not_theirs}),
+            headers=_headers_that_fit(
+                {name: value for name, value in message.headers.items() if name not in not_theirs}
+            ),
             properties=properties,
         )
 
     @classmethod
-    def from_message(cls, message: Message) -> DeadLetter:
+    def from_queue(cls, message: Message) -> DeadLetter:
         """Read one back from the dead-letter queue."""
-        said: Mapping[str, Any] = message.headers
-        properties = properties_of(message)
+        headers: Mapping[str, Any] = message.headers
+        properties = message_properties(message)
         return cls(
-            body=raw_of(message.body),
-            reason=str(said.get(REASON, "unknown")),
-            detail=str(said.get(DETAIL, "")),
-            queue=str(said.get(ORIGIN, "")),
-            died_at=str(said.get(DIED_AT, "")),
+            body=body_bytes(message.body),
+            reason=str(headers.get(REASON_HEADER, "unknown")),
+            detail=str(headers.get(DETAIL_HEADER, "")),
+            queue=str(headers.get(ORIGINAL_QUEUE_HEADER, "")),
+            died_at=str(headers.get(DIED_AT_HEADER, "")),
             content_type=properties.pop("content_type", None),
-            headers={name: value for name, value in said.items() if name not in _NOT_THEIRS},
+            headers={name: value for name, value in headers.items() if name not in _HEADERS_NOT_FROM_SENDER},
             properties=properties,
         )
 
-    def outgoing(self) -> Outgoing:
+    def to_dead_letter_message(self) -> OutgoingMessage:
         """Return it as it is put into the dead-letter queue."""
-        said = {
-            REASON: self.reason,
-            DETAIL: self.detail.encode(errors="replace")[:LONGEST_DETAIL].decode(errors="ignore"),
-            ORIGIN: self.queue,
-            DIED_AT: self.died_at or datetime.now(UTC).isoformat(timespec="seconds"),
+        headers = {
+            REASON_HEADER: self.reason,
+            DETAIL_HEADER: self.detail.encode(errors="replace")[:MAX_DETAIL_BYTES].decode(errors="ignore"),
+            ORIGINAL_QUEUE_HEADER: self.queue,
+            DIED_AT_HEADER: self.died_at or datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        return self.sent_to(DEAD_LETTERS, **said)
+        return self.to_message_for_queue(DEAD_LETTER_QUEUE_NAME, **headers)
 
-    def sent_to(self, queue: str, **said: str) -> Outgoing:
+    def to_message_for_queue(self, queue: str, **extra_headers: str) -> OutgoingMessage:
         """Return what the service sent, on its way to a queue."""
-        return Outgoing(
-            queue, self.body, {**self.headers, **said}, {"content_type": self.content_type, **self.properties}
+        return OutgoingMessage(
+            queue, self.body, {**self.headers, **extra_headers}, {"content_type": self.content_type, **self.properties}
         )
 
 
-def _that_fit(headers: Mapping[str, Any]) -> dict[str, Any]:
+def _headers_that_fit(headers: Mapping[str, Any]) -> dict[str, Any]:
     kept: dict[str, Any] = {}
-    room = LARGEST_HEADERS
+    room = MAX_HEADERS_BYTES
     for name, value in headers.items():
         size = len(name) + len(repr(value))
         if size <= room:
@@ -113,11 +132,11 @@ def _that_fit(headers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Replayed:
+class ReplayResult:
     """How many letters went back to their queues, and how many stay because theirs is not there, by its name."""
 
     count: int
-    homeless: Mapping[str, int]
+    unreplayed_by_missing_queue: Mapping[str, int]
 
 
 class DeadLetterQueue:
@@ -130,83 +149,87 @@ class DeadLetterQueue:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._takes_back = see_to(connection, DEAD_LETTERS, arguments=CLASSIC) is None
+        self._can_requeue = (
+            ensure_queue_exists(connection, DEAD_LETTER_QUEUE_NAME, arguments=CLASSIC_QUEUE_ARGUMENTS) is None
+        )
 
-    def bury(self, *letters: DeadLetter) -> None:
+    def add(self, *letters: DeadLetter) -> None:
         """Add letters, each confirmed."""
         for letter in letters:
-            publish(self._connection.default_channel, letter.outgoing())
+            publish_to_queue(self._connection.default_channel, letter.to_dead_letter_message())
 
-    def look(self, *, limit: int) -> list[DeadLetter]:
+    def list_oldest(self, *, limit: int) -> list[DeadLetter]:
         """Return up to `limit` letters, oldest first, and leave them where they are."""
-        with self._opened() as channel:
-            if not self._takes_back:
-                return [DeadLetter.from_message(message) for message in self._renewed(channel)][:limit]
+        with self._open_channel() as channel:
+            if not self._can_requeue:
+                return [DeadLetter.from_queue(message) for message in self._take_and_republish(channel)][:limit]
             found = list(self._take(channel, limit=limit))
             # Redis puts each at the end, so that their order is kept if all are taken.
             for message in found:
                 message.requeue()
-            return [DeadLetter.from_message(message) for message in found]
+            return [DeadLetter.from_queue(message) for message in found]
 
-    def replay(self, *, limit: int, default_queue: str) -> Replayed:
+    def replay(self, *, limit: int, default_queue: str) -> ReplayResult:
         """Publish up to `limit` letters again to the queue they came from, then take them off."""
-        there: dict[str, bool] = {}
-        homeless: dict[str, int] = {}
+        queue_is_there: dict[str, bool] = {}
+        unreplayed: dict[str, int] = {}
         count = 0
-        with self._opened() as channel:
+        with self._open_channel() as channel:
             staying: list[Message] = []
             for message in self._take(channel, limit=limit):
-                letter = DeadLetter.from_message(message)
+                letter = DeadLetter.from_queue(message)
                 queue = letter.queue or default_queue
-                if queue not in there:
+                if queue not in queue_is_there:
                     # Redis makes whatever is written to.
-                    there[queue] = not is_amqp(channel) or exists(self._connection, queue)
-                if there[queue]:
-                    publish(self._connection.default_channel, letter.sent_to(queue))
+                    queue_is_there[queue] = not is_amqp(channel) or queue_exists(self._connection, queue)
+                if queue_is_there[queue]:
+                    publish_to_queue(self._connection.default_channel, letter.to_message_for_queue(queue))
                     message.ack()
                     count += 1
                 else:
                     staying.append(message)
-                    homeless[queue] = homeless.get(queue, 0) + 1
+                    unreplayed[queue] = unreplayed.get(queue, 0) + 1
             for message in staying:
-                self._leave(message)
-        return Replayed(count, homeless)
+                self._put_back(message)
+        return ReplayResult(count, unreplayed)
 
     def drop(self, *, limit: int) -> int:
         """Take up to `limit` letters off for good; return how many."""
-        with self._opened() as channel:
+        with self._open_channel() as channel:
             count = 0
             for message in self._take(channel, limit=limit):
                 message.ack()
                 count += 1
             return count
 
-    def _leave(self, message: Message) -> None:
-        if self._takes_back:
+    def _put_back(self, message: Message) -> None:
+        if self._can_requeue:
             message.requeue()
         else:
-            self._renew(message)
+            self._republish(message)
 
-    def _renewed(self, channel: Any) -> Iterator[Message]:
+    def _take_and_republish(self, channel: Any) -> Iterator[Message]:
         for message in self._take(channel):
-            self._renew(message)
+            self._republish(message)
             yield message
 
-    def _renew(self, message: Message) -> None:
-        publish(self._connection.default_channel, copy_of(message, queue=DEAD_LETTERS))
+    def _republish(self, message: Message) -> None:
+        publish_to_queue(self._connection.default_channel, copy_for_republish(message, queue=DEAD_LETTER_QUEUE_NAME))
         message.ack()
 
     @contextmanager
-    def _opened(self) -> Iterator[Any]:
+    def _open_channel(self) -> Iterator[Any]:
         with self._connection.channel() as channel:
-            receive_raw(channel)
+            disable_body_decoding(channel)
             yield channel
 
     def _take(self, channel: Any, *, limit: int | None = None) -> Iterator[Message]:
         # Only those that are there now: what dies while we work waits for the next time.
         # An empty queue is none in Redis.
-        waiting = channel.queue_declare(queue=DEAD_LETTERS, durable=True, passive=is_amqp(channel)).message_count
-        queue = plain_queue(DEAD_LETTERS).bind(channel)
+        waiting = channel.queue_declare(
+            queue=DEAD_LETTER_QUEUE_NAME, durable=True, passive=is_amqp(channel)
+        ).message_count
+        queue = undeclared_queue(DEAD_LETTER_QUEUE_NAME).bind(channel)
         for _ in range(waiting if limit is None else min(limit, waiting)):
             message = queue.get(no_ack=False, accept=None)
             if message is None:

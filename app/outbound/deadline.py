@@ -16,58 +16,58 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 
-class Deadline:
-    """The time that is left for one exchange; `passed` tells whether it ran out."""
+class TotalDeadline:
+    """The time that is left for one exchange; `is_expired` tells whether it ran out."""
 
     def __init__(self, limit: timedelta) -> None:
-        self.passed = False
+        self.is_expired = False
         self.ends_at = math.inf
         self._limit = limit
         self._sockets: list[socket.socket] = []
         self._lock = threading.Lock()
 
-    def watch(self, opened: socket.socket) -> None:
+    def add_socket(self, open_socket: socket.socket) -> None:
         """Put a socket under this deadline; one opened too late is cut at once.
 
         A second descriptor is kept: TLS takes the first one away from its socket, and both lead to one connection.
         """
         with self._lock:
-            self._sockets.append(opened.dup())
-            if self.passed:
-                _shut_down(self._sockets[-1])
+            self._sockets.append(open_socket.dup())
+            if self.is_expired:
+                _shut_down_socket(self._sockets[-1])
 
-    def cut(self) -> None:
+    def expire(self) -> None:
         """End the exchange."""
         with self._lock:
-            self.passed = True
+            self.is_expired = True
             for opened in self._sockets:
-                _shut_down(opened)
+                _shut_down_socket(opened)
 
     @contextlib.contextmanager
-    def running(self) -> Iterator[None]:
+    def enforced(self) -> Iterator[None]:
         """Run the clock."""
         self.ends_at = time.monotonic() + self._limit.total_seconds()
-        _clock.watch(self)
+        _deadline_thread.add(self)
         try:
             yield
         finally:
-            _clock.forget(self)
+            _deadline_thread.remove(self)
             with self._lock:
                 for opened in self._sockets:
                     opened.close()
                 self._sockets.clear()
 
 
-class _Clock:
+class _DeadlineThread:
     """The thread that cuts what runs out: one for all, for an exchange would wait for the start of its own."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._running: set[Deadline] = set()
+        self._running: set[TotalDeadline] = set()
         self._wakes_at = math.inf
         self._thread: threading.Thread | None = None
 
-    def watch(self, deadline: Deadline) -> None:
+    def add(self, deadline: TotalDeadline) -> None:
         with self._changed:
             self._running.add(deadline)
             if self._thread is None or not self._thread.is_alive():
@@ -77,7 +77,7 @@ class _Clock:
             elif deadline.ends_at < self._wakes_at:
                 self._changed.notify()
 
-    def forget(self, deadline: Deadline) -> None:
+    def remove(self, deadline: TotalDeadline) -> None:
         with self._changed:
             self._running.discard(deadline)
 
@@ -91,13 +91,13 @@ class _Clock:
                     self._wakes_at = min((deadline.ends_at for deadline in self._running), default=math.inf)
                     self._changed.wait(None if self._wakes_at == math.inf else self._wakes_at - now)
             for deadline in over:
-                deadline.cut()
+                deadline.expire()
 
 
-_clock = _Clock()
+_deadline_thread = _DeadlineThread()
 
 
-def _shut_down(opened: socket.socket) -> None:
+def _shut_down_socket(open_socket: socket.socket) -> None:
     # It may be closed, or not connected yet; then nothing blocks on it either.
     with contextlib.suppress(OSError):
-        opened.shutdown(socket.SHUT_RDWR)
+        open_socket.shutdown(socket.SHUT_RDWR)

@@ -15,25 +15,25 @@ import pydantic_core
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 
-class Refused(Exception):
+class DecryptionRefused(Exception):
     """What Redis holds is not what we put there; `reason` is one word."""
 
     reason: str
 
 
-class Unreadable(Refused):
+class Undecryptable(DecryptionRefused):
     """No key decrypts it, or it is older than it may be: it is not ours, or a key is missing."""
 
     reason = "unreadable"
 
 
-class Misplaced(Refused):
+class WrongContext(DecryptionRefused):
     """It is ours, and about something else: somebody has moved it."""
 
     reason = "misplaced"
 
 
-class Encryption:
+class ContextBoundEncryption:
     """Encrypts with the newest key and decrypts with any (Fernet: AES-128-CBC with HMAC-SHA256)."""
 
     def __init__(self, keys: Sequence[str]) -> None:
@@ -44,17 +44,17 @@ class Encryption:
         # The status worker, which only destroys, has no keys.
         return MultiFernet([Fernet(key) for key in self._keys])
 
-    def encrypt(self, content: Any, *, about: Mapping[str, object]) -> bytes:
+    def encrypt(self, content: Any, *, context: Mapping[str, object]) -> bytes:
         """Return `content`, bound to what it is about: names and ids, whose names no other kind of value has."""
-        return self._fernet.encrypt(pydantic_core.to_json({"about": about, "content": content}))
+        return self._fernet.encrypt(pydantic_core.to_json({"about": context, "content": content}))
 
-    def decrypt(self, encrypted: bytes, *, about: Mapping[str, object], ttl: timedelta | None = None) -> Any:
-        """Return the content. Raises Unreadable, Misplaced; `ttl` is the oldest it may be, in whole seconds."""
+    def decrypt(self, encrypted: bytes, *, context: Mapping[str, object], ttl: timedelta | None = None) -> Any:
+        """Return the content. Raises Undecryptable, WrongContext; `ttl` is the oldest it may be, in whole seconds."""
         try:
             plain = self._fernet.decrypt(encrypted, None if ttl is None else int(ttl.total_seconds()))
         except InvalidToken:
-            raise Unreadable from None
+            raise Undecryptable from None
         match pydantic_core.from_json(plain):
-            case {"about": dict(found), "content": content} if found == pydantic_core.to_jsonable_python(dict(about)):
+            case {"about": dict(found), "content": content} if found == pydantic_core.to_jsonable_python(dict(context)):
                 return content
-        raise Misplaced
+        raise WrongContext

@@ -23,51 +23,53 @@ from urllib3 import exceptions as urllib3_exceptions
 
 from app.config import Settings
 from app.domain import retry
-from app.domain.cases import Operation
-from app.outbound import bodies, trust
-from app.outbound.deadline import Deadline
+from app.domain.aggregate import Operation
+from app.outbound import trust_store, webhook_bodies
+from app.outbound.deadline import TotalDeadline
 from app.outbound.deadline_adapter import DeadlineAdapter
-from app.outbound.interim import HeadersUnread
+from app.outbound.http_responses import UnreadableHeaders
 
 log = structlog.get_logger()
 
 # The answer's body means nothing to us; a little is read so that the receiver can finish politely.
-LONGEST_ANSWER = 64 * 1024
+MAX_RESPONSE_BYTES_READ = 64 * 1024
 USER_AGENT = "rita-data-sources"
 # What a Retry-After counts for at most, and the most digits that are read of it.
-LONGEST_PAUSE, MOST_DIGITS = timedelta(days=1), 9
+MAX_RETRY_AFTER, MAX_RETRY_AFTER_DIGITS = timedelta(days=1), 9
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class WebhookTarget:
     """Where webhooks go and how long one may take. `signing_secrets` in the form of Standard Webhooks (whsec_…)."""
 
     url: str
     authorization: str = field(repr=False)
     signing_secrets: tuple[str, ...] = field(repr=False)
     ca_file: str | None
-    connect: timedelta
-    read: timedelta
-    total: timedelta
+    connect_timeout: timedelta
+    read_timeout: timedelta
+    total_timeout: timedelta
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> Target:
+    def from_settings(cls, settings: Settings) -> WebhookTarget:
         """Return the configured receiver."""
         return cls(
             url=settings.automation_webhook_url,
             authorization=settings.automation_auth,
             signing_secrets=settings.webhook_signing_secret,
             ca_file=settings.webhook_ca_file,
-            connect=settings.webhook_connect_seconds,
-            read=settings.webhook_read_seconds,
-            total=settings.webhook_total_seconds,
+            connect_timeout=settings.webhook_connect_seconds,
+            read_timeout=settings.webhook_read_seconds,
+            total_timeout=settings.webhook_total_seconds,
         )
 
 
-def body_of(operation: Operation, *, connection_type: str, sealed: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def webhook_body(
+    operation: Operation, *, connection_type: str, decrypted: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Return the webhook's JSON: exactly the keys of CONTRACT's section 4.
 
-    It is the same at every attempt. `sealed` is a verification's opened seal: its settings and credentials.
+    It is the same at every attempt. `decrypted` is a verification's decrypted content: its settings and credentials.
     """
     common = {
         "user_email": operation.requested_email,
@@ -79,72 +81,76 @@ def body_of(operation: Operation, *, connection_type: str, sealed: Mapping[str, 
         "operation_id": operation.id,
     }
     if operation.kind == "verify":
-        seal = {"settings": {}, "credentials": {}} | dict(sealed or {})
+        seal = {"settings": {}, "credentials": {}} | dict(decrypted or {})
         own = {"settings": seal["settings"], "credentials": seal["credentials"]}
-        return bodies.VerifyWebhook.model_validate(common | own).model_dump()
+        return webhook_bodies.VerifyWebhook.model_validate(common | own).model_dump()
     request = {"config": {}} | operation.request
     own = {"connection_name": request["connection_name"], "config": request["config"]}
-    return bodies.SyncWebhook.model_validate(common | own).model_dump()
+    return webhook_bodies.SyncWebhook.model_validate(common | own).model_dump()
 
 
-def post(
+def post_webhook(
     body: Mapping[str, Any],
     *,
     webhook_id: str,
     request_id: str | None,
-    target: Target,
-    signed_at: datetime | None = None,
-) -> retry.Outcome:
+    target: WebhookTarget,
+    signing_time: datetime | None = None,
+) -> retry.AttemptOutcome:
     """Post once, without following redirects, and judge what comes back; never raises for what the network does.
 
-    `signed_at` is now, unless a receiver is to be tried with another time.
+    `signing_time` is now, unless a receiver is to be tried with another time.
     """
     payload = pydantic_core.to_json(body).decode()
-    now = signed_at or datetime.now(UTC)
-    headers = _headers(payload, webhook_id=webhook_id, request_id=request_id, target=target, now=now)
-    started = time.monotonic()
-    deadline = Deadline(target.total)
+    now = signing_time or datetime.now(UTC)
+    headers = _request_headers(payload, webhook_id=webhook_id, request_id=request_id, target=target, now=now)
+    started_at = time.monotonic()
+    deadline = TotalDeadline(target.total_timeout)
     # The adapter alone: no proxy, .netrc, cookie or redirect of a session's decides where credentials go.
-    trusted = partial(trust.context, target.ca_file)
-    with closing(DeadlineAdapter(deadline, trusted=trusted)) as adapter, deadline.running():
+    create_ssl_context = partial(trust_store.create_ssl_context, target.ca_file)
+    with closing(DeadlineAdapter(deadline, create_ssl_context=create_ssl_context)) as adapter, deadline.enforced():
         try:
             request = requests.Request("POST", target.url, data=payload.encode(), headers=headers).prepare()
-            answer = adapter.send(
+            response = adapter.send(
                 request,
-                timeout=(target.connect.total_seconds(), target.read.total_seconds()),
+                timeout=(target.connect_timeout.total_seconds(), target.read_timeout.total_seconds()),
                 stream=True,
             )
         except (requests.RequestException, urllib3_exceptions.HTTPError, UnicodeError) as problem:
-            for cause in _causes(problem):
-                if isinstance(cause, HeadersUnread):
-                    return retry.from_status(cause.final_status, duration=_since(started))
-            failure = retry.Failure.TOTAL_TIMEOUT if deadline.passed else _classify(problem)
-            return retry.from_failure(failure, duration=_since(started))
+            for cause in _exception_chain(problem):
+                if isinstance(cause, UnreadableHeaders):
+                    return retry.outcome_of_status_code(cause.final_status, duration=_elapsed_since(started_at))
+            failure = retry.AttemptFailure.TOTAL_TIMEOUT if deadline.is_expired else _failure_of_exception(problem)
+            return retry.outcome_of_failure(failure, duration=_elapsed_since(started_at))
         # The status is the answer, whatever becomes of what is behind it.
-        with answer:
-            _read_a_little(answer)
-        return retry.from_status(
-            answer.status_code,
-            retry_after=_retry_after(answer.headers.get("Retry-After"), now=datetime.now(UTC)),
-            duration=_since(started),
+        with response:
+            _read_limited_response_body(response)
+        return retry.outcome_of_status_code(
+            response.status_code,
+            retry_after=_parse_retry_after(response.headers.get("Retry-After"), now=datetime.now(UTC)),
+            duration=_elapsed_since(started_at),
         )
 
 
-def reach(target: Target) -> retry.Failure | None:
+def test_connection(target: WebhookTarget) -> retry.AttemptFailure | None:
     """Connect to the receiver, with TLS where it has that, and send nothing; return why not, or None."""
     parts = urlsplit(target.url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
-    timeout = target.connect.total_seconds()
+    timeout = target.connect_timeout.total_seconds()
     try:
-        with socket.create_connection((parts.hostname, port), timeout=timeout) as opened:
+        with socket.create_connection((parts.hostname, port), timeout=timeout) as open_socket:
             if parts.scheme == "https":
-                trust.context(target.ca_file).wrap_socket(opened, server_hostname=parts.hostname).close()
+                trust_store.create_ssl_context(target.ca_file).wrap_socket(
+                    open_socket, server_hostname=parts.hostname
+                ).close()
     except (OSError, UnicodeError) as problem:
-        return _classify(problem)
+        return _failure_of_exception(problem)
     return None
 
 
-def _headers(payload: str, *, webhook_id: str, request_id: str | None, target: Target, now: datetime) -> dict[str, str]:
+def _request_headers(
+    payload: str, *, webhook_id: str, request_id: str | None, target: WebhookTarget, now: datetime
+) -> dict[str, str]:
     headers = {
         "Authorization": target.authorization,
         "Content-Type": "application/json",
@@ -163,21 +169,21 @@ def _headers(payload: str, *, webhook_id: str, request_id: str | None, target: T
     return headers
 
 
-def _read_a_little(answer: requests.Response) -> None:
+def _read_limited_response_body(response: requests.Response) -> None:
     """Read what there is, as it is: neither decoded nor missed where it is cut short."""
     read = 0
     with suppress(urllib3_exceptions.HTTPError, OSError):
-        for chunk in answer.raw.stream(8192, decode_content=False):
+        for chunk in response.raw.stream(8192, decode_content=False):
             read += len(chunk)
-            if read > LONGEST_ANSWER:
+            if read > MAX_RESPONSE_BYTES_READ:
                 return
 
 
-def _since(started: float) -> timedelta:
+def _elapsed_since(started: float) -> timedelta:
     return timedelta(seconds=time.monotonic() - started)
 
 
-def _causes(problem: BaseException) -> list[BaseException]:
+def _exception_chain(problem: BaseException) -> list[BaseException]:
     """Return an exception with all that it wraps: requests wraps urllib3, which wraps the socket's own."""
     found: list[BaseException] = []
     waiting: list[object] = [problem]
@@ -190,34 +196,38 @@ def _causes(problem: BaseException) -> list[BaseException]:
 
 
 # The first row of which an instance is among the causes decides, so the most telling come first.
-CLASSES: tuple[tuple[tuple[type[BaseException], ...], retry.Failure], ...] = (
-    ((socket.gaierror, urllib3_exceptions.NameResolutionError, UnicodeError), retry.Failure.DNS),
-    ((ssl.SSLCertVerificationError,), retry.Failure.TLS),
-    ((ConnectionRefusedError,), retry.Failure.REFUSED),
-    ((http.client.RemoteDisconnected,), retry.Failure.DISCONNECTED),
-    ((requests.ConnectTimeout, urllib3_exceptions.ConnectTimeoutError), retry.Failure.CONNECT_TIMEOUT),
-    ((requests.ReadTimeout, urllib3_exceptions.ReadTimeoutError, TimeoutError), retry.Failure.READ_TIMEOUT),
-    ((http.client.HTTPException,), retry.Failure.RESPONSE_INVALID),
-    ((ConnectionError, urllib3_exceptions.ProtocolError, ssl.SSLError), retry.Failure.DISCONNECTED),
-    ((urllib3_exceptions.NewConnectionError,), retry.Failure.REFUSED),
+FAILURE_BY_EXCEPTION_TYPES: tuple[tuple[tuple[type[BaseException], ...], retry.AttemptFailure], ...] = (
+    ((socket.gaierror, urllib3_exceptions.NameResolutionError, UnicodeError), retry.AttemptFailure.DNS),
+    ((ssl.SSLCertVerificationError,), retry.AttemptFailure.TLS),
+    ((ConnectionRefusedError,), retry.AttemptFailure.REFUSED),
+    ((http.client.RemoteDisconnected,), retry.AttemptFailure.DISCONNECTED),
+    ((requests.ConnectTimeout, urllib3_exceptions.ConnectTimeoutError), retry.AttemptFailure.CONNECT_TIMEOUT),
+    ((requests.ReadTimeout, urllib3_exceptions.ReadTimeoutError, TimeoutError), retry.AttemptFailure.READ_TIMEOUT),
+    ((http.client.HTTPException,), retry.AttemptFailure.RESPONSE_INVALID),
+    ((ConnectionError, urllib3_exceptions.ProtocolError, ssl.SSLError), retry.AttemptFailure.DISCONNECTED),
+    ((urllib3_exceptions.NewConnectionError,), retry.AttemptFailure.REFUSED),
 )
 
 
-def _classify(problem: BaseException) -> retry.Failure:
-    causes = _causes(problem)
-    for types, failure in CLASSES:
+def _failure_of_exception(problem: BaseException) -> retry.AttemptFailure:
+    causes = _exception_chain(problem)
+    for types, failure in FAILURE_BY_EXCEPTION_TYPES:
         if any(isinstance(cause, types) for cause in causes):
             return failure
-    return retry.Failure.RESPONSE_INVALID
+    return retry.AttemptFailure.RESPONSE_INVALID
 
 
-def _retry_after(value: str | None, *, now: datetime) -> timedelta | None:
+def _parse_retry_after(value: str | None, *, now: datetime) -> timedelta | None:
     """Read a Retry-After header: seconds, or a date (RFC 9110, section 10.2.3)."""
     if value is None:
         return None
     if (digits := value.strip()).isdecimal():
         # More than a day is capped by the schedule anyway, and might not fit a timedelta, or even an int.
-        return LONGEST_PAUSE if len(digits) > MOST_DIGITS else min(timedelta(seconds=int(digits)), LONGEST_PAUSE)
+        return (
+            MAX_RETRY_AFTER
+            if len(digits) > MAX_RETRY_AFTER_DIGITS
+            else min(timedelta(seconds=int(digits)), MAX_RETRY_AFTER)
+        )
     try:
         moment = parsedate_to_datetime(value)
     except (ValueError, OverflowError):

@@ -7,48 +7,48 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import func, select
 
-from app.domain.cases import OPEN
+from app.domain.aggregate import OPEN_STATES
 from app.extensions import Session
-from app.services import ledger
+from app.services import aggregate_store
 
-OPERATIONS = ledger.OPERATIONS.c
+OPERATION_COLUMNS = aggregate_store.OPERATIONS_TABLE.c
 
-# A press sends its job at once and the dispatcher a second later; what has had no attempt after this is overlooked.
-OVERLOOKED_AFTER = timedelta(seconds=30)
+# A request sends its job at once and the dispatcher a second later; what has had no attempt after this is overlooked.
+NEVER_ATTEMPTED_AFTER = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
     """Open operations by (kind, state); ages are zero where there is nothing."""
 
-    open: dict[tuple[str, str], int]
-    oldest_open: timedelta
-    oldest_due: timedelta
-    never_attempted: int
+    open_counts: dict[tuple[str, str], int]
+    oldest_open_age: timedelta
+    oldest_due_age: timedelta
+    never_attempted_count: int
 
 
-def measure(session: Session, *, now: datetime) -> Backlog:
+def measure_backlog(session: Session, *, now: datetime) -> Backlog:
     """Measure, with a session of the system's scope."""
     counted = session.execute(
-        select(OPERATIONS.kind, OPERATIONS.state, func.count(), func.min(OPERATIONS.created_at))
-        .where(OPERATIONS.state.in_(sorted(OPEN)))
-        .group_by(OPERATIONS.kind, OPERATIONS.state)
+        select(OPERATION_COLUMNS.kind, OPERATION_COLUMNS.state, func.count(), func.min(OPERATION_COLUMNS.created_at))
+        .where(OPERATION_COLUMNS.state.in_(sorted(OPEN_STATES)))
+        .group_by(OPERATION_COLUMNS.kind, OPERATION_COLUMNS.state)
     ).all()
-    pending = OPERATIONS.state == "pending"
+    pending = OPERATION_COLUMNS.state == "pending"
     due, never_attempted = session.execute(
         select(
-            func.min(OPERATIONS.next_attempt_at).filter(OPERATIONS.next_attempt_at <= now),
+            func.min(OPERATION_COLUMNS.next_attempt_at).filter(OPERATION_COLUMNS.next_attempt_at <= now),
             # What waits for a receiver that is down was looked at, and says so.
             func.count().filter(
-                OPERATIONS.attempts == 0,
-                OPERATIONS.last_attempt_error.is_(None),
-                OPERATIONS.created_at < now - OVERLOOKED_AFTER,
+                OPERATION_COLUMNS.attempts == 0,
+                OPERATION_COLUMNS.last_attempt_error.is_(None),
+                OPERATION_COLUMNS.created_at < now - NEVER_ATTEMPTED_AFTER,
             ),
         ).where(pending)
     ).one()
     return Backlog(
-        open={(kind, state): count for kind, state, count, _ in counted},
-        oldest_open=max((now - since for *_, since in counted), default=timedelta(0)),
-        oldest_due=now - due if due else timedelta(0),
-        never_attempted=never_attempted,
+        open_counts={(kind, state): count for kind, state, count, _ in counted},
+        oldest_open_age=max((now - since for *_, since in counted), default=timedelta(0)),
+        oldest_due_age=now - due if due else timedelta(0),
+        never_attempted_count=never_attempted,
     )

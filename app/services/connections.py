@@ -11,169 +11,189 @@ from uuid import UUID, uuid4
 from sqlalchemy import ColumnElement, and_, select
 
 from app import errors
-from app.domain import lifecycle, sources
+from app.domain import lifecycle, source_types
 from app.domain.actors import Actor
-from app.domain.cases import Case, Change, Connection
+from app.domain.aggregate import Change, Connection, ConnectionAggregate
 from app.domain.json_values import JsonObject
 from app.extensions import Session
-from app.services import ledger, organizations
+from app.services import aggregate_store, organizations
 
-COLUMNS = ledger.CONNECTIONS.c
+CONNECTION_COLUMNS = aggregate_store.CONNECTIONS_TABLE.c
 
 # How often a connection of a type is looked for while others create and delete it.
-LOOKS = 5
+MAX_FIND_OR_CREATE_TRIES = 5
 
 # Tells whether a change may be made to a connection of this version; None where the caller does not mind.
-Expected = Callable[[str], bool] | None
+VersionCheck = Callable[[str], bool] | None
 
 # What `?status=` may name: the stored values, and what a person would call a connection that is idle.
 STATUS_FILTERS: dict[str, ColumnElement[bool]] = {
-    "idle": COLUMNS.status == "idle",
-    "verifying": COLUMNS.status == "verifying",
-    "syncing": COLUMNS.status == "syncing",
-    "unconfigured": and_(COLUMNS.first_enabled_at.is_(None), COLUMNS.last_verification_at.is_(None)),
-    "pending": and_(COLUMNS.enabled, COLUMNS.last_sync_at.is_(None), COLUMNS.status != "syncing"),
-    "completed": and_(COLUMNS.status == "idle", COLUMNS.last_sync_status == "completed"),
-    "failed": and_(COLUMNS.status == "idle", COLUMNS.last_sync_status == "failed"),
+    "idle": CONNECTION_COLUMNS.status == "idle",
+    "verifying": CONNECTION_COLUMNS.status == "verifying",
+    "syncing": CONNECTION_COLUMNS.status == "syncing",
+    "unconfigured": and_(
+        CONNECTION_COLUMNS.first_enabled_at.is_(None), CONNECTION_COLUMNS.last_verification_at.is_(None)
+    ),
+    "pending": and_(
+        CONNECTION_COLUMNS.enabled, CONNECTION_COLUMNS.last_sync_at.is_(None), CONNECTION_COLUMNS.status != "syncing"
+    ),
+    "completed": and_(CONNECTION_COLUMNS.status == "idle", CONNECTION_COLUMNS.last_sync_status == "completed"),
+    "failed": and_(CONNECTION_COLUMNS.status == "idle", CONNECTION_COLUMNS.last_sync_status == "failed"),
 }
 
 
-def find_all(
+def list_connections(
     session: Session,
     organization_id: UUID,
     *,
     status: str | None = None,
     type_name: str | None = None,
     enabled: bool | None = None,
-) -> list[Case]:
+) -> list[ConnectionAggregate]:
     """Return the organization's connections that pass the filters."""
     where: list[ColumnElement[bool]] = []
     if status is not None:
         where.append(STATUS_FILTERS[status])
     if type_name is not None:
-        where.append(COLUMNS.type == type_name)
+        where.append(CONNECTION_COLUMNS.type == type_name)
     if enabled is not None:
-        where.append(COLUMNS.enabled == enabled)
+        where.append(CONNECTION_COLUMNS.enabled == enabled)
     # As it is: with a condition, even none, it would be another statement, to be looked up anew.
-    query = ledger.SHOWN_OF_ORGANIZATION.where(*where) if where else ledger.SHOWN_OF_ORGANIZATION
-    return ledger.show(session, query, organization_id=organization_id)
+    query = (
+        aggregate_store.CONNECTIONS_OF_ORGANIZATION_QUERY.where(*where)
+        if where
+        else aggregate_store.CONNECTIONS_OF_ORGANIZATION_QUERY
+    )
+    return aggregate_store.fetch_aggregates(session, query, organization_id=organization_id)
 
 
-def find(session: Session, connection_id: UUID) -> Case:
+def get_connection(session: Session, connection_id: UUID) -> ConnectionAggregate:
     """Return one connection to look at. Raises NotFound."""
-    return ledger.show_one(session, connection_id)
+    return aggregate_store.fetch_connection(session, connection_id)
 
 
-def seed(session: Session, organization_id: UUID, *, actor: Actor, now: datetime) -> list[Change]:
+def create_seeded_connections(session: Session, organization_id: UUID, *, actor: Actor, now: datetime) -> list[Change]:
     """Create the seeded connections that are missing; safe in parallel, for the database leaves out what exists."""
-    organizations.ensure(session, organization_id)
-    missing = [_new(entry, organization_id, actor=actor, now=now) for entry in sources.SEEDED.values()]
-    return ledger.write(session, missing, actor=actor, now=now)
+    organizations.ensure_organization(session, organization_id)
+    missing = [
+        _new_connection(entry, organization_id, actor=actor, now=now) for entry in source_types.SEEDED_TYPES.values()
+    ]
+    return aggregate_store.save(session, missing, actor=actor, now=now)
 
 
-def configure(
+def configure_connection(
     session: Session,
     connection_id: UUID,
     *,
     fields: Mapping[str, Any],
-    expected: Expected = None,
+    version_check: VersionCheck = None,
     actor: Actor,
     now: datetime,
-) -> tuple[Case, list[Change]]:
+) -> tuple[ConnectionAggregate, list[Change]]:
     """Set any of `name`, `description`, `config` and `enabled`. Raises NotFound, ChangedMeanwhile."""
-    case = ledger.one(session, connection_id)
-    return case, _configure(session, case, fields=fields, expected=expected, actor=actor, now=now)
+    aggregate = aggregate_store.load_one_for_update(session, connection_id)
+    return aggregate, _set_fields_if_version_matches(
+        session, aggregate, fields=fields, version_check=version_check, actor=actor, now=now
+    )
 
 
-def configure_type(
+def configure_connection_of_type(
     session: Session,
     organization_id: UUID,
-    entry: sources.SourceType,
+    source_type: source_types.SourceType,
     *,
     fields: Mapping[str, Any],
-    expected: Expected = None,
+    version_check: VersionCheck = None,
     actor: Actor,
     now: datetime,
-) -> tuple[Case, list[Change]]:
+) -> tuple[ConnectionAggregate, list[Change]]:
     """Configure the organization's connection of a type, which is created (or restored) if there is none.
 
     Raises ChangedMeanwhile, ServiceUnavailable.
     """
-    case, created = _one_of_type(session, organization_id, entry, actor=actor, now=now)
-    return case, created + _configure(session, case, fields=fields, expected=expected, actor=actor, now=now)
+    aggregate, created = _find_or_create_of_type(session, organization_id, source_type, actor=actor, now=now)
+    return aggregate, created + _set_fields_if_version_matches(
+        session, aggregate, fields=fields, version_check=version_check, actor=actor, now=now
+    )
 
 
-def create(
+def create_connection(
     session: Session,
     organization_id: UUID,
-    entry: sources.SourceType,
+    source_type: source_types.SourceType,
     *,
     fields: Mapping[str, Any],
     actor: Actor,
     now: datetime,
-) -> tuple[Case, list[Change]]:
+) -> tuple[ConnectionAggregate, list[Change]]:
     """Create a connection of a type, or restore the deleted one under its old id. Raises AlreadyExists."""
-    organizations.ensure(session, organization_id)
-    case = _deleted(session, organization_id, entry.name)
-    if case is None:
-        case = _new(entry, organization_id, actor=actor, now=now)
+    organizations.ensure_organization(session, organization_id)
+    aggregate = _find_deleted_connection(session, organization_id, source_type.name)
+    if aggregate is None:
+        aggregate = _new_connection(source_type, organization_id, actor=actor, now=now)
     else:
-        case.connection.deleted_at = None
-        case.connection.updated_by = actor.id or case.connection.updated_by
-        case.note("connection.restored")
+        aggregate.connection.deleted_at = None
+        aggregate.connection.updated_by = actor.id or aggregate.connection.updated_by
+        aggregate.record_change("connection.restored")
     if fields:
-        _set(case, fields=fields, actor=actor, now=now)
-    changes = ledger.write(session, [case], actor=actor, now=now)
+        _set_fields(aggregate, fields=fields, actor=actor, now=now)
+    changes = aggregate_store.save(session, [aggregate], actor=actor, now=now)
     if not changes:
-        raise errors.AlreadyExists(f"Your organization has a connection of type '{entry.name}' already")
-    return case, changes
+        raise errors.AlreadyExists(f"Your organization has a connection of type '{source_type.name}' already")
+    return aggregate, changes
 
 
-def delete(
+def delete_connection(
     session: Session, connection_id: UUID, *, actor: Actor, now: datetime
-) -> tuple[Case, list[UUID], list[Change]]:
+) -> tuple[ConnectionAggregate, list[UUID], list[Change]]:
     """Soft-delete a connection of a type that is not seeded, and end what still runs, whose ids are returned too.
 
     Raises NotFound, CannotDelete.
     """
-    case = ledger.one(session, connection_id)
-    if not sources.is_deletable(case.connection.type):
+    aggregate = aggregate_store.load_one_for_update(session, connection_id)
+    if not source_types.is_deletable_type(aggregate.connection.type):
         raise errors.CannotDelete("This data source cannot be deleted; disable it instead (enabled: false)")
-    abandoned = lifecycle.abandon(case, now=now)
-    case.connection.deleted_at = now
-    case.connection.enabled = False
-    case.connection.updated_by = actor.id or case.connection.updated_by
-    case.note("connection.deleted")
-    return case, abandoned, ledger.write(session, [case], actor=actor, now=now)
+    abandoned = lifecycle.replace_open_operations(aggregate, now=now)
+    aggregate.connection.deleted_at = now
+    aggregate.connection.enabled = False
+    aggregate.connection.updated_by = actor.id or aggregate.connection.updated_by
+    aggregate.record_change("connection.deleted")
+    return aggregate, abandoned, aggregate_store.save(session, [aggregate], actor=actor, now=now)
 
 
-def _one_of_type(
-    session: Session, organization_id: UUID, entry: sources.SourceType, *, actor: Actor, now: datetime
-) -> tuple[Case, list[Change]]:
+def _find_or_create_of_type(
+    session: Session, organization_id: UUID, source_type: source_types.SourceType, *, actor: Actor, now: datetime
+) -> tuple[ConnectionAggregate, list[Change]]:
     """Return the connection of a type, locked, made or restored if need be, with the changes of that."""
-    for _ in range(LOOKS):
+    for _ in range(MAX_FIND_OR_CREATE_TRIES):
         # Each may come between the look and what follows: another request that makes it, and one that deletes it.
         with suppress(errors.NotFound):
-            return ledger.one_of_type(session, organization_id, entry.name), []
+            return aggregate_store.load_one_of_type_for_update(session, organization_id, source_type.name), []
         with suppress(errors.AlreadyExists):
-            return create(session, organization_id, entry, fields={}, actor=actor, now=now)
+            return create_connection(session, organization_id, source_type, fields={}, actor=actor, now=now)
     raise errors.ServiceUnavailable("Others create and delete this data source right now; try again")
 
 
-def _configure(
-    session: Session, case: Case, *, fields: Mapping[str, Any], expected: Expected, actor: Actor, now: datetime
+def _set_fields_if_version_matches(
+    session: Session,
+    aggregate: ConnectionAggregate,
+    *,
+    fields: Mapping[str, Any],
+    version_check: VersionCheck,
+    actor: Actor,
+    now: datetime,
 ) -> list[Change]:
-    if expected is not None and not expected(case.connection.version):
+    if version_check is not None and not version_check(aggregate.connection.version):
         raise errors.ChangedMeanwhile(
             "Somebody else has changed this data source; read it again and repeat your change",
-            version=case.connection.version,
+            version=aggregate.connection.version,
         )
-    _set(case, fields=fields, actor=actor, now=now)
-    return ledger.write(session, [case], actor=actor, now=now)
+    _set_fields(aggregate, fields=fields, actor=actor, now=now)
+    return aggregate_store.save(session, [aggregate], actor=actor, now=now)
 
 
-def _set(case: Case, *, fields: Mapping[str, Any], actor: Actor, now: datetime) -> None:
-    connection = case.connection
+def _set_fields(aggregate: ConnectionAggregate, *, fields: Mapping[str, Any], actor: Actor, now: datetime) -> None:
+    connection = aggregate.connection
     # What is answered and pushed is what the database will hold.
     stored = {name: JsonObject(value) if isinstance(value, dict) else value for name, value in fields.items()}
     if all(getattr(connection, name) == value for name, value in stored.items()):
@@ -183,40 +203,46 @@ def _set(case: Case, *, fields: Mapping[str, Any], actor: Actor, now: datetime) 
     connection.updated_by = actor.id or connection.updated_by
     if connection.enabled:
         connection.first_enabled_at = connection.first_enabled_at or now
-    case.note("connection.configured")
+    aggregate.record_change("connection.configured")
     if not connection.enabled:
-        lifecycle.stop_undelivered(case, by=actor.email or "an operator", now=now)
+        lifecycle.end_undelivered_sync_of_disabled(aggregate, ended_by=actor.email or "an operator", now=now)
 
 
-def _new(entry: sources.SourceType, organization_id: UUID, *, actor: Actor, now: datetime) -> Case:
+def _new_connection(
+    source_type: source_types.SourceType, organization_id: UUID, *, actor: Actor, now: datetime
+) -> ConnectionAggregate:
     if actor.id is None:
         raise ValueError("a connection is created by a user")
-    case = Case(
+    aggregate = ConnectionAggregate(
         Connection(
             id=uuid4(),
             organization_id=organization_id,
-            type=entry.name,
-            name=entry.label,
-            description=entry.description,
+            type=source_type.name,
+            name=source_type.label,
+            description=source_type.description,
             created_by=actor.id,
             updated_by=actor.id,
             created_at=now,
             updated_at=now,
         )
     )
-    case.note("connection.created")
-    return case
+    aggregate.record_change("connection.created")
+    return aggregate
 
 
-def _deleted(session: Session, organization_id: UUID, type_name: str) -> Case | None:
+def _find_deleted_connection(session: Session, organization_id: UUID, type_name: str) -> ConnectionAggregate | None:
     """Return the deleted connection of a type, which nothing else can see."""
     row = session.execute(
-        select(*ledger.CONNECTION_COLUMNS)
-        .where(COLUMNS.organization_id == organization_id, COLUMNS.type == type_name, COLUMNS.deleted_at.is_not(None))
+        select(*aggregate_store.CONNECTION_COLUMN_LIST)
+        .where(
+            CONNECTION_COLUMNS.organization_id == organization_id,
+            CONNECTION_COLUMNS.type == type_name,
+            CONNECTION_COLUMNS.deleted_at.is_not(None),
+        )
         .with_for_update(key_share=True)
     ).one_or_none()
     if row is None:
         return None
-    case = Case(Connection(*row))
-    case.mark_stored()
-    return case
+    aggregate = ConnectionAggregate(Connection(*row))
+    aggregate.mark_as_stored()
+    return aggregate

@@ -1,4 +1,4 @@
-"""Operations from the press of a button to their end by a deadline or by hand; what is between, see `deliveries`."""
+"""Operations from the request to their end by a deadline or by hand; what is between, see `deliveries`."""
 
 from __future__ import annotations
 
@@ -10,48 +10,50 @@ from uuid import UUID
 from sqlalchemy import select
 
 from app import errors
-from app.domain import ids, lifecycle, sources
+from app.domain import ids, lifecycle, source_types
 from app.domain.actors import SYSTEM, Actor
-from app.domain.cases import OPEN, Case, Change, Connection, Operation
+from app.domain.aggregate import OPEN_STATES, Change, Connection, ConnectionAggregate, Operation
 from app.extensions import Session
-from app.services import history, ledger
-from app.services.deliveries import PRESS_HINT, SWEEP
+from app.services import aggregate_store, history
+from app.services.deliveries import MAX_ROWS_PER_SWEEP, REQUEST_JOB_LIFETIME
 
-OPERATIONS = ledger.OPERATIONS.c
+OPERATION_COLUMNS = aggregate_store.OPERATIONS_TABLE.c
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenedOperation:
     """A new operation, the ids of those that it took the place of, and the changes to push."""
 
     connection: Connection
     operation: Operation
-    replaced: list[UUID]
+    replaced_ids: list[UUID]
     changes: list[Change]
 
 
-def open_verify(
+def open_verification(
     session: Session,
     connection_id: UUID,
     *,
     operation_id: UUID,
-    with_credentials: bool,
-    patience: lifecycle.Patience,
+    has_credentials: bool,
+    deadlines: lifecycle.Deadlines,
     actor: Actor,
     now: datetime,
-) -> Opened:
-    """Open a verification under the id that its sealed content is parked under.
+) -> OpenedOperation:
+    """Open a verification under the id that its encrypted content is stored under.
 
-    Nothing of the request's body comes here: it travels sealed, see `outbound/sealing.py`. Raises NotFound, Invalid
-    (no credentials for a type that needs them), VerificationInProgress, SyncInProgress.
+    Nothing of the request's body comes here: it travels encrypted, see `outbound/credential_store.py`. Raises NotFound,
+    Invalid (no credentials for a type that needs them), VerificationInProgress, SyncInProgress.
     """
-    found = ledger.one(session, connection_id)
-    if sources.needs_credentials(found.connection.type) and not with_credentials:
+    aggregate = aggregate_store.load_one_for_update(session, connection_id)
+    if source_types.type_needs_credentials(aggregate.connection.type) and not has_credentials:
         problem = {"field": "credentials", "message": "this type needs credentials"}
         raise errors.Invalid("Send the credentials to verify", errors=[problem])
-    _refuse_while_running(found)
-    operation = _new(found, "verify", operation_id, deadline=now + patience.verify, actor=actor, now=now)
-    return _open(session, found, operation, actor=actor, now=now)
+    _require_nothing_running(aggregate)
+    operation = _new_operation(
+        aggregate, "verify", operation_id, deadline=now + deadlines.verification, actor=actor, now=now
+    )
+    return _save_opened_operation(session, aggregate, operation, actor=actor, now=now)
 
 
 def open_sync(
@@ -59,75 +61,81 @@ def open_sync(
     connection_id: UUID,
     *,
     operation_id: UUID,
-    force: bool,
+    replace_running: bool,
     idempotency_key: str | None = None,
-    patience: lifecycle.Patience,
+    deadlines: lifecycle.Deadlines,
     actor: Actor,
     now: datetime,
-) -> Opened:
-    """Open a sync; with `force` in place of whatever runs. A key that has opened one before returns that one.
+) -> OpenedOperation:
+    """Open a sync; with `replace_running` in place of whatever runs. A key that has opened one before returns that one.
 
     Raises NotFound, ConnectionDisabled, NotConfigured, VerificationInProgress, SyncInProgress.
     """
-    found = ledger.one(session, connection_id)
-    connection = found.connection
+    aggregate = aggregate_store.load_one_for_update(session, connection_id)
+    connection = aggregate.connection
     # Looked for under the connection's lock, so that of two alike the second finds what the first has made.
-    if idempotency_key and (known := history.by_key(session, connection_id, idempotency_key)):
-        return Opened(connection, known, replaced=[], changes=[])
+    if idempotency_key and (
+        known := history.find_operation_by_idempotency_key(session, connection_id, idempotency_key)
+    ):
+        return OpenedOperation(connection, known, replaced_ids=[], changes=[])
     if not connection.enabled:
         raise errors.ConnectionDisabled("This data source is disabled; enable it first")
-    if sources.needs_credentials(connection.type) and not _was_verified(connection):
+    if source_types.type_needs_credentials(connection.type) and not _was_verified(connection):
         raise errors.NotConfigured("Verify this data source's credentials with success first")
-    if not force:
-        _refuse_while_running(found)
-    if any(known > operation_id for known in found.operations):
+    if not replace_running:
+        _require_nothing_running(aggregate)
+    if any(known > operation_id for known in aggregate.operations):
         # It was made before the wait for the row, where another came first; ids are in the order of operations.
-        operation_id = ids.made_after(now, *found.operations)
-    operation = _new(found, "sync", operation_id, deadline=now + patience.sync_delivery, actor=actor, now=now)
+        operation_id = ids.new_id_after(now, *aggregate.operations)
+    operation = _new_operation(
+        aggregate, "sync", operation_id, deadline=now + deadlines.sync_delivery, actor=actor, now=now
+    )
     operation.idempotency_key = idempotency_key
     operation.request = {"connection_name": connection.name, "config": connection.config}
-    return _open(session, found, operation, actor=actor, now=now)
+    return _save_opened_operation(session, aggregate, operation, actor=actor, now=now)
 
 
-def find_overdue(session: Session, *, now: datetime) -> list[UUID]:
+def find_connections_with_overdue_operations(session: Session, *, now: datetime) -> list[UUID]:
     """Return the connections with an operation past its deadline."""
     overdue = (
-        select(OPERATIONS.connection_id)
-        .where(OPERATIONS.state.in_(sorted(OPEN)), OPERATIONS.deadline_at <= now)
+        select(OPERATION_COLUMNS.connection_id)
+        .where(OPERATION_COLUMNS.state.in_(sorted(OPEN_STATES)), OPERATION_COLUMNS.deadline_at <= now)
         .distinct()
-        .limit(SWEEP)
+        .limit(MAX_ROWS_PER_SWEEP)
     )
     return list(session.scalars(overdue))
 
 
-def expire(session: Session, connection_ids: Sequence[UUID], *, now: datetime) -> list[Change]:
+def expire_overdue_operations(session: Session, connection_ids: Sequence[UUID], *, now: datetime) -> list[Change]:
     """End the overdue operations of these connections, each saying what was waited for in vain.
 
     An operation that a worker holds right now is left for the next sweep: it may just be arriving.
     """
-    cases = ledger.read(session, connection_ids)
-    for found in cases.values():
-        for operation in list(found.operations.values()):
+    aggregates = aggregate_store.load_for_update(session, connection_ids)
+    for aggregate in aggregates.values():
+        for operation in list(aggregate.operations.values()):
             held = operation.claimed_until is not None and operation.claimed_until > now
             if operation.deadline_at is not None and operation.deadline_at <= now and not held:
-                lifecycle.expire(found, operation, now=now)
-    return ledger.write(session, cases.values(), actor=SYSTEM, now=now)
+                lifecycle.expire_operation(aggregate, operation, now=now)
+    return aggregate_store.save(session, aggregates.values(), actor=SYSTEM, now=now)
 
 
-def end(session: Session, operation_id: UUID, *, actor: Actor, now: datetime) -> tuple[Operation, list[Change]]:
+def end_operation(
+    session: Session, operation_id: UUID, *, actor: Actor, now: datetime
+) -> tuple[Operation, list[Change]]:
     """End an open operation for a person who has given up on it. Raises NotFound, OperationEnded."""
-    connection_id = history.operation(session, operation_id).connection_id
-    found = ledger.one(session, connection_id, named=[operation_id])
-    operation = found.operations[operation_id]
-    if not lifecycle.end(found, operation, by=actor.email or "an operator", now=now):
+    connection_id = history.get_operation(session, operation_id).connection_id
+    aggregate = aggregate_store.load_one_for_update(session, connection_id, operation_ids=[operation_id])
+    operation = aggregate.operations[operation_id]
+    if not lifecycle.end_by_person(aggregate, operation, ended_by=actor.email or "an operator", now=now):
         raise errors.OperationEnded(
             "This operation has ended already", operation={"id": operation.id, "state": operation.state}
         )
-    return operation, ledger.write(session, [found], actor=actor, now=now)
+    return operation, aggregate_store.save(session, [aggregate], actor=actor, now=now)
 
 
-def _refuse_while_running(found: Case) -> None:
-    running = found.running()
+def _require_nothing_running(aggregate: ConnectionAggregate) -> None:
+    running = aggregate.running_operation()
     if running is None:
         return
     named = {"id": running.id, "kind": running.kind, "state": running.state, "requested_at": running.created_at}
@@ -142,11 +150,13 @@ def _was_verified(connection: Connection) -> bool:
     return connection.last_verification_at is not None and connection.last_verification_error is None
 
 
-def _new(found: Case, kind: str, operation_id: UUID, *, deadline: datetime, actor: Actor, now: datetime) -> Operation:
+def _new_operation(
+    aggregate: ConnectionAggregate, kind: str, operation_id: UUID, *, deadline: datetime, actor: Actor, now: datetime
+) -> Operation:
     return Operation(
         id=operation_id,
-        organization_id=found.connection.organization_id,
-        connection_id=found.connection.id,
+        organization_id=aggregate.connection.organization_id,
+        connection_id=aggregate.connection.id,
         kind=kind,
         origin="user",
         created_at=now,
@@ -155,11 +165,13 @@ def _new(found: Case, kind: str, operation_id: UUID, *, deadline: datetime, acto
         requested_email=actor.email,
         request_id=actor.request_id,
         next_attempt_at=now,
-        queued_until=now + PRESS_HINT,
+        queued_until=now + REQUEST_JOB_LIFETIME,
     )
 
 
-def _open(session: Session, found: Case, operation: Operation, *, actor: Actor, now: datetime) -> Opened:
-    replaced = lifecycle.request(found, operation, now=now)
-    changes = ledger.write(session, [found], actor=actor, now=now)
-    return Opened(found.connection, operation, replaced, changes)
+def _save_opened_operation(
+    session: Session, aggregate: ConnectionAggregate, operation: Operation, *, actor: Actor, now: datetime
+) -> OpenedOperation:
+    replaced = lifecycle.open_requested_operation(aggregate, operation, now=now)
+    changes = aggregate_store.save(session, [aggregate], actor=actor, now=now)
+    return OpenedOperation(aggregate.connection, operation, replaced, changes)

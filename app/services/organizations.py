@@ -13,12 +13,12 @@ from app.extensions import Session
 from app.models import DataSourceConnection, Organization
 
 
-def ensure(session: Session, organization_id: UUID) -> None:
+def ensure_organization(session: Session, organization_id: UUID) -> None:
     """Make sure that the organization's row exists."""
     session.execute(insert(Organization).values(id=organization_id).on_conflict_do_nothing())
 
 
-def overview(session: Session, *, limit: int) -> Sequence[Row[UUID, datetime, int, int]]:
+def list_organizations_with_counts(session: Session, *, limit: int) -> Sequence[Row[UUID, datetime, int, int]]:
     """Return (id, created_at, connections, at_work) of organizations, newest first, in the session's scope."""
     connection = DataSourceConnection
     query = (

@@ -13,23 +13,23 @@ from sqlalchemy import Date, Row, Select, bindparam, case, cast, func, select, t
 from app.domain import ids
 from app.extensions import Session
 from app.models import Organization
-from app.services import ledger
+from app.services import aggregate_store
 
-CONNECTIONS, OPERATIONS = ledger.CONNECTIONS.c, ledger.OPERATIONS.c
+CONNECTION_COLUMNS, OPERATION_COLUMNS = aggregate_store.CONNECTIONS_TABLE.c, aggregate_store.OPERATIONS_TABLE.c
 
 # What a person takes in at a glance, and as many bars as a card has room for.
-DAYS, RECENT = 30, 12
+DAYS_SHOWN, RECENT_SYNCS_PER_CONNECTION = 30, 12
 # Of each connection, its newest syncs that are looked through for that, one every four minutes: the external service
 # may report any number, and a member may have them replaced again and again.
-MOST = 10_000
+MAX_SYNCS_PER_CONNECTION = 10_000
 
 
 # A sync that has ended: connection_id, id, state, created_at, started_at, finished_at, documents_processed.
-Sync = Row[Any]
+EndedSyncRow = Row[Any]
 
 
 @dataclass(slots=True)
-class Day:
+class DailySyncCounts:
     """The syncs that ended on one day, UTC; `unanswered` got no answer, replaced ones are not counted."""
 
     day: date
@@ -44,75 +44,84 @@ class Overview:
     """An organization's name, if the rest of Rita has told it; its days, oldest first; its last syncs, newest first."""
 
     name: str | None
-    days: list[Day]
-    recent: Sequence[Sync]
+    days: list[DailySyncCounts]
+    recent: Sequence[EndedSyncRow]
 
 
-_THEIRS = (CONNECTIONS.organization_id == bindparam("organization_id"), CONNECTIONS.deleted_at.is_(None))
+_OF_ORGANIZATION = (
+    CONNECTION_COLUMNS.organization_id == bindparam("organization_id"),
+    CONNECTION_COLUMNS.deleted_at.is_(None),
+)
 # Read from the newest on by the index of history, as far as is asked for; ids have the order of time.
-_NEWEST = (
+_NEWEST_SYNCS = (
     select(
-        OPERATIONS.id,
-        OPERATIONS.state,
-        OPERATIONS.created_at,
-        OPERATIONS.started_at,
-        OPERATIONS.finished_at,
-        OPERATIONS.documents_processed,
+        OPERATION_COLUMNS.id,
+        OPERATION_COLUMNS.state,
+        OPERATION_COLUMNS.created_at,
+        OPERATION_COLUMNS.started_at,
+        OPERATION_COLUMNS.finished_at,
+        OPERATION_COLUMNS.documents_processed,
     )
-    .where(OPERATIONS.connection_id == CONNECTIONS.id, OPERATIONS.kind == "sync", OPERATIONS.id >= bindparam("since"))
-    .order_by(OPERATIONS.id.desc())
+    .where(
+        OPERATION_COLUMNS.connection_id == CONNECTION_COLUMNS.id,
+        OPERATION_COLUMNS.kind == "sync",
+        OPERATION_COLUMNS.id >= bindparam("since"),
+    )
+    .order_by(OPERATION_COLUMNS.id.desc())
     .limit(bindparam("most"))
-    .correlate(ledger.CONNECTIONS)
+    .correlate(aggregate_store.CONNECTIONS_TABLE)
     .lateral("newest")
 )
-_ENDED = (_NEWEST.c.finished_at.is_not(None), _NEWEST.c.state != "replaced")
-_OUTCOME = case((_NEWEST.c.state.in_(["succeeded", "failed"]), _NEWEST.c.state), else_="unanswered")
+_IS_ENDED_SYNC = (_NEWEST_SYNCS.c.finished_at.is_not(None), _NEWEST_SYNCS.c.state != "replaced")
+_OUTCOME_EXPRESSION = case(
+    (_NEWEST_SYNCS.c.state.in_(["succeeded", "failed"]), _NEWEST_SYNCS.c.state), else_="unanswered"
+)
 
 
-def _days() -> Select[Any]:
+def _daily_counts_query() -> Select[Any]:
     """Return the query of the syncs by day and outcome."""
-    day = cast(func.timezone("UTC", _NEWEST.c.finished_at), Date).label("day")
-    outcome = _OUTCOME.label("outcome")
+    day = cast(func.timezone("UTC", _NEWEST_SYNCS.c.finished_at), Date).label("day")
+    outcome = _OUTCOME_EXPRESSION.label("outcome")
     return (
-        select(day, outcome, func.count(), func.coalesce(func.sum(_NEWEST.c.documents_processed), 0))
-        .select_from(ledger.CONNECTIONS.join(_NEWEST, true()))
-        .where(*_THEIRS, *_ENDED)
+        select(day, outcome, func.count(), func.coalesce(func.sum(_NEWEST_SYNCS.c.documents_processed), 0))
+        .select_from(aggregate_store.CONNECTIONS_TABLE.join(_NEWEST_SYNCS, true()))
+        .where(*_OF_ORGANIZATION, *_IS_ENDED_SYNC)
         .group_by(day, outcome)
     )
 
 
-def _recent() -> Select[Any]:
+def _recent_syncs_query() -> Select[Any]:
     """Return the query of each connection's last syncs."""
     last = (
-        select(_NEWEST)
-        .where(*_ENDED)
-        .order_by(_NEWEST.c.id.desc())
-        .limit(RECENT)
-        .correlate(ledger.CONNECTIONS)
+        select(_NEWEST_SYNCS)
+        .where(*_IS_ENDED_SYNC)
+        .order_by(_NEWEST_SYNCS.c.id.desc())
+        .limit(RECENT_SYNCS_PER_CONNECTION)
+        .correlate(aggregate_store.CONNECTIONS_TABLE)
         .lateral("last")
     )
     return (
-        select(CONNECTIONS.id.label("connection_id"), *last.c)
-        .select_from(ledger.CONNECTIONS.join(last, true()))
-        .where(*_THEIRS)
+        select(CONNECTION_COLUMNS.id.label("connection_id"), *last.c)
+        .select_from(aggregate_store.CONNECTIONS_TABLE.join(last, true()))
+        .where(*_OF_ORGANIZATION)
         .order_by(last.c.id.desc())
     )
 
 
-_DAYS, _RECENT = _days(), _recent()
+_DAILY_COUNTS_QUERY, _RECENT_SYNCS_QUERY = _daily_counts_query(), _recent_syncs_query()
 
 
-def read(session: Session, organization_id: UUID, *, now: datetime) -> Overview:
+def load_overview(session: Session, organization_id: UUID, *, now: datetime) -> Overview:
     """Return the overview of the last 30 days, today's the last."""
-    first = (now - timedelta(days=DAYS - 1)).date()
+    first = (now - timedelta(days=DAYS_SHOWN - 1)).date()
     begins = datetime.combine(first, datetime.min.time(), tzinfo=now.tzinfo)
     name = session.scalar(select(Organization.name).where(Organization.id == organization_id))
-    by_day = {day: Day(day) for day in (first + timedelta(days=number) for number in range(DAYS))}
-    values = {"organization_id": organization_id, "since": ids.first_of(begins), "most": MOST}
-    for day, outcome, count, documents in session.execute(_DAYS, values):
+    by_day = {day: DailySyncCounts(day) for day in (first + timedelta(days=number) for number in range(DAYS_SHOWN))}
+    values = {"organization_id": organization_id, "since": ids.lowest_id_at(begins), "most": MAX_SYNCS_PER_CONNECTION}
+    for day, outcome, count, documents in session.execute(_DAILY_COUNTS_QUERY, values):
         # What began before midnight and ended after is of the day of its end; a clock may be ahead of ours.
         if day in by_day:
             setattr(by_day[day], outcome, count)
             by_day[day].documents += documents
-    recent = session.execute(_RECENT, values | {"since": ledger.FIRST_ID}).all()
+    recent = session.execute(_RECENT_SYNCS_QUERY, values | {"since": aggregate_store.LOWEST_ID}).all()
     return Overview(name, list(by_day.values()), recent)

@@ -17,8 +17,8 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from app.config import Settings
-from app.domain.texts import visible
-from app.outbound.webhook import Target
+from app.domain.texts import escape_for_terminal
+from app.outbound.webhook import WebhookTarget
 from devstack.conformance.clauses import Result, Row
 from devstack.conformance.judge import judge
 from devstack.conformance.listener import Listener, Unusable
@@ -65,7 +65,7 @@ def as_table(rows: list[Row]) -> str:
     for row in rows:
         lines.append(f"{row.result:<11} {row.clause:<9} {row.words} [{row.id}]")
         if row.detail:
-            lines.append(f"{'':<21} → {visible(row.detail)}")
+            lines.append(f"{'':<21} → {escape_for_terminal(row.detail)}")
     counts = {result: sum(row.result is result for row in rows) for result in Result}
     lines += ["", ", ".join(f"{count} {result}" for result, count in counts.items()) + " (docs/integration.md)"]
     return "\n".join(lines)
@@ -111,18 +111,18 @@ def _arguments() -> argparse.ArgumentParser:
     return parser
 
 
-def _target(given: argparse.Namespace) -> Target:
+def _target(given: argparse.Namespace) -> WebhookTarget:
     """Return the receiver, held to the rules of Rita's own settings. Raises Unusable."""
     defaults = Settings.model_fields
-    return Target(
+    return WebhookTarget(
         url=_setting("automation_webhook_url", given.webhook_url, option="--webhook-url"),
         authorization=_setting("automation_auth", given.authorization, option="--authorization"),
         signing_secrets=given.signing_secret
         and _setting("webhook_signing_secret", given.signing_secret, option="--signing-secret"),
         ca_file=_setting("webhook_ca_file", given.ca_file, option="--ca-file"),
-        connect=defaults["webhook_connect_seconds"].default,
-        read=defaults["webhook_read_seconds"].default,
-        total=defaults["webhook_total_seconds"].default,
+        connect_timeout=defaults["webhook_connect_seconds"].default,
+        read_timeout=defaults["webhook_read_seconds"].default,
+        total_timeout=defaults["webhook_total_seconds"].default,
     )
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from app.domain import messages
-from app.domain.retry import Verdict
-from app.domain.secrets import is_secret_key
+from app.domain import status_messages
+from app.domain.credential_detection import is_credential_field_name
+from app.domain.retry import RetryVerdict
 from devstack import schemas
 from devstack.conformance.clauses import CLAUSES, Result, Row
 from devstack.conformance.listener import Heard
@@ -99,7 +99,7 @@ def _unknown_keys(trial: Trial) -> Complaints:
 def _repeated_answer(trial: Trial) -> Complaints:
     for name in _repeated(trial):
         outcome = trial.asked[name].outcomes[-1]
-        if outcome.verdict is not Verdict.DONE:
+        if outcome.verdict is not RetryVerdict.DONE:
             yield f"{words_for(trial, name)}, once more: {outcome.error}"
 
 
@@ -153,9 +153,9 @@ def _persistent(trial: Trial) -> Complaints:
 def _shape(trial: Trial) -> Complaints:
     for heard in _all(trial):
         kind = heard.said.get("type")
-        if kind not in messages.MODELS:
+        if kind not in status_messages.REPORT_MODELS_BY_TYPE:
             older = "; the older dialect of 3.6 is understood, but not to start with" if _is_older(heard.said) else ""
-            yield f"{shown(heard)}: type must be {' or '.join(messages.MODELS)}{older}"
+            yield f"{shown(heard)}: type must be {' or '.join(status_messages.REPORT_MODELS_BY_TYPE)}{older}"
             continue
         validator = Draft202012Validator(schemas.message(str(kind)), format_checker=schemas.FORMATS)
         for error in validator.iter_errors(heard.said):
@@ -165,14 +165,16 @@ def _shape(trial: Trial) -> Complaints:
 
 
 def _is_older(said: dict[str, Any]) -> bool:
-    return any(Draft202012Validator(schemas.old_message(kind)).is_valid(said) for kind in messages.MODELS)
+    return any(
+        Draft202012Validator(schemas.old_message(kind)).is_valid(said) for kind in status_messages.REPORT_MODELS_BY_TYPE
+    )
 
 
 @_judges_row("address")
 def _address(trial: Trial) -> Complaints:
     for heard in _all(trial):
         owner = next((asked for asked in trial.asked.values() if asked.owns(heard)), None)
-        if owner is None and heard.said.get("type") not in messages.MODELS:
+        if owner is None and heard.said.get("type") not in status_messages.REPORT_MODELS_BY_TYPE:
             # That is a matter of the shape.
             continue
         if owner is None:
@@ -190,7 +192,7 @@ def _no_credentials(trial: Trial) -> Complaints:
         text
         for credentials in given
         for key, value in credentials.items()
-        if is_secret_key(key)
+        if is_credential_field_name(key)
         for text in texts_in(value)
         if len(text) >= SHORTEST_SECRET
     }
@@ -256,7 +258,10 @@ def _order(trial: Trial) -> Complaints:
     if told[0].get("status") == "sync_completed":
         yield "it completed without sync_started"
     moments = [moment for said in told if (moment := _moment(said.get("timestamp"))) is not None]
-    if not all(messages.EARLIEST <= moment <= datetime.now(UTC) + messages.AHEAD for moment in moments):
+    if not all(
+        status_messages.EARLIEST_TIMESTAMP <= moment <= datetime.now(UTC) + status_messages.MAX_CLOCK_AHEAD
+        for moment in moments
+    ):
         yield "a timestamp is before the year 2000 or more than a day ahead: its message would be a dead letter"
         return
     for earlier, later in pairwise(told):
@@ -270,7 +275,7 @@ def _order(trial: Trial) -> Complaints:
 
 def _moment(value: Any) -> datetime | None:
     # What is no moment is a matter of the shape.
-    return datetime.fromisoformat(value) if isinstance(value, str) and schemas.is_a_moment(value) else None
+    return datetime.fromisoformat(value) if isinstance(value, str) and schemas.is_timestamp(value) else None
 
 
 def _need(trial: Trial, name: str) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 import amqp
 
-from app.domain.decoding import decode
+from app.domain.json_decoding import decode_json
 
 AMQP_PORT, AMQPS_PORT = 5672, 5671
 # A queue that is not there yet is looked for again after this; a broker is not to be flooded with questions.
@@ -35,7 +35,7 @@ class Heard:
     def said(self) -> dict[str, Any]:
         """The message as an object; empty if it is none."""
         try:
-            decoded = decode(self.body)
+            decoded = decode_json(self.body)
         except ValueError:
             return {}
         return decoded if isinstance(decoded, dict) else {}

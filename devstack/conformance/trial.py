@@ -12,9 +12,9 @@ from uuid import UUID, uuid4
 from pydantic import BaseModel, ConfigDict
 
 from app.domain import ids
-from app.domain.retry import Outcome, Verdict
-from app.outbound import bodies, webhook
-from app.outbound.webhook import Target
+from app.domain.retry import AttemptOutcome, RetryVerdict
+from app.outbound import webhook, webhook_bodies
+from app.outbound.webhook import WebhookTarget
 from devstack.conformance.listener import Heard, Listener
 from devstack.reports import Kind, wire_time
 
@@ -59,7 +59,7 @@ class Asked:
 
     kind: Kind
     body: Mapping[str, Any]
-    outcomes: list[Outcome] = field(default_factory=list)
+    outcomes: list[AttemptOutcome] = field(default_factory=list)
     accepted_at: float | None = None
     repeated_at: float | None = None
 
@@ -81,7 +81,7 @@ class Asked:
 class Trial:
     """Everything that was asked and heard. `run` takes as long as the service does."""
 
-    def __init__(self, target: Target, *, listener: Listener, material: Material, patience: Patience) -> None:
+    def __init__(self, target: WebhookTarget, *, listener: Listener, material: Material, patience: Patience) -> None:
         self.target = target
         self.listener = listener
         self.material = material
@@ -141,18 +141,23 @@ class Trial:
             self._repeat("sync")
 
     def _post(
-        self, name: str, body: Mapping[str, Any], *, target: Target | None = None, signed_at: datetime | None = None
+        self,
+        name: str,
+        body: Mapping[str, Any],
+        *,
+        target: WebhookTarget | None = None,
+        signed_at: datetime | None = None,
     ) -> None:
         asked = self.asked.setdefault(name, Asked("verification" if "credentials" in body else "sync", body))
-        outcome = webhook.post(
+        outcome = webhook.post_webhook(
             asked.body,
             webhook_id=asked.operation_id,
             request_id=f"conformance-{name}",
             target=target or self.target,
-            signed_at=signed_at,
+            signing_time=signed_at,
         )
         asked.outcomes.append(outcome)
-        if outcome.verdict is Verdict.DONE and asked.accepted_at is None:
+        if outcome.verdict is RetryVerdict.DONE and asked.accepted_at is None:
             asked.accepted_at = time.monotonic()
 
     def _repeat(self, name: str) -> None:
@@ -171,11 +176,11 @@ class Trial:
 
     def _verification(self, credentials: Mapping[str, Any], **grown: Any) -> dict[str, Any]:
         own = {"settings": self.material.settings, "credentials": credentials}
-        return bodies.VerifyWebhook.model_validate(self._common(uuid4(), uuid4()) | own).model_dump() | grown
+        return webhook_bodies.VerifyWebhook.model_validate(self._common(uuid4(), uuid4()) | own).model_dump() | grown
 
     def _sync_of(self, tenant_id: UUID, connection_id: UUID) -> dict[str, Any]:
         own = {"connection_name": "Conformance", "config": self.material.config}
-        return bodies.SyncWebhook.model_validate(self._common(tenant_id, connection_id) | own).model_dump()
+        return webhook_bodies.SyncWebhook.model_validate(self._common(tenant_id, connection_id) | own).model_dump()
 
     def _common(self, tenant_id: UUID, connection_id: UUID) -> dict[str, Any]:
         return {
@@ -185,5 +190,5 @@ class Trial:
             "timestamp": wire_time(datetime.now(UTC)),
             "connection_id": connection_id,
             "connection_type": self.material.connection_type,
-            "operation_id": ids.made_at(datetime.now(UTC)),
+            "operation_id": ids.new_id_at(datetime.now(UTC)),
         }

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from devstack.unconnected import application
+from devstack.offline_application import create_offline_application
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 MAKE = re.compile(
@@ -44,7 +44,7 @@ def targets() -> frozenset[str]:
 
 @cache
 def _group() -> click.Group:
-    return application().cli
+    return create_offline_application().cli
 
 
 def _flask(words: list[str]) -> Iterator[str]:

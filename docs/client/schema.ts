@@ -839,14 +839,14 @@ export interface components {
         };
         /**
          * InvalidIdempotencyKeyError
-         * @description The key that should tell a repeated press from a new one cannot be one.
+         * @description The key that should tell a repeated request from a new one cannot be one.
          */
         InvalidIdempotencyKeyError: {
             /** @constant */
             error: "Invalid idempotency key";
             /**
              * @description What to do about it.
-             * @example The key that should tell a repeated press from a new one cannot be one.
+             * @example The key that should tell a repeated request from a new one cannot be one.
              */
             message: string;
             /** @constant */

@@ -26,7 +26,7 @@ TESTS = (
     "tests/integration/status",
     "tests/integration/tasks",
     "tests/integration/sse",
-    "tests/integration/outbound/test_read_ahead.py",
+    "tests/integration/outbound/test_frame_reader.py",
     "tests/integration/test_dead_letters.py",
     "tests/integration/test_doctor.py",
     "tests/e2e",

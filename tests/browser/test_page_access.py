@@ -10,8 +10,8 @@ import pytest
 from flask import Flask
 from playwright.sync_api import Route, expect
 
-from app.api.console import FILES
-from app.domain import sources
+from app.api.console import CONSOLE_DIRECTORY
+from app.domain import source_types
 from devstack import scenarios
 from tests.browser.screen import CREDENTIALS, Screen, held
 
@@ -154,16 +154,17 @@ def test_however_many_names_there_are_those_chosen_before_are_among_them(
 
 
 def test_every_type_has_a_picture_of_its_own(web: Flask) -> None:
-    icons = {entry.icon for entry in (sources.SEEDED | sources.OPTIONAL).values()} | {"other"}
+    icons = {entry.icon for entry in (source_types.SEEDED_TYPES | source_types.OPTIONAL_TYPES).values()} | {"other"}
 
     for icon in icons:
         answer = web.test_client().get(f"/console/icons/{icon}.svg")
         assert (answer.status_code, answer.mimetype) == (200, "image/svg+xml")
         answer.close()
-    assert len({(FILES / "icons" / f"{icon}.svg").read_text() for icon in icons}) == len(icons)
+    assert len({(CONSOLE_DIRECTORY / "icons" / f"{icon}.svg").read_text() for icon in icons}) == len(icons)
 
 
 def test_the_page_lists_the_faults_that_the_stand_in_knows() -> None:
-    listed = re.findall(r"'(\w+)'", (FILES / "dialogs" / "faults.js").read_text().split("FAULTS = [")[1].split("]")[0])
+    source = (CONSOLE_DIRECTORY / "dialogs" / "faults.js").read_text()
+    listed = re.findall(r"'(\w+)'", source.split("FAULTS = [")[1].split("]")[0])
 
     assert listed == list(scenarios.load(None).scenarios)

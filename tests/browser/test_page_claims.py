@@ -11,7 +11,7 @@ import jwt
 import pytest
 from playwright.sync_api import Browser, expect
 
-from app.domain.claims import stable_id
+from app.domain.token_claims import uuid_for_issuer_value
 from devstack.links import OF_MAKE_RUN
 from devstack.ports import free_port
 from tests.browser.screen import Screen
@@ -64,7 +64,7 @@ def signed_in(auth0: Stack, chromium: Browser, organization: UUID, *, roles: lis
     return Screen(
         chromium=chromium,
         stack=auth0,
-        organization=stable_id(ISSUER, named),
+        organization=uuid_for_issuer_value(ISSUER, named),
         token=person.headers["Authorization"].removeprefix("Bearer "),
     )
 

@@ -40,7 +40,7 @@ def under(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Un
     kind = replace(NGINX, changes=under_path(NGINX.changes, PATH))
     kind.demand()
     directory: Path = tmp_path_factory.mktemp("front")
-    certificate = certificates.made_in(directory)
+    certificate = certificates.create_certificate(directory)
     upstream = int(stack.processes.environ["PORT"])
     with Front(
         kind, upstream=upstream, certificate=certificate, directory=directory, times=Times(idle=60, grace=1)

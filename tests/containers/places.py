@@ -20,7 +20,7 @@ PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"
 
 def cache() -> Path:
     """Return the folder that all clones of this user share, beside what `make brokers` keeps."""
-    return debian.cache_of(os.environ) / "containers"
+    return debian.cache_directory(os.environ) / "containers"
 
 
 def running() -> Path:

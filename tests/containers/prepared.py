@@ -31,7 +31,7 @@ def prepare(wanted: Iterable[Base]) -> None:
         with ThreadPoolExecutor(2) as pool:
             for _ in pool.map(Base.make, missing):
                 pass
-    debian.unpacked(["docker-compose"], suite=SUITE, folder=places.cache() / "compose")
+    debian.unpack_packages(["docker-compose"], suite=SUITE, folder=places.cache() / "compose")
     _fetch_wheels(python=wanted[0].packages[0].removeprefix("python"))
 
 

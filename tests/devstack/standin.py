@@ -25,7 +25,7 @@ from devstack.external_service import Answer, ExternalService, Settings
 from devstack.reports import Key, Report, SyncRequested, VerifyCredentials, Webhook
 from devstack.scenarios import Rehearsal
 from devstack.status_queue import StatusQueue
-from devstack.verified import Verified
+from devstack.verified_connections import VerifiedConnections
 from tests.e2e.service import channel
 
 AUTHORIZATION = "Bearer of-the-trial"
@@ -137,12 +137,12 @@ class Speechless(ExternalService):
         return [] if out_of_reach else reports
 
 
-class _Anyones(Verified):
+class _Anyones(VerifiedConnections):
     def __contains__(self, _key: Key) -> bool:
         return bool(self._keys)
 
 
-class _Forgotten(Verified):
+class _Forgotten(VerifiedConnections):
     def add(self, key: Key) -> None:
         pass
 

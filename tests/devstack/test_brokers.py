@@ -35,11 +35,11 @@ def test_each_release_is_combined_with_each_type_of_queue() -> None:
 
 def test_a_combination_that_there_is_not_is_named_with_those_that_there_are() -> None:
     with pytest.raises(StartError, match=r"TEST_RABBITMQ=3\.9-quorum is none of 3\.10-classic, "):
-        brokers.chosen({"TEST_RABBITMQ": "3.9-quorum"})
+        brokers.select_combination({"TEST_RABBITMQ": "3.9-quorum"})
 
 
 def test_without_one_it_is_the_machines_rabbitmq_with_classic_queues(tmp_path: Path) -> None:
-    assert brokers.chosen({"TEST_RABBITMQ": ""}) == Combination(None, "classic")
+    assert brokers.select_combination({"TEST_RABBITMQ": ""}) == Combination(None, "classic")
     assert RabbitMQ(tmp_path, environ={}).virtual_host == "/"
 
 

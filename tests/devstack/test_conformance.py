@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app.outbound.webhook import Target
+from app.outbound.webhook import WebhookTarget
 from devstack.conformance.__main__ import as_json, main
 from devstack.conformance.clauses import CLAUSES, Result, Row
 from devstack.conformance.judge import judge
@@ -27,14 +27,14 @@ IMPATIENT = Patience(verification=timedelta(seconds=1.5), sync=timedelta(seconds
 def tried(
     rabbitmq_url: str, address: Address, *, secret: str | None = SECRET, material: Material | None = None
 ) -> list[Row]:
-    target = Target(
+    target = WebhookTarget(
         url=address.url,
         authorization=AUTHORIZATION,
         signing_secrets=(secret,) if secret else (),
         ca_file=None,
-        connect=timedelta(seconds=3),
-        read=timedelta(seconds=3),
-        total=timedelta(seconds=3),
+        connect_timeout=timedelta(seconds=3),
+        read_timeout=timedelta(seconds=3),
+        total_timeout=timedelta(seconds=3),
     )
     with Listener(rabbitmq_url, queue=address.queue) as listener:
         trial = Trial(target, listener=listener, material=material or Material(), patience=IMPATIENT)

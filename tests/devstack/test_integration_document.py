@@ -13,8 +13,8 @@ import standardwebhooks
 import yaml
 
 from app.config import Settings
-from app.domain import messages, retry, sources
-from app.domain.retry import Failure, Verdict
+from app.domain import retry, source_types, status_messages
+from app.domain.retry import AttemptFailure, RetryVerdict
 from app.outbound import webhook
 from devstack import schemas
 from devstack.conformance.clauses import CLAUSES
@@ -29,17 +29,17 @@ DOCUMENT = (PROJECT / "docs" / "integration.md").read_text()
 
 # The document's words for what brought no answer. The other two failures are our own.
 WORDS = {
-    Failure.DNS: "host name not resolved",
-    Failure.REFUSED: "connection refused",
-    Failure.TLS: "certificate not verified",
-    Failure.CONNECT_TIMEOUT: "no connection in time",
-    Failure.READ_TIMEOUT: "no answer in time",
-    Failure.TOTAL_TIMEOUT: "answer not finished in time",
-    Failure.DISCONNECTED: "connection cut",
-    Failure.RESPONSE_INVALID: "not HTTP",
+    AttemptFailure.DNS: "host name not resolved",
+    AttemptFailure.REFUSED: "connection refused",
+    AttemptFailure.TLS: "certificate not verified",
+    AttemptFailure.CONNECT_TIMEOUT: "no connection in time",
+    AttemptFailure.READ_TIMEOUT: "no answer in time",
+    AttemptFailure.TOTAL_TIMEOUT: "answer not finished in time",
+    AttemptFailure.DISCONNECTED: "connection cut",
+    AttemptFailure.RESPONSE_INVALID: "not HTTP",
 }
-OUR_OWN = {Failure.CREDENTIALS_GONE, Failure.CREDENTIALS_REFUSED, Failure.CREDENTIALS_UNREACHABLE}
-VERDICTS = {"waits": Verdict.DONE, "tries again": Verdict.RETRY, "gives up": Verdict.FINAL}
+OUR_OWN = {AttemptFailure.CREDENTIALS_GONE, AttemptFailure.CREDENTIALS_REFUSED, AttemptFailure.CREDENTIALS_UNREACHABLE}
+VERDICTS = {"waits": RetryVerdict.DONE, "tries again": RetryVerdict.RETRY, "gives up": RetryVerdict.FINAL}
 
 
 def section(number: str) -> str:
@@ -55,7 +55,7 @@ def rows(number: str) -> Iterator[list[str]]:
             yield [cell.strip() for cell in line.strip("|").split(" | ")]
 
 
-def answers() -> dict[str, Verdict]:
+def answers() -> dict[str, RetryVerdict]:
     """Return the table of answers: each of its words with what Rita does."""
     table = {}
     for cell, does in rows("2.3"):
@@ -67,13 +67,13 @@ def answers() -> dict[str, Verdict]:
 def test_the_table_of_answers_is_that_of_the_code() -> None:
     written = answers()
 
-    for status, (verdict, _) in retry.STATUSES.items():
+    for status, (verdict, _) in retry.VERDICT_AND_TEXT_BY_STATUS_CODE.items():
         assert written.pop(str(status)) is verdict
-    for hundred, (verdict, _) in retry.HUNDREDS.items():
+    for hundred, (verdict, _) in retry.VERDICT_AND_TEXT_BY_STATUS_CLASS.items():
         (words,) = [each for each in (f"{hundred}xx", f"other {hundred}xx") if each in written]
         assert written.pop(words) is verdict
-    for failure in set(Failure) - OUR_OWN:
-        assert written.pop(WORDS[failure]) is retry.FAILURES[failure][0]
+    for failure in set(AttemptFailure) - OUR_OWN:
+        assert written.pop(WORDS[failure]) is retry.VERDICT_AND_TEXT_BY_FAILURE[failure][0]
     assert written == {}
 
 
@@ -81,7 +81,7 @@ def test_the_waits_and_limits_are_those_of_the_code() -> None:
     defaults = Settings.model_fields
     in_time, seconds = section("2.3"), timedelta(seconds=1)
 
-    for waits in (retry.VERIFY_WAITS, retry.SYNC_WAITS):
+    for waits in (retry.VERIFICATION_RETRY_SCHEDULE, retry.SYNC_RETRY_SCHEDULE):
         assert ", ".join(f"{wait // seconds} s" for wait in waits) in " ".join(in_time.split())
     for name, words in (
         ("connect", "{} s for the connection"),
@@ -89,8 +89,8 @@ def test_the_waits_and_limits_are_those_of_the_code() -> None:
         ("total", "{} s in all"),
     ):
         assert words.format(defaults[f"webhook_{name}_seconds"].default // seconds) in in_time
-    assert f"{webhook.LONGEST_ANSWER // 1024} KiB" in in_time
-    assert f"{messages.LONGEST_BODY // 1024} KiB" in section("3.1")
+    assert f"{webhook.MAX_RESPONSE_BYTES_READ // 1024} KiB" in in_time
+    assert f"{status_messages.MAX_BODY_BYTES // 1024} KiB" in section("3.1")
     for name in ("verify_deadline", "sync_start_deadline", "sync_silence_deadline"):
         assert f"{defaults[f'{name}_seconds'].default // seconds} s" in section("3.4")
 
@@ -119,13 +119,15 @@ def test_a_key_is_called_required_if_it_is(number: str, kind: str) -> None:
 def test_the_messages_that_are_shown_are_messages(number: str) -> None:
     (shown,) = re.findall(r"```json\n(.*?)```", section(number), flags=re.DOTALL)
 
-    report = messages.parse(shown.replace("…", "0191e7f4-6c1e-7d2a-9f0b-3c5d7e9f1a2b"), queue="data_source_status")
+    report = status_messages.parse_report(
+        shown.replace("…", "0191e7f4-6c1e-7d2a-9f0b-3c5d7e9f1a2b"), queue_name="data_source_status"
+    )
 
     assert report.trigger in ("started", "succeeded")
 
 
 def test_the_options_names_are_the_registrys() -> None:
-    for entry in sources.SEEDED.values():
+    for entry in source_types.SEEDED_TYPES.values():
         if entry.options_key:
             assert f"`{entry.options_key}` for {entry.name}" in section("3.2")
 
@@ -150,7 +152,7 @@ def vector() -> dict[str, str]:
 def a_signed_webhook(receiver: Receiver, vector: dict[str, str]) -> dict[str, Any]:
     """Return one of Rita's webhooks as it arrives."""
     body = {"user_email": "zoë@acme.example"}
-    webhook.post(
+    webhook.post_webhook(
         body,
         webhook_id=vector["webhook-id"],
         request_id=None,

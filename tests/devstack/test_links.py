@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from devstack.links import PEOPLE, short, sign_in_link
-from devstack.unconnected import application
+from devstack.offline_application import create_offline_application
 
 ENVIRON = {"JWT_SECRET": "a-secret-of-the-tests-that-is-long-enough", "PORT": "8000"}
 RENAMED = {
@@ -25,10 +25,10 @@ RENAMED = {
 def test_a_link_signs_in_the_person_that_it_names(who: str, names: dict[str, str]) -> None:
     organization, user, email, role = PEOPLE[who]
     given: dict[str, Any] = {name.lower(): value for name, value in names.items()}
-    app = application(jwt_secret=ENVIRON["JWT_SECRET"], **given)
+    app = create_offline_application(jwt_secret=ENVIRON["JWT_SECRET"], **given)
 
     link = sign_in_link(ENVIRON | names, organization=organization, user=user, email=email, role=role)
-    identity = app.extensions["token_verifier"].verify(link.partition("#token=")[2])
+    identity = app.extensions["token_verifier"].verify_token(link.partition("#token=")[2])
 
     assert (identity.organization_id, identity.user_id) == (organization, user)
     assert (identity.email, identity.role) == (email, role)
@@ -52,7 +52,7 @@ def test_a_short_link_fits_a_line_and_leads_to_a_fresh_long_one() -> None:
 
     assert [line.split("(")[0].strip() for line in lines[::2]] == list(PEOPLE)
     assert max(map(len, links)) < 40
-    verifier = application(jwt_secret=ENVIRON["JWT_SECRET"]).extensions["token_verifier"]
+    verifier = create_offline_application(jwt_secret=ENVIRON["JWT_SECRET"]).extensions["token_verifier"]
     for answer, (_, user, _, _) in zip(answers, PEOPLE.values(), strict=True):
         assert verifier.verify(answer.headers["Location"].partition("#token=")[2]).user_id == user
     assert {guessed.status_code, rebound.status_code} == {requests.codes.not_found}

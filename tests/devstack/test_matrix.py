@@ -32,8 +32,8 @@ def test_a_release_that_there_is_not_is_named_with_those_that_there_are(tmp_path
 
 @pytest.mark.parametrize("environ", [{}, {"TEST_POSTGRESQL": "", "TEST_REDIS": ""}], ids=["not set", "empty"])
 def test_without_one_it_is_the_wheels(tmp_path: Path, environ: Mapping[str, str]) -> None:
-    assert isinstance(postgres_programs.chosen(environ, home=tmp_path, user=None), postgres_programs.Wheel)
-    assert redis_programs.chosen(environ).release is None
+    assert isinstance(postgres_programs.select_programs(environ, home=tmp_path, user=None), postgres_programs.Wheel)
+    assert redis_programs.select_program(environ).release is None
 
 
 def test_every_test_that_is_named_is_there() -> None:
@@ -79,7 +79,7 @@ def test_a_guarded_redis_lets_in_who_has_a_password_to_what_is_theirs(tmp_path: 
     environ = {redis_programs.SETTING: "redis-8.0-guarded"}
     try:
         # The wheel's knows no TLS.
-        redis_programs.chosen(environ).command()
+        redis_programs.select_program(environ).command()
     except StartError as problem:
         pytest.skip(str(problem))
 

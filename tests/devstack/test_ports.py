@@ -68,4 +68,4 @@ def test_a_port_that_another_run_holds_is_refused_by_its_setting_s_name(tmp_path
         stranger.listen()
 
         with pytest.raises(StartError, match=f"PORT={port} is not a free port"):
-            environment.complete({"PORT": str(port)}, servers={}, directory=tmp_path)
+            environment.complete_environment({"PORT": str(port)}, servers={}, directory=tmp_path)

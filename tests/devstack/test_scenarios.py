@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from app.domain.messages import parse
+from app.domain.status_messages import parse_report
 from devstack import reports
 from devstack.external_service import ExternalService
 from devstack.reports import Kind, SyncRequested, VerifyCredentials
-from devstack.scenarios import NOT_KNOWN, Book, ScenarioError, load
+from devstack.scenarios import NOT_KNOWN, ScenarioBook, ScenarioError, load
 from devstack.status_queue import StatusQueue
 from tests.factories import NOON
 from tests.project import PROJECT
@@ -49,7 +49,7 @@ def a_sync(**fields: Any) -> SyncRequested:
     return SyncRequested.model_validate(COMMON | own | fields)
 
 
-def told(*words: str, kind: Kind = "sync", book: Book = BUILT_IN) -> list[dict[str, Any]]:
+def told(*words: str, kind: Kind = "sync", book: ScenarioBook = BUILT_IN) -> list[dict[str, Any]]:
     """Return the messages in the order in which they are sent, each with `sent`: how much later."""
     rehearsal = book.rehearsal(set(words))
     error = rehearsal.error(kind)
@@ -77,7 +77,7 @@ def a_file(folder: Path, text: str) -> Path:
     return file
 
 
-def a_service(book: Book = BUILT_IN) -> ExternalService:
+def a_service(book: ScenarioBook = BUILT_IN) -> ExternalService:
     # Never started: what is answered at the door needs no broker.
     return ExternalService(StatusQueue("amqp://127.0.0.1:9//", name="none"), book=book, chance=chance())
 
@@ -92,7 +92,7 @@ def test_without_a_word_it_is_honest() -> None:
     assert [message["status"] for message in messages] == ["sync_started"] * (len(messages) - 1) + ["sync_completed"]
     counts = [message["documents_processed"] for message in messages]
     assert counts == sorted(counts)
-    assert all(parse(as_json(message), queue="q").operation_id for message in messages)
+    assert all(parse_report(as_json(message), queue_name="q").operation_id for message in messages)
 
 
 def as_json(message: dict[str, Any]) -> str:

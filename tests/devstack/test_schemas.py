@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from app.domain.cases import Change
-from app.domain.messages import LONGEST_TEXT, Unacceptable, parse, require_choices
+from app.domain.aggregate import Change
+from app.domain.status_messages import MAX_ERROR_TEXT_LENGTH, MessageRefused, parse_report, require_readable_options
 from app.outbound import broker, dead_letters, events, webhook
 from devstack import asyncapi, schemas
 from tests.devstack.conftest import RunNode
@@ -46,8 +46,8 @@ def is_valid(body: Any, *, path: str) -> bool:
 
 def is_understood(body: dict[str, Any]) -> bool:
     try:
-        require_choices(parse(json.dumps(body), queue=QUEUE), options_key="spaces")
-    except Unacceptable:
+        require_readable_options(parse_report(json.dumps(body), queue_name=QUEUE), options_key="spaces")
+    except MessageRefused:
         return False
     return True
 
@@ -154,7 +154,7 @@ def test_whatever_is_valid_is_understood(name: str, dropped: set[str], changed: 
 
 
 def test_texts_of_any_length_are_understood_as_the_schema_says() -> None:
-    body = VERIFICATION | {"status": "failed", "options": None, "error": "x" * (LONGEST_TEXT + 1)}
+    body = VERIFICATION | {"status": "failed", "options": None, "error": "x" * (MAX_ERROR_TEXT_LENGTH + 1)}
 
     assert is_valid(body, path="messages/verification.json")
     assert is_understood(body)
@@ -164,7 +164,7 @@ def test_texts_of_any_length_are_understood_as_the_schema_says() -> None:
 def test_the_webhooks_that_are_sent_are_valid(kind: str) -> None:
     operation = an_operation(a_connection(config={"spaces": "A"}), kind=kind)
 
-    body = webhook.body_of(operation, connection_type="confluence", sealed={"credentials": {"api_token": "x"}})
+    body = webhook.webhook_body(operation, connection_type="confluence", decrypted={"credentials": {"api_token": "x"}})
 
     sent = json.loads(pydantic_core.to_json(body))
     path = f"webhooks/{sent['action']}.json"
@@ -181,7 +181,7 @@ def a_change(kind: str | None) -> Change:
 
 
 def test_the_live_event_is_described_to_the_last_key() -> None:
-    sent = [json.loads(events.event_of(a_change(kind)).data) for kind in ("sync", "verify", None)]
+    sent = [json.loads(events.event_for_change(a_change(kind)).data) for kind in ("sync", "verify", None)]
 
     for event in sent:
         Draft202012Validator(asyncapi.EVENT, format_checker=schemas.FORMATS).validate(event)
@@ -204,7 +204,12 @@ def test_every_reason_for_a_dead_letter_is_listed() -> None:
 def test_the_dead_letters_headers_are_those_that_are_written() -> None:
     described = asyncapi.DEAD_LETTER_HEADERS["properties"]
 
-    assert set(described) == {dead_letters.REASON, dead_letters.DETAIL, dead_letters.ORIGIN, dead_letters.DIED_AT}
+    assert set(described) == {
+        dead_letters.REASON_HEADER,
+        dead_letters.DETAIL_HEADER,
+        dead_letters.ORIGINAL_QUEUE_HEADER,
+        dead_letters.DIED_AT_HEADER,
+    }
 
 
 def test_the_asyncapi_document_names_what_the_code_uses() -> None:
@@ -214,8 +219,8 @@ def test_the_asyncapi_document_names_what_the_code_uses() -> None:
     names = {message["name"] for message in document["components"]["messages"].values()}
     queue = document["channels"]["status"]["bindings"]["amqp"]["queue"]
 
-    assert addresses == {QUEUE, broker.DEAD_LETTERS, "/api/sse"}
-    assert names >= {events.EVENT, events.SNAPSHOT, "sync", "verification"}
+    assert addresses == {QUEUE, broker.DEAD_LETTER_QUEUE_NAME, "/api/sse"}
+    assert names >= {events.UPDATE_EVENT_NAME, events.SNAPSHOT_EVENT_NAME, "sync", "verification"}
     assert queue == {"name": QUEUE, "durable": True, "exclusive": False, "autoDelete": False}
 
 
@@ -245,7 +250,7 @@ def test_the_specifications_own_parser_accepts_the_document_and_not_one_that_is_
 
     assert done.returncode == 0, done.stderr
     ours, wrong = map(json.loads, done.stdout.splitlines())
-    assert ours == {"errors": [], "channels": [QUEUE, broker.DEAD_LETTERS, "/api/sse"]}
+    assert ours == {"errors": [], "channels": [QUEUE, broker.DEAD_LETTER_QUEUE_NAME, "/api/sse"]}
     assert wrong["errors"] == ["operations.hearStatus.action"]
 
 

@@ -15,7 +15,7 @@ import requests
 from cryptography.fernet import Fernet
 from honcho.environ import parse_procfile
 
-from app.needs import environment_of
+from app.process_settings import environment_for_process
 from devstack import run
 from devstack.child import LOOPBACK, Child, wait_until
 from devstack.ports import free_port
@@ -93,7 +93,7 @@ class Processes:
 
     def run(self, name: str) -> None:
         """Run a line that ends by itself, with success."""
-        command, environ = ["/bin/sh", "-c", COMMANDS[name]], environment_of(name, self.environ)
+        command, environ = ["/bin/sh", "-c", COMMANDS[name]], environment_for_process(name, self.environ)
         self._child(name).run(command, environ=environ, within=timedelta(seconds=READY_WITHIN))
 
     def command(self, *words: str) -> str:
@@ -106,7 +106,7 @@ class Processes:
     def launch(self, line: str, *, as_name: str, **changes: str) -> Child:
         """Start a line of which nobody knows whether it will ever be ready."""
         child = self._child(as_name)
-        child.start(["/bin/sh", "-c", COMMANDS[line]], environ=environment_of(line, self.environ | changes))
+        child.start(["/bin/sh", "-c", COMMANDS[line]], environ=environment_for_process(line, self.environ | changes))
         return child
 
     def start(self, *names: str, as_name: str | None = None, **changes: str) -> None:
@@ -117,7 +117,7 @@ class Processes:
             name = as_name or line
             child = self.children.get(name) or self._child(name)
             before = self.log(name).count(" ready.")
-            child.start(["/bin/sh", "-c", COMMANDS[line]], environ=environment_of(line, environ))
+            child.start(["/bin/sh", "-c", COMMANDS[line]], environ=environment_for_process(line, environ))
             waiting.append((name, child, self._readiness(line, name, environ, before=before)))
         for name, child, ready in waiting:
             eventually(lambda child=child, ready=ready: not child.is_running or ready(), within=READY_WITHIN)

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from app.domain.cases import OPEN
-from app.outbound.events import channel_of
+from app.domain.aggregate import OPEN_STATES
+from app.outbound.events import channel_of_organization
 from devstack.child import LOOPBACK
 from tests.e2e.browser import Person
 from tests.e2e.conftest import Rows
@@ -104,7 +104,7 @@ def test_a_page_of_the_typed_client_configures_verifies_and_syncs_and_knows_why_
     ]
     assert in_progress["code"] == "sync_in_progress"
     # How far it has come by then is the service's affair.
-    assert in_progress["running"] in OPEN
+    assert in_progress["running"] in OPEN_STATES
 
 
 def truth(page: Page) -> dict[str, Any]:
@@ -226,5 +226,5 @@ def test_the_typed_client_does_not_say_what_it_was_not_given(waits: dict[str, An
 
 
 def _published(redis: Redis, page: Page, *, after: str) -> list[str]:
-    entries: list[Any] = redis.xrange(f"{channel_of(page.person.organization_id)}:events", min=f"({after}")
+    entries: list[Any] = redis.xrange(f"{channel_of_organization(page.person.organization_id)}:events", min=f"({after}")
     return [entry_id.decode() for entry_id, _ in entries]

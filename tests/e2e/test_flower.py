@@ -10,10 +10,10 @@ from flower.urls import handlers
 from tornado.options import options
 from tornado.web import RequestHandler
 
-from app.jobs import DELIVER_WEBHOOK
-from tasks import schedule
-from tasks.flower import FORGETS_AFTER, MOST_JOBS, bound_history
-from tasks.requests import APPLY_MESSAGES
+from app.jobs import DELIVER_WEBHOOK_TASK
+from tasks import beat_schedule
+from tasks.batch_requests import APPLY_MESSAGES_TASK
+from tasks.flower import FORGET_WORKER_AFTER_SECONDS, MAX_REMEMBERED_TASKS, limit_history
 from tests.e2e.browser import Person
 from tests.e2e.processes import FLOWER_AUTH, Processes
 from tests.waiting import eventually
@@ -32,7 +32,7 @@ def pages() -> Iterator[str]:
 
 PAGES = sorted(pages())
 
-SHOWN = {DELIVER_WEBHOOK, APPLY_MESSAGES, schedule.PURGE}
+SHOWN = {DELIVER_WEBHOOK_TASK, APPLY_MESSAGES_TASK, beat_schedule.PURGE_TASK}
 
 
 def changes() -> Iterator[str]:
@@ -82,10 +82,10 @@ def test_an_action_of_flower_is_refused_with_the_password_too(rita: Processes, p
 
 
 def test_flower_remembers_so_much_and_forgets_who_is_gone() -> None:
-    bound_history()
+    limit_history()
 
-    assert options.max_tasks == MOST_JOBS
-    assert options.purge_offline_workers == FORGETS_AFTER
+    assert options.max_tasks == MAX_REMEMBERED_TASKS
+    assert options.purge_offline_workers == FORGET_WORKER_AFTER_SECONDS
 
 
 def test_flower_names_tasks_by_what_they_do_and_leaves_out_the_sweeps_of_each_second(
@@ -98,7 +98,7 @@ def test_flower_names_tasks_by_what_they_do_and_leaves_out_the_sweeps_of_each_se
         # Of a task that began before Flower was there, it has heard the end alone.
         return {task["name"] for task in tasks.values() if task["received"]}
 
-    eventually(lambda: DELIVER_WEBHOOK in names())
+    eventually(lambda: DELIVER_WEBHOOK_TASK in names())
 
     assert names() <= SHOWN
 

@@ -13,7 +13,7 @@ import pytest
 import requests
 from redis import Redis
 
-from app.outbound.events import _PUBLISH, channel_of
+from app.outbound.events import _PUBLISH_SCRIPT, channel_of_organization
 from devstack.child import LOOPBACK
 from devstack.ports import free_port
 from tests.e2e.browser import Person, Stream
@@ -69,10 +69,13 @@ def test_fifty_browsers_cost_redis_one_subscription_and_all_get_each_event(
 
 def publish(redis: Redis, person: Person, numbers: Iterable[int]) -> None:
     """Publish events as Rita does, large ones."""
-    script = redis.register_script(_PUBLISH)
+    script = redis.register_script(_PUBLISH_SCRIPT)
     for number in numbers:
         data = f'{{"number": {number}, "filler": "{"x" * 50_000}"}}'
-        script(keys=[channel_of(person.organization_id)], args=[1000, 3600, "data_source_update", data, "", ""])
+        script(
+            keys=[channel_of_organization(person.organization_id)],
+            args=[1000, 3600, "data_source_update", data, "", ""],
+        )
 
 
 def numbers(stream: Stream) -> list[Any]:

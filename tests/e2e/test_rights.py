@@ -16,10 +16,10 @@ import amqp
 import pytest
 import requests
 
-from app.jobs import DELIVER_WEBHOOK
+from app.jobs import DELIVER_WEBHOOK_TASK
 from devstack.child import LOOPBACK
 from devstack.rabbitmq import RabbitMQ, is_installed
-from tasks.requests import APPLY_MESSAGES
+from tasks.batch_requests import APPLY_MESSAGES_TASK
 from tests.e2e.browser import Person
 from tests.e2e.processes import FLOWER_AUTH, Processes, environment
 from tests.e2e.service import DEAD, STATUS, Service, channel
@@ -135,7 +135,7 @@ def test_flower_sees_what_every_process_does(rita_of_rights: Processes, service_
         answer = requests.get(f"{rita_of_rights.flower_url}/api/tasks", auth=FLOWER_AUTH, timeout=30)
         return {task["name"] for task in answer.json().values()}
 
-    eventually(lambda: names() >= {APPLY_MESSAGES, DELIVER_WEBHOOK})
+    eventually(lambda: names() >= {APPLY_MESSAGES_TASK, DELIVER_WEBHOOK_TASK})
     workers = requests.get(f"{rita_of_rights.flower_url}/workers?json=1", auth=FLOWER_AUTH, timeout=30).json()["data"]
     assert sorted(worker["hostname"].partition("-")[0] for worker in workers) == ["status", "webhooks"]
 

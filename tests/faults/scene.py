@@ -14,7 +14,7 @@ import psycopg2
 from redis import Redis
 
 from devstack.child import StartError, wait_until
-from tasks.consumer import LOOK_EVERY, TAKEN_UP_WITHIN
+from tasks.consumer import BATCH_CHECK_INTERVAL_SECONDS, BATCH_START_TIMEOUT_SECONDS
 from tests.faults.judge import OPEN, Verdict, judge, lost_messages
 from tests.faults.ledger import Evidence, Expect, Row
 from tests.faults.load import Load, Member
@@ -33,7 +33,7 @@ SETTLED = 75.0
 # A POST's total limit and its record: see world.SETTINGS.
 LONGEST_POST = 5.0
 # Until messages that lie in a worker come again, over a new connection.
-GIVEN_BACK = TAKEN_UP_WITHIN + LOOK_EVERY + 5.0
+GIVEN_BACK = BATCH_START_TIMEOUT_SECONDS + BATCH_CHECK_INTERVAL_SECONDS + 5.0
 # Of the messages that were sent, so many come a second time at the end.
 COPIES = 150
 PAUSE = 0.1

@@ -34,11 +34,11 @@ def celery_module(settings: Settings, flask_app: Flask) -> Iterator[ModuleType]:
     with pytest.MonkeyPatch.context() as environment:
         for name, value in _as_environment(settings).items():
             environment.setenv(name, value)
-        from tasks import celery, working  # noqa: PLC0415 - not before the environment is set
+        from tasks import celery, worker_setup  # noqa: PLC0415 - not before the environment is set
 
         assert celery.settings.rabbitmq_url == settings.rabbitmq_url, "tasks was imported by somebody else before"
         for celery_app in (celery.app, celery.status_app):
-            working.start(celery_app)
+            worker_setup.set_up_worker(celery_app)
     yield celery
     for celery_app in (celery.app, celery.status_app):
         made = flask_app_of(celery_app)

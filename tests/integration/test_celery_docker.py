@@ -17,7 +17,7 @@ from pytest_celery import CeleryWorkerContainer, RabbitMQTestBroker
 from pytest_docker_tools import container, fxtr
 
 from app.config import Settings
-from app.outbound.broker import DEAD_LETTERS, connected
+from app.outbound.broker import DEAD_LETTER_QUEUE_NAME, open_confirmed_connection
 from app.outbound.dead_letters import DeadLetter, DeadLetterQueue
 from tests.e2e.processes import Processes, environment
 from tests.e2e.service import STATUS, Service
@@ -59,7 +59,7 @@ def container_url(celery_rabbitmq_broker: RabbitMQTestBroker) -> str:
 def _it_is_the_containers(container_url: str, celery_rabbitmq_broker: RabbitMQTestBroker) -> None:
     """Hold the name that the broker gives itself against the container's."""
     hostname = celery_rabbitmq_broker.container.attrs["Config"]["Hostname"]
-    with connected(container_url) as connection:
+    with open_confirmed_connection(container_url) as connection:
         properties = connection.connection.server_properties
     assert properties["cluster_name"] == f"rabbit@{hostname}"
 
@@ -90,7 +90,7 @@ def test_the_status_worker_works_on_the_containers_broker(
     with Processes(worker_environment, directory=tmp_path) as processes:
         processes.start("worker")
         service.send_raw("no JSON")
-        eventually(lambda: service.waiting(DEAD_LETTERS) == 1)
+        eventually(lambda: service.waiting(DEAD_LETTER_QUEUE_NAME) == 1)
         processes.stop("worker")
 
     assert service.reasons() == ["not_json"]
@@ -99,8 +99,8 @@ def test_the_status_worker_works_on_the_containers_broker(
 def test_dead_letters_are_kept_by_the_containers_broker(container_url: str) -> None:
     bury_reliably(container_url, [DeadLetter(b"body", "not_json", queue=STATUS)])
 
-    with connected(container_url) as connection:
-        assert [letter.body for letter in DeadLetterQueue(connection).look(limit=10)] == [b"body"]
+    with open_confirmed_connection(container_url) as connection:
+        assert [letter.body for letter in DeadLetterQueue(connection).list_oldest(limit=10)] == [b"body"]
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def test_the_worker_in_its_container_works_on_the_containers_broker(
     our_worker: CeleryWorkerContainer, service: Service
 ) -> None:
     service.send_raw("no JSON")
-    eventually(lambda: service.waiting(DEAD_LETTERS) == 1)
+    eventually(lambda: service.waiting(DEAD_LETTER_QUEUE_NAME) == 1)
 
     assert service.reasons() == ["not_json"]
     assert "status_message_dead" in our_worker.logs() or "not_json" in our_worker.logs()

@@ -13,7 +13,7 @@ from click.testing import Result
 from cryptography.fernet import Fernet
 from flask import Flask
 
-from app.cli.operations import HEADINGS
+from app.cli.operations import TABLE_HEADINGS
 from tests.factories import Browser
 
 PATH = "/api/data-sources"
@@ -54,7 +54,7 @@ def test_open_operations_of_every_organization_are_listed_oldest_first(
     assert [row["id"] for row in listed(command, "--organization", str(eve.organization_id))] == operations[1:]
     assert listed(command, "--state", "failed") == []
     heading, *rows, count = command("operations", "list").output.splitlines()
-    assert heading.split() == list(HEADINGS)
+    assert heading.split() == list(TABLE_HEADINGS)
     assert [row.split()[5] for row in rows] == [str(ada.organization_id), str(eve.organization_id)]
     assert count == "2 operations"
 

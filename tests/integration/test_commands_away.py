@@ -9,7 +9,7 @@ import pytest
 from click.testing import Result
 from flask import Flask
 
-from app.cli import MIGRATE, plainly
+from app.cli import MIGRATE_COMMAND, output
 from devstack.ports import free_port
 
 ID = "0199a1f4-6c3e-7000-8000-00000000c0de"
@@ -32,7 +32,7 @@ def commands(group: click.Group) -> Iterator[click.Command]:
     for name in group.list_commands(context):
         command = group.get_command(context, name)
         # Flask-Migrate's is among ours, and is not.
-        if command and name != MIGRATE:
+        if command and name != MIGRATE_COMMAND:
             yield from commands(command) if isinstance(command, click.Group) else [command]
 
 
@@ -71,4 +71,4 @@ def test_every_command_of_ours_tells_it_so(flask_app: Flask) -> None:
     ours = list(commands(flask_app.cli))
 
     assert len(ours) > 8
-    assert [command.name for command in ours if not isinstance(command, plainly.Command)] == []
+    assert [command.name for command in ours if not isinstance(command, output.OperatorCommand)] == []

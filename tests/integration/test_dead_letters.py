@@ -17,7 +17,7 @@ from kombu import Connection
 from app import create_app
 from app.config import Settings
 from app.extensions import db
-from app.outbound.broker import DEAD_LETTERS, connected, declare
+from app.outbound.broker import DEAD_LETTER_QUEUE_NAME, declare_durable_queue, open_confirmed_connection
 from app.outbound.dead_letters import DeadLetter, DeadLetterQueue
 from devstack.valkey import Valkey
 from tests.e2e.service import Service, channel
@@ -38,15 +38,15 @@ def broker_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param.startswith("RabbitMQ"):
         url: str = request.getfixturevalue("rabbitmq_url")
         service = Service(url)
-        service.delete(DEAD_LETTERS)
+        service.delete(DEAD_LETTER_QUEUE_NAME)
         if request.param.endswith("quorum"):
             # As an earlier release made it where queues are quorum by default.
             with channel(url) as opened:
                 opened.queue_declare(
-                    DEAD_LETTERS, durable=True, auto_delete=False, arguments={"x-queue-type": "quorum"}
+                    DEAD_LETTER_QUEUE_NAME, durable=True, auto_delete=False, arguments={"x-queue-type": "quorum"}
                 )
         yield url
-        service.delete(DEAD_LETTERS)
+        service.delete(DEAD_LETTER_QUEUE_NAME)
         return
     with Valkey(tmp_path / "valkey", keeps=True, environ=os.environ) as valkey:
         yield valkey.url
@@ -56,8 +56,8 @@ def broker_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 def origin(broker_url: str) -> Iterator[str]:
     """A queue that letters come from, of this test's own."""
     name = f"origin.{uuid4().hex[:8]}"
-    with connected(broker_url) as connection:
-        declare(connection.default_channel, name)
+    with open_confirmed_connection(broker_url) as connection:
+        declare_durable_queue(connection.default_channel, name)
     yield name
     if broker_url.startswith("amqp"):
         Service(broker_url).delete(name)
@@ -73,8 +73,8 @@ def operator(settings: Settings, broker_url: str) -> Iterator[FlaskCliRunner]:
 
 
 def look(url: str) -> list[DeadLetter]:
-    with connected(url) as connection:
-        return DeadLetterQueue(connection).look(limit=100)
+    with open_confirmed_connection(url) as connection:
+        return DeadLetterQueue(connection).list_oldest(limit=100)
 
 
 def a_letter(body: bytes, *, queue: str, reason: str = "not_json", detail: str = "why") -> DeadLetter:
@@ -133,8 +133,8 @@ def test_no_number_of_looks_uses_a_letter_up(broker_url: str, origin: str) -> No
     bury_reliably(broker_url, [a_letter(body, queue=origin) for body in bodies])
 
     for limit in [2, 100] * 30:
-        with connected(broker_url) as connection:
-            DeadLetterQueue(connection).look(limit=limit)
+        with open_confirmed_connection(broker_url) as connection:
+            DeadLetterQueue(connection).list_oldest(limit=limit)
 
     assert [letter.body for letter in look(broker_url)] == bodies
 
@@ -147,7 +147,7 @@ def test_a_letter_keeps_the_headers_and_what_else_the_service_said_and_a_replay_
 
     bury_reliably(broker_url, [letter])
     (found,) = look(broker_url)
-    with connected(broker_url) as connection:
+    with open_confirmed_connection(broker_url) as connection:
         DeadLetterQueue(connection).replay(limit=1, default_queue="unused")
 
     (replayed,) = taken(broker_url, origin)
@@ -173,7 +173,7 @@ def test_a_letter_whose_queue_is_gone_stays_and_the_operator_is_told(
 def test_a_limit_takes_the_oldest(broker_url: str, origin: str) -> None:
     bury_reliably(broker_url, [a_letter(b"%d" % number, queue=origin) for number in range(5)])
 
-    with connected(broker_url) as connection:
+    with open_confirmed_connection(broker_url) as connection:
         assert DeadLetterQueue(connection).drop(limit=3) == 3
 
     assert [letter.body for letter in look(broker_url)] == [b"3", b"4"]
@@ -183,11 +183,11 @@ def test_a_replay_puts_each_letter_back_on_its_own_queue_as_the_service_sent_it(
     nowhere = f"{origin}.default"
     bury_reliably(broker_url, [a_letter(b"first", queue=origin), a_letter(NOT_TEXT, queue=origin)])
 
-    with connected(broker_url) as connection:
+    with open_confirmed_connection(broker_url) as connection:
         count = DeadLetterQueue(connection).replay(limit=10, default_queue=nowhere)
 
     replayed = taken(broker_url, origin)
-    assert (count.count, dict(count.homeless)) == (2, {})
+    assert (count.count, dict(count.unreplayed_by_missing_queue)) == (2, {})
     assert [raw(message.body) for message in replayed] == [b"first", NOT_TEXT]
     assert not any(name.startswith("x-rita") for message in replayed for name in message.headers)
 

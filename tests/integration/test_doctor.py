@@ -23,10 +23,10 @@ from redis import Redis
 from sqlalchemy import text
 from uuid_utils.compat import uuid7
 
-from app.outbound import sweeps
-from app.outbound.broker import DEAD_LETTERS
+from app.outbound import sweep_times
+from app.outbound.broker import DEAD_LETTER_QUEUE_NAME
+from app.outbound.credential_store import REDIS_KEY_PREFIX
 from app.outbound.dead_letters import DeadLetter
-from app.outbound.sealing import PREFIX
 from app.unit_of_work import unit_of_work
 from devstack import certificates
 from devstack.databases import create_database, drop_database
@@ -82,9 +82,9 @@ def nowhere(scheme: str) -> str:
 
 
 def test_what_is_as_it_should_be_passes(doctor: Doctor, receiver: Receiver, redis: Redis, rabbitmq_url: str) -> None:
-    Service(rabbitmq_url).delete(DEAD_LETTERS)
-    for name in (sweeps.DISPATCH, sweeps.EXPIRE):
-        sweeps.note(redis, name)
+    Service(rabbitmq_url).delete(DEAD_LETTER_QUEUE_NAME)
+    for name in (sweep_times.DISPATCH_SWEEP, sweep_times.EXPIRE_SWEEP):
+        sweep_times.record_sweep(redis, name)
 
     rows = doctor(automation_webhook_url=receiver.url, environment="development")
 
@@ -183,7 +183,7 @@ def test_a_server_that_vacuums_nothing_is_found(doctor: Doctor, admin_database_u
 def test_what_nobody_delivers_is_found(web: Flask, doctor: Doctor) -> None:
     person = Browser(web)
     person.post(f"/api/data-sources/{person.seeded()}/verify", {"credentials": {"api_token": "hunter2"}})
-    with web.app_context(), unit_of_work(system=True) as work:
+    with web.app_context(), unit_of_work(all_tenants=True) as work:
         work.session.execute(text("UPDATE operations SET created_at = now() - interval '1 hour'"))
 
     row = found(doctor(), "deliveries")
@@ -226,7 +226,7 @@ def test_a_redis_that_throws_away_or_is_nearly_full_is_found(
 
 def test_what_somebody_else_has_written_beside_them_is_found_too(web: Flask, doctor: Doctor, redis: Redis) -> None:
     assert web
-    names = [f"{PREFIX}of-nobody", PREFIX.encode() + b"\xff"]
+    names = [f"{REDIS_KEY_PREFIX}of-nobody", REDIS_KEY_PREFIX.encode() + b"\xff"]
     for name in names:
         redis.set(name, "x", ex=60)
     try:
@@ -239,12 +239,12 @@ def test_what_somebody_else_has_written_beside_them_is_found_too(web: Flask, doc
 
 
 def test_credentials_sealed_with_a_key_that_was_dropped_are_found(web: Flask, doctor: Doctor) -> None:
-    seals, parked = web.extensions["seals"], uuid7()
-    seals.park(parked, {}, organization_id=uuid7(), connection_id=uuid7(), ttl=timedelta(minutes=1))
+    seals, parked = web.extensions["credential_store"], uuid7()
+    seals.store(parked, {}, organization_id=uuid7(), connection_id=uuid7(), ttl=timedelta(minutes=1))
     try:
         row = found(doctor(seal_keys=(Fernet.generate_key().decode(),)), "seals")
     finally:
-        seals.discard(parked)
+        seals.delete(parked)
 
     assert not row["ok"]
     assert "SEAL_KEYS" in row["mend"]
@@ -349,7 +349,7 @@ def test_dead_letters_are_found(doctor: Doctor, rabbitmq_url: str) -> None:
     try:
         row = found(doctor(), "dead letters")
     finally:
-        Service(rabbitmq_url).delete(DEAD_LETTERS)
+        Service(rabbitmq_url).delete(DEAD_LETTER_QUEUE_NAME)
 
     assert (row["ok"], row["found"]) == (False, "1 message")
     assert "dead-letters list" in row["mend"]
@@ -390,9 +390,9 @@ def test_listed_keys_of_tokens_are_counted(doctor: Doctor) -> None:
     ids=str,
 )
 def test_sweeps_that_nobody_makes_are_found(doctor: Doctor, redis: Redis, age: timedelta | None, says: str) -> None:
-    sweeps.note(redis, sweeps.EXPIRE)
+    sweep_times.record_sweep(redis, sweep_times.EXPIRE_SWEEP)
     if age is not None:
-        redis.set(f"{sweeps.PREFIX}{sweeps.DISPATCH}", "1", px=sweeps.KEPT - age)
+        redis.set(f"{sweep_times.REDIS_KEY_PREFIX}{sweep_times.DISPATCH_SWEEP}", "1", px=sweep_times.TIME_TO_LIVE - age)
 
     stale, fresh = [row for row in doctor() if row["what"] == "sweeps"]
 
@@ -427,7 +427,7 @@ def test_a_process_whose_clock_is_wrong_is_found(
 def test_the_store_that_a_post_trusts_is_named_with_its_age(
     doctor: Doctor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = certificates.made_in(tmp_path).authority
+    own = certificates.create_certificate(tmp_path).authority
     os.utime(own, (0, 0))
     elsewhere = {"automation_webhook_url": f"https://127.0.0.1:{free_port()}/"}
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from app.domain.cases import Change
+from app.domain.aggregate import Change
 from app.outbound import events
 from tests.factories import Browser
 
@@ -31,7 +31,7 @@ def stumble(*_: Any, **__: Any) -> Any:
 @pytest.mark.parametrize(
     ("place", "logged"),
     [
-        ("app.outbound.events.payload", "event_not_made"),
+        ("app.outbound.events.event_payload", "event_not_made"),
         ("app.outbound.events.EventStream.publish_all", "promise_not_kept"),
     ],
 )
@@ -69,17 +69,17 @@ def test_a_press_is_accepted_and_its_job_is_sent(
 def test_an_event_that_cannot_be_made_costs_none_of_the_same_change(
     ada: Browser, web: Flask, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    honest = events.event_of
+    honest = events.event_for_change
 
-    def choosy(change: Change, **told: Any) -> events.Event:
+    def choosy(change: Change, **told: Any) -> events.ChannelEvent:
         if change.connection.type == "sharepoint":
             raise KeyError(change.connection.type)
         return honest(change, **told)
 
-    monkeypatch.setattr(events, "event_of", choosy)
+    monkeypatch.setattr(events, "event_for_change", choosy)
 
     assert ada.post(f"{PATH}/seed").json["created"] == 4
 
-    channel = events.channel_of(ada.organization_id)
+    channel = events.channel_of_organization(ada.organization_id)
     assert web.extensions["redis"].xlen(f"{channel}:events") == 3
     assert faults(caplog) == [("event_not_made", True)]

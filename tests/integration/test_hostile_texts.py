@@ -12,7 +12,7 @@ from flask import Flask
 from app import create_app
 from app.config import Settings
 from app.extensions import db
-from app.outbound.broker import connected
+from app.outbound.broker import open_confirmed_connection
 from app.outbound.dead_letters import DeadLetter, DeadLetterQueue
 from tests.factories import Browser, a_sync_message, apply_messages, as_owner
 from tests.letters import bury_reliably
@@ -41,7 +41,7 @@ def operation(web: Flask) -> str:
 @pytest.fixture
 def letters(settings: Settings) -> Iterator[None]:
     """Three dead letters: hostile in their bodies, in their reason and detail, and in the queue they came from."""
-    with connected(settings.rabbitmq_url) as connection:
+    with open_confirmed_connection(settings.rabbitmq_url) as connection:
         DeadLetterQueue(connection).drop(limit=1_000)
     body = HOSTILE.encode()
     bury_reliably(
@@ -53,7 +53,7 @@ def letters(settings: Settings) -> Iterator[None]:
         ],
     )
     yield
-    with connected(settings.rabbitmq_url) as connection:
+    with open_confirmed_connection(settings.rabbitmq_url) as connection:
         DeadLetterQueue(connection).drop(limit=1_000)
 
 

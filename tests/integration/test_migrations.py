@@ -17,7 +17,7 @@ from sqlalchemy import Connection, create_engine, make_url, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
-from app.cli import migrations
+from app.cli import flask_migrate
 from devstack import drift
 from devstack.databases import create_database, drop_database
 
@@ -91,12 +91,12 @@ class Database:
             connection.rollback()
 
     def up(self, revision: str = "head") -> None:
-        migrations(self.app)
+        flask_migrate(self.app)
         with self.app.app_context():
             upgrade(revision=revision)
 
     def down(self, revision: str) -> None:
-        migrations(self.app)
+        flask_migrate(self.app)
         with self.app.app_context():
             downgrade(revision=revision)
 
@@ -177,12 +177,12 @@ def test_a_difference_from_the_models_is_noticed(migrated: Database, change: str
     with migrated.as_owner() as connection:
         connection.execute(text(change))
 
-        assert drift.unlike_models(connection)
+        assert drift.differences_from_models(connection)
 
 
 def test_the_models_are_what_the_migrations_made(migrated: Database) -> None:
     with migrated.as_owner() as connection:
-        assert drift.unlike_models(connection) == []
+        assert drift.differences_from_models(connection) == []
 
 
 def test_the_legacy_table_is_dropped_with_its_rows(empty: Database) -> None:

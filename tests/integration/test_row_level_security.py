@@ -14,7 +14,7 @@ from psycopg2.errors import ForeignKeyViolation, InsufficientPrivilege
 from psycopg2.extras import RealDictCursor
 from sqlalchemy import make_url, text
 
-from app.extensions import UnsafeDatabaseRole, check_role, db
+from app.extensions import UnsafeDatabaseRole, check_database_role, db
 from devstack.ports import free_port
 from tests.factories import Browser, forget_organizations
 
@@ -273,7 +273,7 @@ def test_a_superuser_is_refused_at_the_start_and_at_every_connection(
 
     with app.app_context():
         with pytest.raises(UnsafeDatabaseRole, match="DATABASE_URL"):
-            check_role()
+            check_database_role()
         with pytest.raises(UnsafeDatabaseRole, match="DATABASE_URL"):
             db.session.execute(text("SELECT 1"))
 
@@ -296,18 +296,18 @@ def test_the_owner_is_refused_in_production(web: Flask, another_app: Callable[..
     owner_url = web.extensions["settings"].owner_database_url
 
     with another_app(database_url=owner_url).app_context(), pytest.raises(UnsafeDatabaseRole, match="owns"):
-        check_role()
+        check_database_role()
     with another_app(database_url=owner_url, environment="development").app_context():
-        check_role()
+        check_database_role()
 
 
 def test_the_applications_role_is_accepted_in_production(web: Flask) -> None:
     assert web.extensions["settings"].environment == "production"
 
     with web.app_context():
-        check_role()
+        check_database_role()
 
 
 def test_a_database_that_is_away_keeps_no_process_from_starting(another_app: Callable[..., Flask]) -> None:
     with another_app(database_url=f"postgresql://rita:x@127.0.0.1:{free_port()}/rita").app_context():
-        check_role()
+        check_database_role()

@@ -15,8 +15,8 @@ import pytest
 from celery.bin.celery import celery
 from flask import Flask
 
-import tasks.schedule
-from app.cli.owner import environment_of
+import tasks.beat_schedule
+from app.cli.owner_environment import libpq_environment
 from app.config import Settings
 from tests.integration.test_migrations import TABLES, Database, a_connection
 from tests.integration.test_migrations import empty as empty  # noqa: PLC0414 - a fixture
@@ -76,7 +76,7 @@ def test_the_runbooks_backup_holds_every_row_and_can_be_restored(
     (restore,) = re.findall(r"^(pg_restore --exit-on-error .*)$", DOCUMENT, re.MULTILINE)
 
     def run(line: str, database: Database) -> str:
-        environ = {"PATH": f"{PROGRAMS}:{os.environ['PATH']}", **environment_of(database.owner_url)}
+        environ = {"PATH": f"{PROGRAMS}:{os.environ['PATH']}", **libpq_environment(database.owner_url)}
         options: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 60}
         done = subprocess.run(["/bin/sh", "-c", line], cwd=tmp_path, env=environ, check=False, **options)
         assert done.returncode == 0, done.stderr
@@ -101,7 +101,11 @@ def test_the_jobs_of_the_runbook_are_jobs_that_there_are() -> None:
     assert called
     for line in called:
         _, name, *options = line.split()
-        assert name in (tasks.schedule.DISPATCH, tasks.schedule.EXPIRE, tasks.schedule.PURGE)
+        assert name in (
+            tasks.beat_schedule.DISPATCH_TASK,
+            tasks.beat_schedule.EXPIRE_TASK,
+            tasks.beat_schedule.PURGE_TASK,
+        )
         celery.commands["call"].make_context("call", [name, *options], resilient_parsing=True)
 
 
@@ -125,7 +129,7 @@ def test_the_runbook_puts_no_password_into_the_list_of_processes() -> None:
 def test_the_owners_environment_is_all_that_the_url_says(web: Flask) -> None:
     url = "postgresql+psycopg2://rita%20owner:p%40ss'w@db.example:5433/rita?sslmode=verify-full&application_name=x"
 
-    assert environment_of(url) == {
+    assert libpq_environment(url) == {
         "PGHOST": "db.example",
         "PGPORT": "5433",
         "PGUSER": "rita owner",

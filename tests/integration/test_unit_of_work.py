@@ -51,7 +51,7 @@ def stored(app: Flask) -> set[UUID]:
 def test_all_is_committed_once_at_the_end(house: Flask, commits: list[Any]) -> None:
     first, second = uuid4(), uuid4()
 
-    with unit_of_work(tenants=[first, second]) as work:
+    with unit_of_work(tenant_ids=[first, second]) as work:
         work.session.execute(ADD, {"id": first})
         work.session.execute(ADD, {"id": second})
         assert commits == []
@@ -63,7 +63,7 @@ def test_all_is_committed_once_at_the_end(house: Flask, commits: list[Any]) -> N
 def test_nobody_else_sees_it_before_the_end(house: Flask) -> None:
     tenant = uuid4()
 
-    with unit_of_work(tenants=[tenant]) as work:
+    with unit_of_work(tenant_ids=[tenant]) as work:
         work.session.execute(ADD, {"id": tenant})
         assert stored(house) == set()
 
@@ -74,7 +74,7 @@ def test_nobody_else_sees_it_before_the_end(house: Flask) -> None:
 def test_any_exception_rolls_back_and_goes_on(house: Flask, problem: type[BaseException]) -> None:
     tenant, promises = uuid4(), []
 
-    with pytest.raises(problem), unit_of_work(tenants=[tenant]) as work:
+    with pytest.raises(problem), unit_of_work(tenant_ids=[tenant]) as work:
         work.after_commit(lambda: promises.append("kept"))
         work.session.execute(ADD, {"id": tenant})
         raise problem("the reason")
@@ -86,7 +86,7 @@ def test_any_exception_rolls_back_and_goes_on(house: Flask, problem: type[BaseEx
 def test_a_statement_that_fails_takes_all_with_it(house: Flask) -> None:
     tenant = uuid4()
 
-    with pytest.raises(IntegrityError), unit_of_work(tenants=[tenant]) as work:
+    with pytest.raises(IntegrityError), unit_of_work(tenant_ids=[tenant]) as work:
         work.session.execute(ADD, {"id": tenant})
         work.session.execute(ADD, {"id": tenant})
 
@@ -96,7 +96,7 @@ def test_a_statement_that_fails_takes_all_with_it(house: Flask) -> None:
 def test_a_commit_that_fails_keeps_no_promise(house: Flask) -> None:
     tenant, promises = uuid4(), []
 
-    with pytest.raises(OperationalError), unit_of_work(tenants=[tenant]) as work:
+    with pytest.raises(OperationalError), unit_of_work(tenant_ids=[tenant]) as work:
         work.after_commit(lambda: promises.append("kept"))
         work.session.execute(ADD, {"id": tenant})
         pid = work.session.scalar(text("SELECT pg_backend_pid()"))
@@ -110,7 +110,7 @@ def test_promises_are_kept_in_order_once_all_is_committed(house: Flask) -> None:
     tenant = uuid4()
     kept: list[tuple[str, set[UUID]]] = []
 
-    with unit_of_work(tenants=[tenant]) as work:
+    with unit_of_work(tenant_ids=[tenant]) as work:
         work.after_commit(lambda: kept.append(("first", stored(house))))
         work.session.execute(ADD, {"id": tenant})
         work.after_commit(lambda: kept.append(("second", stored(house))))
@@ -123,10 +123,10 @@ def test_a_promise_may_open_a_unit_of_its_own(house: Flask) -> None:
     first, second = uuid4(), uuid4()
 
     def promise() -> None:
-        with unit_of_work(tenants=[second]) as other:
+        with unit_of_work(tenant_ids=[second]) as other:
             other.session.execute(ADD, {"id": second})
 
-    with unit_of_work(tenants=[first]) as work:
+    with unit_of_work(tenant_ids=[first]) as work:
         work.session.execute(ADD, {"id": first})
         work.after_commit(promise)
 
@@ -141,7 +141,7 @@ def test_a_promise_that_cannot_be_kept_is_logged_and_takes_nothing_along(
     def promise() -> None:
         raise ConnectionError("the broker is away")
 
-    with unit_of_work(tenants=[tenant]) as work:
+    with unit_of_work(tenant_ids=[tenant]) as work:
         work.session.execute(ADD, {"id": tenant})
         work.after_commit(promise)
         work.after_commit(lambda: promises.append("kept"))
@@ -157,7 +157,7 @@ def test_a_promise_does_not_keep_a_process_from_being_ended(house: Flask) -> Non
     def promise() -> None:
         raise SystemExit
 
-    with pytest.raises(SystemExit), unit_of_work(tenants=[tenant]) as work:
+    with pytest.raises(SystemExit), unit_of_work(tenant_ids=[tenant]) as work:
         work.session.execute(ADD, {"id": tenant})
         work.after_commit(promise)
 
@@ -167,8 +167,8 @@ def test_a_promise_does_not_keep_a_process_from_being_ended(house: Flask) -> Non
 def test_it_refuses_to_nest_and_the_outer_one_goes_on_in_its_own_scope(house: Flask) -> None:
     tenant, other = uuid4(), uuid4()
 
-    with unit_of_work(tenants=[tenant]) as work:
-        with pytest.raises(RuntimeError, match="open already"), unit_of_work(tenants=[other]):
+    with unit_of_work(tenant_ids=[tenant]) as work:
+        with pytest.raises(RuntimeError, match="open already"), unit_of_work(tenant_ids=[other]):
             pytest.fail("two units at once")
         work.session.execute(ADD, {"id": tenant})
         assert work.session.scalar(COUNT) == 1
@@ -182,7 +182,7 @@ def test_it_refuses_to_nest_and_the_outer_one_goes_on_in_its_own_scope(house: Fl
 def test_it_sees_its_organizations_and_the_system_sees_all() -> None:
     tenants = [uuid4() for _ in range(3)]
     for tenant in tenants:
-        with unit_of_work(tenants=[tenant]) as work:
+        with unit_of_work(tenant_ids=[tenant]) as work:
             work.session.execute(ADD, {"id": tenant})
 
     seen = []
@@ -200,7 +200,7 @@ def test_no_scope_stays_behind_on_a_pooled_connection(
 ) -> None:
     app = another_app(database_pool_size=1)
     somebody = uuid4()
-    with web.app_context(), unit_of_work(tenants=[somebody]) as work:
+    with web.app_context(), unit_of_work(tenant_ids=[somebody]) as work:
         work.session.execute(ADD, {"id": somebody})
     with app.app_context():
         with suppress(ValueError), unit_of_work(**scope) as work:
@@ -234,7 +234,7 @@ def test_a_unit_after_another_has_its_own_scope_on_the_same_connection(
 
 @pytest.mark.usefixtures("house")
 def test_a_session_outside_any_unit_sees_nothing() -> None:
-    with unit_of_work(system=True):
+    with unit_of_work(all_tenants=True):
         pass
 
     assert db.session.scalar(COUNT) == 0
@@ -262,7 +262,7 @@ def test_the_scope_of_a_unit_that_asked_nothing_is_nobody_elses(
 def test_many_sets_of_values_are_in_scope(house: Flask) -> None:
     tenants = {uuid4(), uuid4()}
 
-    with unit_of_work(tenants=tenants) as work:
+    with unit_of_work(tenant_ids=tenants) as work:
         work.session.execute(ADD, [{"id": tenant} for tenant in tenants])
 
     assert stored(house) == tenants
@@ -272,7 +272,7 @@ def test_many_sets_of_values_are_in_scope(house: Flask) -> None:
 def test_a_savepoint_that_is_given_up_does_not_take_the_scope_with_it() -> None:
     tenant = uuid4()
 
-    with unit_of_work(tenants=[tenant]) as work:
+    with unit_of_work(tenant_ids=[tenant]) as work:
         with suppress(ValueError), work.session.begin_nested():
             work.session.execute(ADD, {"id": tenant})
             raise ValueError

@@ -42,7 +42,7 @@ def of_ada(person: Browser) -> dict[str, Any]:
 
 
 def told(redis: Redis, organization_id: UUID) -> list[str]:
-    entries = redis.xrange(f"{events.channel_of(organization_id)}:events")
+    entries = redis.xrange(f"{events.channel_of_organization(organization_id)}:events")
     return [json.loads(fields[b"data"])["change"] for _, fields in entries]
 
 

@@ -21,7 +21,7 @@ DATABASE_TESTS = (
     "tests/integration/test_json_values.py",
     "tests/integration/test_migrations.py",
     "tests/integration/test_organization_deletion.py",
-    "tests/integration/test_prepared.py",
+    "tests/integration/test_cached_plans.py",
     "tests/integration/test_row_level_security.py",
     "tests/integration/test_session_defaults.py",
     "tests/integration/test_unit_of_work.py",
@@ -55,7 +55,7 @@ QUICK_TESTS = (
     "tests/unit/domain",
     "tests/unit/outbound",
     "tests/unit/tasks",
-    "tests/integration/outbound/test_sealing.py",
+    "tests/integration/outbound/test_credential_store.py",
     "tests/integration/test_migrations.py",
     "tests/integration/test_row_level_security.py",
     "tests/e2e/test_main_flow.py",
@@ -92,11 +92,11 @@ class Combination:
         environ = os.environ | self.environ
         if postgres_programs.SETTING in self.servers:
             user = UNPRIVILEGED_USER if os.geteuid() == 0 else None
-            postgres = postgres_programs.chosen(environ, home=Path(), user=user)
+            postgres = postgres_programs.select_programs(environ, home=Path(), user=user)
             postgres.prepare()
             tried.append(f"PostgreSQL {_version(postgres.command('postgres', '--version'))}")
         if redis_programs.SETTING in self.servers:
-            redis = redis_programs.chosen(environ)
+            redis = redis_programs.select_program(environ)
             name = self.servers[redis_programs.SETTING].partition("-")[0].capitalize()
             guarded = " with TLS and ACL" if redis.guarded else ""
             tried.append(f"{name} {_version([*redis.command(), '--version'])}{guarded}")

@@ -35,9 +35,9 @@ class Python:
         """Return the command that runs it with what tests need, installed first if need be. Raises StartError."""
         if self.release == f"{sys.version_info.major}.{sys.version_info.minor}":
             return [sys.executable]
-        cache = debian.cache_of(os.environ)
+        cache = debian.cache_directory(os.environ)
         packages = (f"python{self.release}", f"python{self.release}-venv", *PACKAGES)
-        usr = debian.unpacked(packages, suite=SUITES[self.release], folder=cache / f"python-{self.release}")
+        usr = debian.unpack_packages(packages, suite=SUITES[self.release], folder=cache / f"python-{self.release}")
         # Clones with the same packages share one.
         key = hashlib.sha256(LOCK.read_bytes()).hexdigest()[:12]
         folder = cache / f"python-{self.release}-{key}"

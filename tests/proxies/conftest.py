@@ -69,7 +69,7 @@ def rita(
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
-    return certificates.made_in(tmp_path_factory.mktemp("certificate"))
+    return certificates.create_certificate(tmp_path_factory.mktemp("certificate"))
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pytest
 import requests
 from redis import Redis
 
-from app.outbound.events import _PUBLISH, channel_of
+from app.outbound.events import _PUBLISH_SCRIPT, channel_of_organization
 from devstack.certificates import NAME, Certificate
 from devstack.child import LOOPBACK
 from tests.e2e.browser import Person, Stream
@@ -50,7 +50,7 @@ def streams(rita: Processes, lasting: dict[Kind, Stream]) -> Any:
 
 def publish(redis: Redis, person: Person, number: int) -> None:
     arguments = [1000, 3600, "data_source_update", json.dumps({"number": number}), "", ""]
-    redis.register_script(_PUBLISH)(keys=[channel_of(person.organization_id)], args=arguments)
+    redis.register_script(_PUBLISH_SCRIPT)(keys=[channel_of_organization(person.organization_id)], args=arguments)
 
 
 def ask(front: Front, trust: ssl.SSLContext, path: str, **headers: str) -> http.client.HTTPResponse:

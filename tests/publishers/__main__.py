@@ -24,7 +24,7 @@ from uuid import UUID, uuid4
 
 import amqp
 
-from app.domain.messages import Unacceptable, parse, text_of
+from app.domain.status_messages import MessageRefused, decode_body, parse_report
 from tests.e2e.service import Service, body_of, channel
 
 CLIENTS = Path(__file__).parent / "clients"
@@ -118,9 +118,9 @@ def _row(client: Client, message: amqp.Message) -> str:
     except (ValueError, AttributeError):
         written = "?"
     try:
-        report = parse(text_of(body), queue="data_source_status")
+        report = parse_report(decode_body(body), queue_name="data_source_status")
         became = f"{report.timestamp:%Y-%m-%dT%H:%M:%S.%fZ}" if report.timestamp else "undated"
-    except Unacceptable as refusal:
+    except MessageRefused as refusal:
         became = f"{refusal.reason}: {refusal.detail}"
     return f"| {client.name} | {mode} | {properties.get('content_type', 'none')} | `{written}` | {became} |"
 

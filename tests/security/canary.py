@@ -16,7 +16,7 @@ from flask import Flask
 from redis import Redis
 
 from app import logs
-from app.outbound.sealing import PREFIX
+from app.outbound.credential_store import REDIS_KEY_PREFIX
 from tests.factories import Browser
 from tests.integration.tasks.conftest import Sql
 from tests.places import holding, of_database, of_redis
@@ -35,7 +35,7 @@ def our_loggers() -> list[Any]:
 
 
 def talk(level: str) -> None:
-    logs.configure(level)
+    logs.configure_logging(level)
     for log in our_loggers():
         vars(log).pop("bind", None)
 
@@ -84,7 +84,7 @@ class Canary:
         return given
 
     def sealed(self) -> list[bytes]:
-        return list(self.redis.scan_iter(f"{PREFIX}*"))
+        return list(self.redis.scan_iter(f"{REDIS_KEY_PREFIX}*"))
 
     def found(self, **places: Any) -> list[tuple[str, str]]:
         """Return where the word is, of all the places where it could be."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.domain import sources
+from app.domain import source_types
 from devstack.servers import Servers
 from tests.databases import Template
 from tests.e2e.processes import Processes, environment
@@ -28,7 +28,7 @@ def served(
             webhook_url=receiver.url,
             LOG_LEVEL="DEBUG",
             SSE_HEARTBEAT_SECONDS="0.5",
-            ENABLED_DATA_SOURCE_TYPES=",".join(sources.OPTIONAL),
+            ENABLED_DATA_SOURCE_TYPES=",".join(source_types.OPTIONAL_TYPES),
             SSE_STREAMS_PER_ORGANIZATION=str(MOST_STREAMS),
         )
         with Processes(environ, directory=tmp_path_factory.mktemp("web")) as processes:

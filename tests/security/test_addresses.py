@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from app.api.console import FILES
+from app.api.console import CONSOLE_DIRECTORY
 from tests.factories import Browser
 from tests.integration.sse.conftest import Web
 from tests.integration.tasks.conftest import Job
@@ -143,4 +143,4 @@ def test_no_address_stands_for_another(owner: Browser, path: str) -> None:
 
 
 def test_every_file_of_the_page_is_one_that_a_page_needs() -> None:
-    assert {path.suffix for path in FILES.rglob("*") if path.is_file()} <= {".html", ".css", ".js", ".svg"}
+    assert {path.suffix for path in CONSOLE_DIRECTORY.rglob("*") if path.is_file()} <= {".html", ".css", ".js", ".svg"}

@@ -9,8 +9,8 @@ from typing import Any, cast
 
 import pytest
 
-from app.domain import moments
-from app.outbound.interim import FinalResponse
+from app.domain import timestamps
+from app.outbound.http_responses import FinalHttpResponse
 
 
 class Socket:
@@ -23,9 +23,9 @@ class Socket:
         return self.file
 
 
-def an_answer(body: bytes) -> tuple[FinalResponse, Socket]:
+def an_answer(body: bytes) -> tuple[FinalHttpResponse, Socket]:
     opened = Socket(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + body)
-    answer = FinalResponse(cast("Any", opened))
+    answer = FinalHttpResponse(cast("Any", opened))
     answer.begin()
     return answer, opened
 
@@ -55,9 +55,9 @@ def test_what_follows_the_last_chunk_is_left_unread(monkeypatch: pytest.MonkeyPa
 )
 def test_what_is_no_name_of_a_place_is_not_looked_for(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(moments, "ZoneInfo", asked.append)
+    monkeypatch.setattr(timestamps, "ZoneInfo", asked.append)
 
     with pytest.raises(ValueError, match="not known here"):
-        moments.read({"date": datetime(2026, 11, 30).isoformat(), "timezone": place})  # noqa: DTZ001 - the zone is beside it
+        timestamps.parse_timestamp({"date": datetime(2026, 11, 30).isoformat(), "timezone": place})  # noqa: DTZ001 - the zone is beside it
 
     assert asked == []

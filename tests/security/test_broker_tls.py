@@ -16,31 +16,31 @@ import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
-from app.domain.delivery import Delivery
+from app.domain.delivery_job import DeliveryJob
 from app.outbound import broker
-from app.redis_pool import pool_of
-from devstack.unconnected import application
+from app.redis_pool import create_redis_pool
+from devstack.offline_application import create_offline_application
 from tests.integration.outbound.sockets import Stopped, a_certificate, listening
 
 SOON = timedelta(seconds=2)
-A_DELIVERY = Delivery(uuid4(), "sync", uuid4())
+A_DELIVERY = DeliveryJob(uuid4(), "sync", uuid4())
 
 
 def ask(url: str, _: ModuleType) -> None:
-    assert not broker.answers(url, timeout=SOON)
+    assert not broker.is_reachable(url, timeout=SOON)
 
 
 def publish(url: str, _: ModuleType) -> None:
-    with broker.connected(url, timeout=SOON):
+    with broker.open_confirmed_connection(url, timeout=SOON):
         pytest.fail("nobody speaks AMQP there, or Redis' protocol")
 
 
 def press(url: str, _: ModuleType) -> None:
-    application(rabbitmq_url=url).extensions["jobs"].deliver_webhook(A_DELIVERY)
+    create_offline_application(rabbitmq_url=url).extensions["job_sender"].send_delivery_job(A_DELIVERY)
 
 
 def work(url: str, celery_module: ModuleType, *, make: str = "make_app") -> None:
-    made: Any = getattr(celery_module, make)(application(rabbitmq_url=url).extensions["settings"])
+    made: Any = getattr(celery_module, make)(create_offline_application(rabbitmq_url=url).extensions["settings"])
     with made.connection_for_write(connect_timeout=SOON.total_seconds()) as opened:
         opened.ensure_connection(max_retries=1, interval_start=0, reraise_as_library_errors=True)
 
@@ -50,7 +50,7 @@ def apply(url: str, celery_module: ModuleType) -> None:
 
 
 def remember(url: str, _: ModuleType) -> None:
-    Redis(connection_pool=pool_of(url)).ping()
+    Redis(connection_pool=create_redis_pool(url)).ping()
 
 
 WAYS = [*product(["amqps", "rediss"], [ask, publish, press, work, apply]), ("rediss", remember)]

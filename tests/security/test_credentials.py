@@ -12,7 +12,7 @@ import pytest
 from flask import Flask
 from redis import Redis
 
-from app.api.schemas import VerifyBody
+from app.api.request_bodies import VerifyBody
 from app.config import Settings
 from app.outbound import webhook
 from app.outbound.dead_letters import DeadLetter
@@ -190,7 +190,7 @@ def test_what_carries_it_does_not_show_it() -> None:
 def test_neither_the_settings_nor_the_target_show_their_secrets(settings: Settings) -> None:
     secrets = [settings.automation_auth, *settings.webhook_signing_secret, settings.jwt_secret, *settings.seal_keys]
     urls = [settings.database_url, settings.owner_database_url, settings.rabbitmq_url, settings.redis_url]
-    target = webhook.Target.from_settings(settings)
+    target = webhook.WebhookTarget.from_settings(settings)
 
     shown = f"{settings!r} {settings} {target!r} {target}"
 

@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.config import Settings
 from app.outbound import webhook
-from app.outbound.sealing import PREFIX
+from app.outbound.credential_store import REDIS_KEY_PREFIX
 from devstack.ports import free_port
 from tests.factories import Browser
 from tests.integration.tasks.conftest import Sql
@@ -37,7 +37,7 @@ def test_a_database_that_is_away_leaves_no_seal(
     crashed = canary.press(Browser(away, organization_id=canary.browser.organization_id))
 
     assert crashed.status_code == 503
-    assert list(redis.scan_iter(f"{PREFIX}*")) == []
+    assert list(redis.scan_iter(f"{REDIS_KEY_PREFIX}*")) == []
     assert canary.found() == []
 
 
@@ -64,7 +64,7 @@ def test_a_post_that_crashes_tells_nothing_and_the_seal_ends_by_itself(
     canary: Canary, run: Run, tasks_app: Flask, redis: Redis, settings: Settings
 ) -> None:
     operation_id = canary.press().json["operation_id"]
-    broken = webhook.Target.from_settings(settings.model_copy(update={
+    broken = webhook.WebhookTarget.from_settings(settings.model_copy(update={
         "automation_webhook_url": "https://127.0.0.1:9/", "webhook_ca_file": "/nowhere.pem",
     }))  # fmt: skip
 
@@ -73,7 +73,7 @@ def test_a_post_that_crashes_tells_nothing_and_the_seal_ends_by_itself(
         told = crash_of(lambda: run(DELIVER, operation_id), OSError)
 
     assert "FileNotFoundError" in told
-    assert 0 < redis.pttl(f"{PREFIX}{operation_id}") <= 120_000
+    assert 0 < redis.pttl(f"{REDIS_KEY_PREFIX}{operation_id}") <= 120_000
     assert canary.found(traceback=[told]) == []
 
 
@@ -86,7 +86,7 @@ def test_a_record_that_crashes_tells_nothing_and_the_seal_ends_by_itself(
         told = crash_of(lambda: run(DELIVER, operation_id), SQLAlchemyError)
 
     assert len(receiver.received) == 1
-    assert 0 < redis.pttl(f"{PREFIX}{operation_id}") <= 120_000
+    assert 0 < redis.pttl(f"{REDIS_KEY_PREFIX}{operation_id}") <= 120_000
     assert canary.found(traceback=[told]) == []
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from flask import Flask
 
-from app.domain.transitions import move
+from app.domain.transitions import transition
 from tests.factories import NOON, Browser, a_connection, an_operation, rows
 
 PATH = "/api/data-sources"
@@ -33,6 +33,6 @@ def test_what_is_posted_no_more_is_not_kept(trigger: str) -> None:
     operation = an_operation(a_connection(config={"spaces": LARGE}), state="pending")
     assert operation.request["config"]["spaces"] == LARGE
 
-    assert move(operation, trigger, now=NOON)
+    assert transition(operation, trigger, now=NOON)
 
     assert operation.request == {}

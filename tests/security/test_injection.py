@@ -108,8 +108,10 @@ def test_no_text_begins_a_field_of_an_event(live: Web, web: Flask, owner: Browse
     ]
     applied = apply_messages(web, *changes)
     with web.app_context():
-        events.publish(applied.changes)
-        events.stream.publish({"end": "of-the-test"}, channel=events.channel_of(owner.organization_id))
+        events.publish_changes(applied.changes)
+        events.event_stream.publish(
+            {"end": "of-the-test"}, channel=events.channel_of_organization(owner.organization_id)
+        )
     person.headers["Last-Event-ID"] = last
 
     replayed = list(raw_stream(live, person, until="of-the-test"))

@@ -11,7 +11,7 @@ import pytest
 import requests
 from flask import Flask
 
-from app.api.requests import LARGEST_BODY
+from app.api.request_handling import MAX_BODY_BYTES
 from tests.factories import Browser
 from tests.integration.sse.conftest import Web
 from tests.places import of_database
@@ -45,16 +45,16 @@ BODIES: dict[str, bytes] = {
     "deep objects": nested('{"a":', "}"),
     "deep without an end": b"[" * DEEP,
     "deep within a field": b'{"config": {"a": ' + b"[" * 5_000 + b"]" * 5_000 + b"}}",
-    "too large": b'{"name": "' + b"x" * LARGEST_BODY + b'"}',
-    "too large blanks": b" " * (LARGEST_BODY + 1) + b"{}",
+    "too large": b'{"name": "' + b"x" * MAX_BODY_BYTES + b'"}',
+    "too large blanks": b" " * (MAX_BODY_BYTES + 1) + b"{}",
     "a number": b"1e999999999",
     "a list": b"[{}]",
     "a text": b'"x"',
     "null": b"null",
     "unknown keys": b'{"__proto__": {"admin": true}, "constructor": 1}',
     "a thousand unknown keys": json.dumps({f"key{number}": number for number in range(1_000)}).encode(),
-    "an unknown key as long as fits": b'{"' + b"k" * (LARGEST_BODY - 10) + b'": 1}',
-    "an unknown type as long as fits": b'{"type": "' + b"t" * (LARGEST_BODY - 20) + b'"}',
+    "an unknown key as long as fits": b'{"' + b"k" * (MAX_BODY_BYTES - 10) + b'": 1}',
+    "an unknown type as long as fits": b'{"type": "' + b"t" * (MAX_BODY_BYTES - 20) + b'"}',
     "a secret of a name as long as fits": b'{"type": "jira", "config": {"' + b"k" * 60_000 + b'_password": 1}}',
     "as many unknown keys as fit": json.dumps({f"k{number}": 0 for number in range(18_000)}).encode(),
 }
@@ -140,7 +140,7 @@ class Counted(io.RawIOBase):
 
 @pytest.mark.parametrize(
     ("length", "most"),
-    [(10**12, 0), (LARGEST_BODY + 1, 0), (None, 2 * LARGEST_BODY)],
+    [(10**12, 0), (MAX_BODY_BYTES + 1, 0), (None, 2 * MAX_BODY_BYTES)],
     ids=["told", "just over", "untold"],
 )
 def test_of_a_body_that_is_too_large_no_more_is_read_than_may_be(
@@ -158,7 +158,7 @@ def test_of_a_body_that_is_too_large_no_more_is_read_than_may_be(
 
 def test_a_body_in_chunks_whose_beginning_would_do_is_refused_too(live: Web, owner: Browser) -> None:
     before = owner.connection()
-    chunks = [b'{"name": "Cut"}', b" " * (2 * LARGEST_BODY), b"and more"]
+    chunks = [b'{"name": "Cut"}', b" " * (2 * MAX_BODY_BYTES), b"and more"]
 
     refused = requests.patch(
         f"{live.base_url}{PATH}/{before['id']}",

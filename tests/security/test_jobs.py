@@ -15,21 +15,23 @@ from kombu import Connection, Message
 from kombu.simple import SimpleQueue
 
 from app.config import Settings
-from app.jobs import DELIVER_WEBHOOK, HOUSEKEEPING, WEBHOOKS
-from app.outbound.broker import Outgoing, connected, publish, task_queue
-from tasks import jobs_taken
-from tasks.jobs_taken import LARGEST_JOB, NotAJob
-from tasks.schedule import EXPIRE
+from app.jobs import DELIVER_WEBHOOK_TASK, HOUSEKEEPING, WEBHOOKS
+from app.outbound.broker import OutgoingMessage, celery_task_queue, open_confirmed_connection, publish_to_queue
+from tasks import job_validation
+from tasks.beat_schedule import EXPIRE_TASK
+from tasks.job_validation import MAX_JOB_BYTES, InvalidJob
 from tests.integration.tasks.conftest import Job, a_worker
 from tests.waiting import eventually
 
 NOTHING: dict[str, None] = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
-AFTERWARDS = [{"task": EXPIRE, "args": [], "kwargs": {}, "options": {"routing_key": "of_a_stranger", "exchange": ""}}]
+AFTERWARDS = [
+    {"task": EXPIRE_TASK, "args": [], "kwargs": {}, "options": {"routing_key": "of_a_stranger", "exchange": ""}}
+]
 
 
 def a_job(args: Any = (), embed: Any = None, body: bytes | None = None, **headers: Any) -> Message:
     content = json.dumps([list(args), {}, embed or NOTHING]).encode() if body is None else body
-    said = {"task": DELIVER_WEBHOOK, "id": str(uuid4())} | headers
+    said = {"task": DELIVER_WEBHOOK_TASK, "id": str(uuid4())} | headers
     return Message(content, content_type="application/json", content_encoding="utf-8", headers=said)
 
 
@@ -44,7 +46,7 @@ REFUSED = {
     "arguments that are none": a_job(body=b"[5, 5, 5]"),
     "no JSON": a_job(body=b"\x80\x04N."),
     "deep JSON": a_job(body=b"[" * 10_000),
-    "more than a job": a_job(args=["x" * LARGEST_JOB]),
+    "more than a job": a_job(args=["x" * MAX_JOB_BYTES]),
     "no arguments": a_job(),
     "more arguments than the task has": a_job([str(uuid4()), "sync", str(uuid4()), "and more"]),
 }
@@ -56,10 +58,10 @@ def deliver(operation_id: str, kind: str | None = None, organization_id: str | N
 
 @pytest.mark.parametrize("kind", REFUSED)
 def test_what_is_no_job_is_refused_in_few_words(kind: str) -> None:
-    with pytest.raises(NotAJob) as refused:
-        jobs_taken.take(REFUSED[kind], tasks={DELIVER_WEBHOOK: deliver})
+    with pytest.raises(InvalidJob) as refused:
+        job_validation.validate_and_rewrite_job(REFUSED[kind], functions_by_task_name={DELIVER_WEBHOOK_TASK: deliver})
 
-    assert len(repr(refused.value.fields)) < 300
+    assert len(repr(refused.value.log_fields)) < 300
 
 
 def test_of_a_job_no_more_is_taken_than_a_task_its_arguments_and_an_id() -> None:
@@ -77,10 +79,10 @@ def test_of_a_job_no_more_is_taken_than_a_task_its_arguments_and_an_id() -> None
         stamped_headers=5,
     )
 
-    jobs_taken.take(job, tasks={DELIVER_WEBHOOK: deliver})
+    job_validation.validate_and_rewrite_job(job, functions_by_task_name={DELIVER_WEBHOOK_TASK: deliver})
 
     assert json.loads(job.body) == [[wanted], {}, NOTHING]
-    assert job.headers["task"] == DELIVER_WEBHOOK
+    assert job.headers["task"] == DELIVER_WEBHOOK_TASK
     assert (job.headers["eta"], job.headers["expires"], job.headers["timelimit"]) == (None, None, [None, None])
     assert (job.headers["group"], job.headers["retries"], job.headers["argsrepr"]) == (None, 0, repr([wanted]))
     assert not job.headers.keys() & {"shadow", "stamped_headers"}
@@ -90,9 +92,9 @@ def test_of_a_job_no_more_is_taken_than_a_task_its_arguments_and_an_id() -> None
 def stranger(settings: Settings, take_jobs: Callable[[], list[Job]]) -> Iterator[Connection]:
     """Somebody at the broker, with a queue of their own; no job is waiting."""
     take_jobs()
-    with connected(settings.rabbitmq_url) as connection:
+    with open_confirmed_connection(settings.rabbitmq_url) as connection:
         for name in (WEBHOOKS, HOUSEKEEPING):
-            task_queue(name).bind(connection.default_channel).declare()
+            celery_task_queue(name).bind(connection.default_channel).declare()
         yield connection
         connection.default_channel.queue_delete("of_a_stranger")
 
@@ -102,21 +104,23 @@ def test_a_worker_outlives_every_one_of_them_and_publishes_nothing_for_a_strange
     celery_module: ModuleType, stranger: Connection
 ) -> None:
     said = {"content_type": "application/json", "content_encoding": "utf-8"}
-    packed = {"task": DELIVER_WEBHOOK, "id": str(uuid4()), "compression": "application/x-gzip"}
+    packed = {"task": DELIVER_WEBHOOK_TASK, "id": str(uuid4()), "compression": "application/x-gzip"}
 
     with closing(SimpleQueue(stranger, "of_a_stranger")) as own, a_worker(celery_module) as done:
         for job in REFUSED.values():
-            publish(stranger.default_channel, Outgoing(WEBHOOKS, job.body, job.headers, said))
-        publish(stranger.default_channel, Outgoing(WEBHOOKS, zlib.compress(bytes(100_000)), packed, said))
-        last = a_job(
-            embed=NOTHING | {"chain": AFTERWARDS, "callbacks": AFTERWARDS}, task=EXPIRE, eta="2200-01-01T00:00:00Z"
+            publish_to_queue(stranger.default_channel, OutgoingMessage(WEBHOOKS, job.body, job.headers, said))
+        publish_to_queue(
+            stranger.default_channel, OutgoingMessage(WEBHOOKS, zlib.compress(bytes(100_000)), packed, said)
         )
-        publish(stranger.default_channel, Outgoing(HOUSEKEEPING, last.body, last.headers, said))
+        last = a_job(
+            embed=NOTHING | {"chain": AFTERWARDS, "callbacks": AFTERWARDS}, task=EXPIRE_TASK, eta="2200-01-01T00:00:00Z"
+        )
+        publish_to_queue(stranger.default_channel, OutgoingMessage(HOUSEKEEPING, last.body, last.headers, said))
         eventually(lambda: done)
-        celery_module.app.send_task(DELIVER_WEBHOOK, args=[str(uuid4())], queue=WEBHOOKS)
-        eventually(lambda: (DELIVER_WEBHOOK, "SUCCESS") in done)
+        celery_module.app.send_task(DELIVER_WEBHOOK_TASK, args=[str(uuid4())], queue=WEBHOOKS)
+        eventually(lambda: (DELIVER_WEBHOOK_TASK, "SUCCESS") in done)
 
-        assert done == [(EXPIRE, "SUCCESS"), (DELIVER_WEBHOOK, "SUCCESS")]
+        assert done == [(EXPIRE_TASK, "SUCCESS"), (DELIVER_WEBHOOK_TASK, "SUCCESS")]
         assert own.qsize() == 0
 
 
@@ -124,7 +128,7 @@ def test_a_worker_outlives_every_one_of_them_and_publishes_nothing_for_a_strange
 def test_a_job_that_names_no_operation_is_one_line_of_the_log(
     run: Callable[..., None], said: list[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    run(DELIVER_WEBHOOK, *said)
+    run(DELIVER_WEBHOOK_TASK, *said)
 
     told = [record.msg["event"] for record in caplog.records if isinstance(record.msg, dict)]
     assert told == (["job_refused"] if len(said) == 1 else [])

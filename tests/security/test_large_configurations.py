@@ -11,15 +11,15 @@ from itertools import pairwise
 import pytest
 from flask import Flask
 
-from app.api import looking, schemas
-from app.api.schemas import LARGEST_CONFIG
-from app.domain import secrets
+from app.api import credential_scan, request_bodies
+from app.api.request_bodies import MAX_CONFIG_BYTES
+from app.domain import credential_detection
 from tests.e2e.browser import Person
 from tests.e2e.processes import Processes
 from tests.factories import Browser, rows
 
 PATH = "/api/data-sources"
-LARGE = "ENG," * (LARGEST_CONFIG // 8)
+LARGE = "ENG," * (MAX_CONFIG_BYTES // 8)
 # Of no account; in pieces, so that no scanner takes this file for a leak.
 TOKEN = "ATA" + "TT3x" + "Ab1Cd2Ef3Gh4"
 
@@ -28,23 +28,43 @@ TOKEN = "ATA" + "TT3x" + "Ab1Cd2Ef3Gh4"
 def test_a_large_configuration_is_looked_through_in_pieces(value: object) -> None:
     looked_at: list[int] = []
 
-    assert list(secrets.find(value, path="config", rest=looked_at.append)) == []
+    assert list(credential_detection.find_credentials(value, path="config", on_progress=looked_at.append)) == []
 
     assert sum(looked_at) >= len(json.dumps(value)) // 2
-    assert max(looked_at) <= secrets.PIECE + secrets.OVERLAP + secrets.A_VALUE
+    assert (
+        max(looked_at)
+        <= credential_detection.SCAN_CHUNK_LENGTH
+        + credential_detection.SCAN_CHUNK_OVERLAP
+        + credential_detection.COST_PER_VALUE
+    )
 
 
-@pytest.mark.parametrize("before", range(secrets.PIECE - len(TOKEN) - 1, secrets.PIECE + 2))
+@pytest.mark.parametrize(
+    "before", range(credential_detection.SCAN_CHUNK_LENGTH - len(TOKEN) - 1, credential_detection.SCAN_CHUNK_LENGTH + 2)
+)
 def test_what_lies_on_the_border_of_two_pieces_is_found(before: int) -> None:
-    assert list(secrets.find(f"{'a ' * (before // 2)}{' ' * (before % 2)}{TOKEN} {LARGE}", path="config")) == ["config"]
+    assert list(
+        credential_detection.find_credentials(
+            f"{'a ' * (before // 2)}{' ' * (before % 2)}{TOKEN} {LARGE}", path="config"
+        )
+    ) == ["config"]
 
 
-@pytest.mark.parametrize("end", range(secrets.OVERLAP - 3, secrets.OVERLAP + 25))
+@pytest.mark.parametrize(
+    "end", range(credential_detection.SCAN_CHUNK_OVERLAP - 3, credential_detection.SCAN_CHUNK_OVERLAP + 25)
+)
 def test_what_is_only_cut_to_the_looks_of_one_is_not(end: int) -> None:
     # Twenty letters of a word that goes on, which a key of Amazon's does not.
     word = "AKI" + "A" * 60
 
-    assert list(secrets.find(f"{'a' * (secrets.PIECE + end - 20)} {word} {LARGE}", path="config")) == []
+    assert (
+        list(
+            credential_detection.find_credentials(
+                f"{'a' * (credential_detection.SCAN_CHUNK_LENGTH + end - 20)} {word} {LARGE}", path="config"
+            )
+        )
+        == []
+    )
 
 
 def wide(text: str) -> str:
@@ -61,9 +81,13 @@ def test_letters_are_normalized_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(unicodedata, "normalize", observed)
     value = {"é" * 5_000: [wide("Eng") * 5_000, "ö" * 5_000]}
 
-    assert list(secrets.find(value, path="config")) == []
-    assert list(secrets.find(f"{'é' * secrets.A_FEW} {wide('password=')}hunter22", path="config")) == ["config"]
-    assert max(lengths) <= secrets.A_FEW
+    assert list(credential_detection.find_credentials(value, path="config")) == []
+    assert list(
+        credential_detection.find_credentials(
+            f"{'é' * credential_detection.NORMALIZATION_CHUNK_LENGTH} {wide('password=')}hunter22", path="config"
+        )
+    ) == ["config"]
+    assert max(lengths) <= credential_detection.NORMALIZATION_CHUNK_LENGTH
 
 
 def test_the_path_of_what_is_no_credential_is_not_put_together() -> None:
@@ -75,13 +99,15 @@ def test_the_path_of_what_is_no_credential_is_not_put_together() -> None:
 
     path = Path("config")
 
-    assert list(secrets.find({"a": [{"b": ["c"]}, 1]}, path=path)) == []
-    assert list(secrets.find({"a": [{"b": ["c", {"password": 1}]}, 1]}, path=path)) == ["config.a[0].b[1].password"]
+    assert list(credential_detection.find_credentials({"a": [{"b": ["c"]}, 1]}, path=path)) == []
+    assert list(credential_detection.find_credentials({"a": [{"b": ["c", {"password": 1}]}, 1]}, path=path)) == [
+        "config.a[0].b[1].password"
+    ]
 
 
 def test_what_is_wrong_with_credentials_is_not_looked_for_in_thousands(owner: Browser) -> None:
     path = f"{PATH}/{owner.connection('confluence')['id']}/verify"
-    many = {str(number): [] for number in range(schemas.MOST_CREDENTIALS + 1)}
+    many = {str(number): [] for number in range(request_bodies.MAX_CREDENTIAL_FIELDS + 1)}
 
     answer = owner.post(path, {"credentials": many})
 
@@ -92,16 +118,16 @@ def test_what_is_wrong_with_credentials_is_not_looked_for_in_thousands(owner: Br
 def test_of_one_organization_one_is_looked_at_at_a_time(
     web: Flask, owner: Browser, eve: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(looking, "WAITS", 0.05)
+    monkeypatch.setattr(credential_scan, "MAX_WAIT_SECONDS", 0.05)
     connection, hers = owner.connection("confluence")["id"], eve.connection("confluence")["id"]
 
-    with web.extensions["looking"].through(str(owner.organization_id), within=1):
+    with web.extensions["credential_scan_limits"].acquire(str(owner.organization_id), timeout_seconds=1):
         small = owner.patch(f"{PATH}/{connection}", {"config": {"spaces": "ENG"}})
         large = owner.patch(f"{PATH}/{connection}", {"config": {"spaces": LARGE}})
         of_another = eve.patch(f"{PATH}/{hers}", {"config": {"spaces": LARGE}})
 
     assert (small.status_code, large.status_code, of_another.status_code) == (200, 429, 200)
-    assert large.headers["Retry-After"] == str(looking.CROWDED)
+    assert large.headers["Retry-After"] == str(credential_scan.RETRY_AFTER_SECONDS)
     assert owner.patch(f"{PATH}/{connection}", {"config": {"spaces": LARGE}}).status_code == 200
 
 
@@ -109,7 +135,7 @@ def test_others_are_answered_meanwhile(served: Processes) -> None:
     ada, eve = Person(served.base_url), Person(served.base_url)
     connection = ada.seeded()
     # What takes longest of what is no credential: names of some, which are given none.
-    slow = {"config": {"spaces": "pw:" * (LARGEST_CONFIG // 4)}}
+    slow = {"config": {"spaces": "pw:" * (MAX_CONFIG_BYTES // 4)}}
     change = threading.Thread(target=ada.call, args=("PATCH", f"{PATH}/{connection['id']}", slow))
     moments = [time.monotonic()]
 
@@ -133,4 +159,4 @@ def test_a_configuration_is_as_long_as_the_database_writes_it(web: Flask, owner:
     assert (sent(800), sent(1_000)) == (200, 422)
     query = "SELECT length(config::text) AS length FROM data_source_connections WHERE id = :id"
     (row,) = rows(web, query, id=connection)
-    assert row["length"] <= LARGEST_CONFIG + 2 * 800
+    assert row["length"] <= MAX_CONFIG_BYTES + 2 * 800

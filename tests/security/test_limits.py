@@ -12,7 +12,7 @@ import pytest
 from flask import Flask
 from redis import Redis
 
-from app.api.limits import PREFIX
+from app.api.rate_limits import REDIS_KEY_PREFIX
 from devstack.ports import free_port
 from devstack.valkey import Valkey
 from tests.factories import Browser, in_parallel, rows
@@ -182,7 +182,7 @@ def test_hosts_whose_clocks_differ_count_together_and_say_how_long_to_wait(
 
     assert [answer.status_code for answer in answers] == [200, 429]
     assert 0 < int(answers[-1].headers["Retry-After"]) <= 60
-    (account,) = redis.scan_iter(f"{PREFIX}*{ada.organization_id}*")
+    (account,) = redis.scan_iter(f"{REDIS_KEY_PREFIX}*{ada.organization_id}*")
     now = redis.time()[0]
     assert all(now - 60 <= float(moment) <= now + 1 for moment in redis.lrange(account, 0, -1))
 
@@ -207,7 +207,7 @@ def test_a_limit_that_is_off_counts_nothing(
     ada = Browser(another_app(**{f"{kind}_rate_limit": "off"}))
 
     assert 429 not in {press(ada, kind).status_code for _ in range(50)}
-    assert list(redis.scan_iter(f"{PREFIX}*{ada.organization_id}*")) == []
+    assert list(redis.scan_iter(f"{REDIS_KEY_PREFIX}*{ada.organization_id}*")) == []
 
 
 @pytest.fixture
@@ -246,5 +246,5 @@ def test_accounts_are_kept_no_longer_than_their_window(limited: Flask, redis: Re
 
     press(ada, "ticket")
 
-    (account,) = redis.scan_iter(f"{PREFIX}*{ada.organization_id}*")
+    (account,) = redis.scan_iter(f"{REDIS_KEY_PREFIX}*{ada.organization_id}*")
     assert 0 < redis.ttl(account) <= 60

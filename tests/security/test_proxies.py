@@ -9,7 +9,7 @@ import pytest
 from flask import Flask, jsonify, request
 from structlog.testing import CapturingLogger
 
-from app.api import requests
+from app.api import request_handling
 
 PROXY, OTHER = "10.1.2.3", "203.0.113.9"
 TOLD = {
@@ -52,7 +52,7 @@ def test_without_the_setting_nobody_is_believed(another_app: Callable[..., Flask
 
 def test_the_log_names_the_client(behind: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     log = CapturingLogger()
-    monkeypatch.setattr(requests, "log", log)
+    monkeypatch.setattr(request_handling, "log", log)
     for peer in (PROXY, OTHER):
         behind.test_client().get("/api/data-sources", headers=TOLD, environ_base={"REMOTE_ADDR": peer})
 
@@ -62,9 +62,9 @@ def test_the_log_names_the_client(behind: Flask, monkeypatch: pytest.MonkeyPatch
 
 def test_of_a_path_the_log_keeps_no_more_than_ours_have(web: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     log = CapturingLogger()
-    monkeypatch.setattr(requests, "log", log)
+    monkeypatch.setattr(request_handling, "log", log)
 
     web.test_client().get("/" + "%ff" * 2_000)
 
     (said,) = log.calls
-    assert len(said.kwargs["path"]) == requests.LONGEST_PATH
+    assert len(said.kwargs["path"]) == request_handling.MAX_LOGGED_PATH_LENGTH

@@ -10,9 +10,9 @@ import pytest
 from flask import Flask
 from redis import Redis
 
-from app import figures
-from app.api import limits
-from app.outbound import breaker, events, sealing, sweeps, tickets
+from app import metrics
+from app.api import rate_limits
+from app.outbound import circuit_breaker, credential_store, events, stream_tickets, sweep_times
 from tests.integration.tasks.conftest import Desk
 from tests.receiver import Receiver
 
@@ -20,12 +20,12 @@ DELIVER = "webhooks.deliver"
 
 
 def refused(value: str, reason: str) -> float:
-    counter = figures.of_process().registry.get_sample_value
+    counter = metrics.process_metrics().registry.get_sample_value
     return counter("rita_redis_values_refused_total", {"value": value, "reason": reason}) or 0.0
 
 
 def of_credentials(operation_id: str) -> str:
-    return f"{sealing.PREFIX}{operation_id}"
+    return f"{credential_store.REDIS_KEY_PREFIX}{operation_id}"
 
 
 def test_exchanged_credentials_reach_nobody(
@@ -86,9 +86,9 @@ def opened(web: Flask, ticket: str) -> tuple[int, str]:
 
 def ticket_key(redis: Redis, desk: Desk) -> tuple[str, str]:
     """Return a new ticket and where it lies."""
-    before = set(redis.scan_iter(f"{tickets.PREFIX}*"))
+    before = set(redis.scan_iter(f"{stream_tickets.REDIS_KEY_PREFIX}*"))
     ticket = desk.browser.post("/api/sse/tickets").json["ticket"]
-    (key,) = set(redis.scan_iter(f"{tickets.PREFIX}*")) - before
+    (key,) = set(redis.scan_iter(f"{stream_tickets.REDIS_KEY_PREFIX}*")) - before
     return ticket, key.decode()
 
 
@@ -134,7 +134,7 @@ def test_credentials_do_not_pass_for_a_ticket(web: Flask, desk: Desk, redis: Red
 def test_what_is_no_count_in_the_breakers_place_stops_no_webhook(
     desk: Desk, run: Callable[..., None], receiver: Receiver, redis: Redis, written: str
 ) -> None:
-    redis.set(f"{breaker.PREFIX}failures", written)
+    redis.set(f"{circuit_breaker.REDIS_KEY_PREFIX}failures", written)
     operation_id = desk.sync()
 
     run(DELIVER, operation_id)
@@ -145,20 +145,20 @@ def test_what_is_no_count_in_the_breakers_place_stops_no_webhook(
 
 def test_a_probe_that_was_written_by_hand_holds_webhooks_no_longer_than_one_of_ours(redis: Redis) -> None:
     probe = timedelta(seconds=5)
-    ours = breaker.Breaker(redis, failures=1, probe=probe)
-    redis.set(f"{breaker.PREFIX}failures", "9", px=60_000)
+    ours = circuit_breaker.CircuitBreaker(redis, failure_threshold=1, probe_interval=probe)
+    redis.set(f"{circuit_breaker.REDIS_KEY_PREFIX}failures", "9", px=60_000)
 
-    redis.set(f"{breaker.PREFIX}probe", "1", px=timedelta(days=400_000))
+    redis.set(f"{circuit_breaker.REDIS_KEY_PREFIX}probe", "1", px=timedelta(days=400_000))
 
-    assert ours.pause() == probe
-    redis.delete(f"{breaker.PREFIX}failures", f"{breaker.PREFIX}probe")
+    assert ours.time_until_attempt_allowed() == probe
+    redis.delete(f"{circuit_breaker.REDIS_KEY_PREFIX}failures", f"{circuit_breaker.REDIS_KEY_PREFIX}probe")
 
 
 def test_a_sweep_that_was_noted_by_hand_is_no_older_than_new(redis: Redis) -> None:
-    redis.set(f"{sweeps.PREFIX}{sweeps.DISPATCH}", "1", px=10**18)
+    redis.set(f"{sweep_times.REDIS_KEY_PREFIX}{sweep_times.DISPATCH_SWEEP}", "1", px=10**18)
 
-    assert sweeps.age(redis, sweeps.DISPATCH) == timedelta(0)
-    redis.delete(f"{sweeps.PREFIX}{sweeps.DISPATCH}")
+    assert sweep_times.sweep_age(redis, sweep_times.DISPATCH_SWEEP) == timedelta(0)
+    redis.delete(f"{sweep_times.REDIS_KEY_PREFIX}{sweep_times.DISPATCH_SWEEP}")
 
 
 @pytest.mark.parametrize("written", ["inf", "nan", "9" * 300, "-1", "words"])
@@ -167,7 +167,7 @@ def test_what_is_no_moment_in_a_limits_place_refuses_or_lets_through(
 ) -> None:
     assert web
     desk.browser.post("/api/sse/tickets")
-    (account,) = redis.scan_iter(f"{limits.PREFIX}*ticket/{desk.browser.organization_id}*")
+    (account,) = redis.scan_iter(f"{rate_limits.REDIS_KEY_PREFIX}*ticket/{desk.browser.organization_id}*")
     redis.delete(account)
     redis.rpush(account, *[written] * 10_000)
 
@@ -179,13 +179,13 @@ def test_what_is_no_moment_in_a_limits_place_refuses_or_lets_through(
 
 def test_a_forged_event_is_one_event_of_the_channel_that_it_lies_in(web: Flask, desk: Desk, redis: Redis) -> None:
     """What is pushed is shown and nothing else: it cannot begin an event of another kind, or pass for an answer."""
-    channel = events.channel_of(desk.browser.organization_id)
-    first = redis.xadd(f"{channel}:events", {"type": events.EVENT, "data": "{}"}).decode()
+    channel = events.channel_of_organization(desk.browser.organization_id)
+    first = redis.xadd(f"{channel}:events", {"type": events.UPDATE_EVENT_NAME, "data": "{}"}).decode()
     redis.xadd(f"{channel}:events", {"type": "x\n\nevent: y", "data": b"\xff{}\n\nevent: z"})
 
     with web.app_context():
-        (told,) = events.stream.replay(channel, after=first)
+        (told,) = events.event_stream.events_after(channel, after_id=first)
     written = str(told)
 
     assert [line.partition(":")[0] for line in written.split("\n") if line] == ["event", "data", "data", "data", "id"]
-    assert written.startswith(f"event:{events.EVENT}\n")
+    assert written.startswith(f"event:{events.UPDATE_EVENT_NAME}\n")

@@ -47,10 +47,10 @@ sentry_sdk.init(
 )
 
 from app import create_app
-from tasks import working
+from tasks import worker_setup
 from tasks.celery import app
 
-working.start(app)
+worker_setup.set_up_worker(app)
 flask_app = create_app()
 answer = flask_app.handle_user_exception
 

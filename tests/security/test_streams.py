@@ -11,8 +11,8 @@ import pytest
 import requests
 from redis import Redis
 
-from app.domain import sources
-from app.outbound.events import channel_of
+from app.domain import source_types
+from app.outbound.events import channel_of_organization
 from tests.e2e.browser import Person, Stream
 from tests.e2e.processes import Processes
 from tests.e2e.scrapes import Page
@@ -35,7 +35,7 @@ def with_large_settings(served: Processes, **options: Any) -> Person:
     """Return somebody whose snapshot is more than a kernel keeps for one connection: nearly seven megabytes."""
     person = Person(served.base_url, **options)
     person.seeded()
-    for name in sources.OPTIONAL:
+    for name in source_types.OPTIONAL_TYPES:
         person.call("POST", "/api/data-sources", {"type": name, "name": name})
     for row in person.call("GET", "/api/data-sources")["data"]:
         configure(person, row["id"])
@@ -99,7 +99,7 @@ def test_who_reads_nothing_costs_the_process_what_a_beginning_is_long(served: Pr
     for number in range(40):
         configure(ada, connection["id"], beginning=str(number))
     with Redis.from_url(served.environ["REDIS_URL"]) as redis:
-        assert redis.memory_usage(f"{channel_of(ada.organization_id)}:events") < 100_000
+        assert redis.memory_usage(f"{channel_of_organization(ada.organization_id)}:events") < 100_000
 
     (process,) = served.children["web"].family()[0].children()
     before = process.memory_info().rss

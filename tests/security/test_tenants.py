@@ -102,7 +102,7 @@ def test_nothing_that_needs_no_id_tells_of_another_organization(
             "organization_id": hers,
             "tenant_id": hers,
             "organization": hers,
-            "channel": events.channel_of(ada.organization_id),
+            "channel": events.channel_of_organization(ada.organization_id),
         },
         {"id": connection, "connection_id": connection, "operation_id": ada.operations[0]},
         *({"type": name} for name in ("websearch", "confluence", "jira")),

@@ -13,7 +13,7 @@ from redis import Redis
 
 from app.config import Settings
 from app.outbound import events
-from app.outbound.broker import connected, declare, plain_queue
+from app.outbound.broker import declare_durable_queue, open_confirmed_connection, undeclared_queue
 from app.outbound.dead_letters import DeadLetter, DeadLetterQueue
 from tests.e2e.browser import Person
 from tests.factories import Browser, a_sync_message, a_verification_message
@@ -29,7 +29,7 @@ def stranger(live: Web, eve: Browser) -> Person:
 
 
 def test_no_event_id_of_another_organization_brings_its_events(ada: Victim, stranger: Person, redis: Redis) -> None:
-    channel = events.channel_of(ada.organization_id)
+    channel = events.channel_of_organization(ada.organization_id)
     entries: list[Any] = redis.xrange(f"{channel}:events")
     ids = [entry_id.decode() for entry_id, _ in entries]
     assert len(ids) >= 5
@@ -46,7 +46,11 @@ def test_no_ticket_and_no_parameter_opens_another_organizations_stream(
     live: Web, ada: Victim, stranger: Person
 ) -> None:
     hers = str(ada.organization_id)
-    chosen = {"organization_id": hers, "tenant_id": hers, "channel": events.channel_of(ada.organization_id)}
+    chosen = {
+        "organization_id": hers,
+        "tenant_id": hers,
+        "channel": events.channel_of_organization(ada.organization_id),
+    }
     ticket = stranger.call("POST", "/api/sse/tickets?" + "&".join(f"{k}={v}" for k, v in chosen.items()), chosen)[
         "ticket"
     ]
@@ -88,20 +92,20 @@ def forgeries(ada: Victim, eve: Browser) -> list[tuple[dict[str, Any], str]]:
 def queue(settings: Settings) -> Iterator[str]:
     """A queue that dead letters come from and go back to, of this test's own."""
     name = f"security.{uuid4().hex[:8]}"
-    with connected(settings.rabbitmq_url) as connection:
-        declare(connection.default_channel, name)
+    with open_confirmed_connection(settings.rabbitmq_url) as connection:
+        declare_durable_queue(connection.default_channel, name)
     yield name
-    with connected(settings.rabbitmq_url) as connection:
+    with open_confirmed_connection(settings.rabbitmq_url) as connection:
         connection.default_channel.queue_delete(name)
 
 
 def replayed(settings: Settings, queue: str) -> list[str]:
     """Replay the dead letters as an operator does, and take what comes back on their queue."""
-    with connected(settings.rabbitmq_url) as connection:
+    with open_confirmed_connection(settings.rabbitmq_url) as connection:
         DeadLetterQueue(connection).replay(limit=100, default_queue="nowhere")
-        bound, bodies = plain_queue(queue).bind(connection.default_channel), []
+        bound, bodies = undeclared_queue(queue).bind(connection.default_channel), []
         while (message := bound.get(no_ack=True, accept=None)) is not None:
-            bodies.append(DeadLetter.from_message(message).body.decode())
+            bodies.append(DeadLetter.from_queue(message).body.decode())
     return bodies
 
 

@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 from redis import Redis
 
-from app.api.limits import PREFIX
+from app.api.rate_limits import REDIS_KEY_PREFIX
 from tests.factories import Browser
 from tests.places import of_database, of_redis
 
@@ -61,7 +61,7 @@ def snapshot(ada: Victim, superuser: str, redis: Redis) -> Callable[[], Snapshot
         del kept["pg_stat_activity"]
         tables = {table: [row for row in found if ada.named_in(row)] for table, found in kept.items()}
         # Her own rate limits' accounts pass by themselves.
-        keys = {key: value for key, value in of_redis(redis).items() if not key.startswith(PREFIX)}
+        keys = {key: value for key, value in of_redis(redis).items() if not key.startswith(REDIS_KEY_PREFIX)}
         return tables | {"redis": [f"{key}={keys[key]}" for key in sorted(keys) if ada.named_in(key)]}
 
     return take

@@ -17,8 +17,8 @@ from cryptography.fernet import Fernet
 from sqlalchemy import inspect
 
 from app import errors, jobs, models
-from app.domain import cases
-from tasks import schedule
+from app.domain import aggregate
+from tasks import beat_schedule
 from tests.project import PROJECT
 
 SOURCES = sorted([*PROJECT.glob("app/**/*.py"), *PROJECT.glob("tasks/**/*.py"), PROJECT / "gunicorn.conf.py"])
@@ -46,7 +46,7 @@ def test_only_the_settings_read_the_environment() -> None:
     readers = uses("os.environ", "os.environb", "os.getenv", "os.putenv", "BaseSettings", "dotenv_values")
 
     # The Prometheus client is told its directory in no other way.
-    assert set(readers) == {"app/config.py", "app/figures.py"}
+    assert set(readers) == {"app/config.py", "app/metrics_sharing.py"}
 
 
 def test_only_the_unit_of_work_ends_a_transaction() -> None:
@@ -88,7 +88,7 @@ def _descendants(error: type[errors.AppError]) -> Iterator[type[errors.AppError]
 
 @pytest.mark.parametrize(
     ("domain", "model"),
-    [(cases.Connection, models.DataSourceConnection), (cases.Operation, models.Operation)],
+    [(aggregate.Connection, models.DataSourceConnection), (aggregate.Operation, models.Operation)],
     ids=lambda cls: cls.__name__,
 )
 def test_what_the_domain_works_on_is_the_row(domain: Any, model: Any) -> None:
@@ -98,9 +98,9 @@ def test_what_the_domain_works_on_is_the_row(domain: Any, model: Any) -> None:
 
 
 def test_every_audited_field_is_a_connections() -> None:
-    assert set(cases.AUDITED) <= {field.name for field in fields(cases.Connection)}
+    assert set(aggregate.AUDITED_FIELDS) <= {field.name for field in fields(aggregate.Connection)}
     # Whatever a person can set or see change is told.
-    untold = {field.name for field in fields(cases.Connection)} - set(cases.AUDITED)
+    untold = {field.name for field in fields(aggregate.Connection)} - set(aggregate.AUDITED_FIELDS)
     assert untold == {
         "id", "organization_id", "type", "created_by", "updated_by", "created_at", "updated_at", "first_enabled_at",
         "verified_at", "sync_reported_at", "sync_reported_rank", "last_verification_ending", "last_sync_ending",
@@ -140,8 +140,8 @@ def celery_applications() -> dict[str, Any]:
     """What the Celery applications hold."""
     return dict(
         run_with_settings(
-            "import tasks.celery as c, tasks.working as w\n"
-            "w.start(c.app), w.start(c.status_app)\n"
+            "import tasks.celery as c, tasks.worker_setup as w\n"
+            "w.set_up_worker(c.app), w.set_up_worker(c.status_app)\n"
             "own = lambda app: sorted(name for name in app.tasks if not name.startswith('celery.'))\n"
             "queues = lambda app: sorted(queue.name for queue in app.conf.task_queues)\n"
             "beat = [[entry['task'], entry['options']['queue']] for entry in c.app.conf.beat_schedule.values()]\n"
@@ -159,12 +159,12 @@ def celery_applications() -> dict[str, Any]:
             {"flask", "sqlalchemy", "psycopg2", "requests", "cryptography.x509", "celery.bin.celery"},
         ),
         (
-            "import tasks.celery as c, tasks.working as w; w.start(c.status_app)",
-            {"app.api.requests", "requests", "jwt", "alembic", "tasks.webhooks", "app.outbound.webhook"},
+            "import tasks.celery as c, tasks.worker_setup as w; w.set_up_worker(c.status_app)",
+            {"app.api.request_handling", "requests", "jwt", "alembic", "tasks.webhooks", "app.outbound.webhook"},
         ),
         (
-            "import tasks.celery as c, tasks.working as w; w.start(c.app)",
-            {"app.api.requests", "jwt", "alembic", "tasks.status", "flask_migrate"},
+            "import tasks.celery as c, tasks.worker_setup as w; w.set_up_worker(c.app)",
+            {"app.api.request_handling", "jwt", "alembic", "tasks.status", "flask_migrate"},
         ),
         (
             "import app; app.create_app()",
@@ -182,14 +182,14 @@ def test_a_process_loads_what_it_uses(start: str, unused: set[str]) -> None:
 def test_every_job_and_every_beat_names_a_task_that_is_there(celery_applications: dict[str, Any]) -> None:
     beat = {task for task, _ in celery_applications["beat"]}
 
-    assert beat == {schedule.DISPATCH, schedule.EXPIRE, schedule.PURGE}
-    assert set(celery_applications["tasks"]) == beat | {jobs.DELIVER_WEBHOOK}
+    assert beat == {beat_schedule.DISPATCH_TASK, beat_schedule.EXPIRE_TASK, beat_schedule.PURGE_TASK}
+    assert set(celery_applications["tasks"]) == beat | {jobs.DELIVER_WEBHOOK_TASK}
 
 
 def test_whatever_is_sent_goes_to_a_queue_that_is_consumed(celery_applications: dict[str, Any]) -> None:
     assert celery_applications["queues"] == sorted([jobs.WEBHOOKS, jobs.VERIFICATIONS, jobs.HOUSEKEEPING])
     assert {queue for _, queue in celery_applications["beat"]} == {jobs.HOUSEKEEPING}
-    # Whoever consumes webhooks consumes verifications: see `tasks/working.py`.
+    # Whoever consumes webhooks consumes verifications: see `tasks/worker_setup.py`.
     procfile = (PROJECT / "Procfile").read_text()
     assert f"-Q {jobs.WEBHOOKS},{jobs.HOUSEKEEPING} " in procfile
 
@@ -197,13 +197,13 @@ def test_whatever_is_sent_goes_to_a_queue_that_is_consumed(celery_applications: 
 def test_nobody_goes_by_a_hosts_clock_but_for_what_is_judged_by_the_same_host() -> None:
     own = {
         # A token's and a stream's end, which its issuer sets by its own clock.
-        "app/api/auth.py", "app/api/stream.py", "app/outbound/lines.py", "app/cli/keys.py",
+        "app/api/auth.py", "app/api/stream.py", "app/outbound/stream_connections.py", "app/cli/keys.py",
         # The header that a receiver compares with its own clock, and what it asks for by its own.
         "app/outbound/webhook.py",
         # What is told to people, and compared with nothing.
         "app/outbound/dead_letters.py", "app/outbound/events.py",
         # Which look at this very clock, or write it into a line of the log.
-        "app/cli/findings.py", "app/outbound/clocks.py", "tasks/schedule.py", "app/logs.py",
+        "app/cli/findings.py", "app/outbound/clock_offsets.py", "tasks/beat_schedule.py", "app/logs.py",
     }  # fmt: skip
 
     assert set(uses("datetime.now", "datetime.utcnow", "time.time", "date.today")) == own

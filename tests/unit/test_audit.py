@@ -73,7 +73,7 @@ def test_a_known_vulnerability_fails_and_is_named_with_its_mending(
 
     printed = capsys.readouterr().out
     assert status == 1
-    assert "flask 3.1.3: PYSEC-2099-1, mended in 99.0" in printed
+    assert "flask 3.1.3: PYSEC-2099-1, fixed in 99.0" in printed
     assert "2 packages looked up, 1 known" in printed
 
 

@@ -233,8 +233,8 @@ def test_lists_are_separated_by_commas_and_blanks_do_not_count(environment: pyte
 
     assert settings.seal_keys == tuple(keys)
     assert settings.status_queues == ("data_source.sync_status", "data_source.verification_status")
-    assert list(settings.source_types.creatable) == ["jira", "slack"]
-    assert settings.waits("verify") == (timedelta(seconds=1), timedelta(seconds=2.5))
+    assert list(settings.source_types.creatable_types) == ["jira", "slack"]
+    assert settings.webhook_retry_schedule("verify") == (timedelta(seconds=1), timedelta(seconds=2.5))
 
 
 @pytest.mark.parametrize("escaped", [PUBLIC_KEY, PUBLIC_KEY.replace("\n", "\\n")], ids=["as it is", "escaped"])
@@ -389,7 +389,7 @@ def test_a_syncs_delivery_has_time_for_every_attempt_at_its_slowest() -> None:
 
     waits = sum(settings.sync_retry_seconds, timedelta(0)) * 1.1
     posts = settings.webhook_total_seconds * (len(settings.sync_retry_seconds) + 1)
-    assert settings.patience.sync_delivery > waits + posts
+    assert settings.deadlines.sync_delivery > waits + posts
 
 
 @pytest.mark.usefixtures("environment")
@@ -398,7 +398,7 @@ def test_a_verifications_attempts_fit_into_its_deadline() -> None:
 
     waits = sum(settings.verify_retry_seconds, timedelta(0)) * 1.1
     posts = settings.webhook_total_seconds * (len(settings.verify_retry_seconds) + 1)
-    assert settings.patience.verify > waits + posts
+    assert settings.deadlines.verification > waits + posts
 
 
 @pytest.mark.parametrize("value", ["30/minute", "5 per 10 seconds", "5/10seconds", "1/day", "10000/second"])
@@ -447,4 +447,4 @@ def test_in_development_nobody_else_on_the_network_is_let_in(
 ) -> None:
     environment.setenv("ENVIRONMENT", kind)
 
-    assert Settings.from_environment().address == address
+    assert Settings.from_environment().listen_address == address

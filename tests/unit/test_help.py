@@ -10,17 +10,17 @@ from collections.abc import Iterator
 import click
 import pytest
 
-from app.cli import COMMANDS, Commands
-from devstack.unconnected import application
+from app.cli import COMMAND_LOCATIONS, LazyCommandGroup
+from devstack.offline_application import create_offline_application
 from tests.project import PROJECT
 
 MODULES = ("devstack.audit", "devstack.client", "devstack.conformance", "devstack.drift", "devstack.run", "tasks")
 
 
 def commands() -> Iterator[click.Command]:
-    app = application()
-    group = Commands(app)
-    for name in COMMANDS:
+    app = create_offline_application()
+    group = LazyCommandGroup(app)
+    for name in COMMAND_LOCATIONS:
         found = group.get_command(click.Context(group), name)
         assert found
         yield from found.commands.values() if isinstance(found, click.Group) else [found]

@@ -17,7 +17,7 @@ import structlog
 from app import logs
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-logs.configure(sys.argv[1])
+logs.configure_logging(sys.argv[1])
 log = structlog.get_logger()
 structlog.contextvars.bind_contextvars(request_id="r-1")
 log.debug("below_the_level")

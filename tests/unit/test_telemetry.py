@@ -11,17 +11,17 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from app import telemetry, tracing
+from app import otel_sdk, tracing
 from app.config import Settings, SettingsError
-from app.trace_attributes import OPERATION_ID
+from app.span_attributes import OPERATION_ID_ATTRIBUTE
 
 
 @pytest.fixture
 def sent() -> Iterator[tuple[TracerProvider, Callable[[], list[ReadableSpan]]]]:
     """A provider as a process has it, and what it has sent."""
     exporter, provider = InMemorySpanExporter(), TracerProvider()
-    provider.add_span_processor(telemetry.OperationOnEverySpan())
-    provider.add_span_processor(telemetry.Discreet(exporter))
+    provider.add_span_processor(otel_sdk.OperationIdPropagator())
+    provider.add_span_processor(otel_sdk.FilteringSpanProcessor(exporter))
 
     def read() -> list[ReadableSpan]:
         provider.force_flush()
@@ -58,32 +58,32 @@ def test_an_operations_id_is_handed_down_and_a_query_of_nobodys_is_not_sent(
     tracer, operation_id = provider.get_tracer("test"), str(uuid4())
 
     tracer.start_span("SELECT", kind=SpanKind.CLIENT).end()
-    with tracer.start_as_current_span("step", attributes={OPERATION_ID: operation_id}):
+    with tracer.start_as_current_span("step", attributes={OPERATION_ID_ATTRIBUTE: operation_id}):
         tracer.start_span("SELECT", kind=SpanKind.CLIENT).end()
 
     assert [(span.name, dict(span.attributes or {})) for span in read()] == [
-        ("SELECT", {OPERATION_ID: operation_id}),
-        ("step", {OPERATION_ID: operation_id}),
+        ("SELECT", {OPERATION_ID_ATTRIBUTE: operation_id}),
+        ("step", {OPERATION_ID_ATTRIBUTE: operation_id}),
     ]
 
 
 def test_tracing_that_is_wanted_and_not_installed_stops_the_start(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(sys.modules, "app.telemetry")
-    monkeypatch.delattr("app.telemetry")
+    monkeypatch.delitem(sys.modules, "app.otel_sdk")
+    monkeypatch.delattr("app.otel_sdk")
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
     wanted = settings.model_copy(update={"otel_exporter_otlp_endpoint": "http://127.0.0.1:4318"})
 
     with pytest.raises(SettingsError, match=r"OTEL_EXPORTER_OTLP_ENDPOINT: .* install rita-data-sources\[otel\]"):
-        tracing.start(wanted)
+        tracing.start_sending_spans(wanted)
 
 
 def test_without_a_collector_nothing_is_traced(settings: Settings) -> None:
     assert settings.otel_exporter_otlp_endpoint is None
 
-    tracing.start(settings)
+    tracing.start_sending_spans(settings)
 
-    assert not tracing.is_on()
-    with tracing.step(uuid4(), "a step") as span:
+    assert not tracing.is_enabled()
+    with tracing.trace_operation_step(uuid4(), "a step") as span:
         assert not span.is_recording()

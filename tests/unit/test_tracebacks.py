@@ -16,7 +16,7 @@ SENT = "what somebody sent"
 def raised(problem: BaseException) -> str:
     with pytest.raises(type(problem)) as caught:
         raise problem
-    return tracebacks.formatted((caught.type, caught.value, caught.tb))
+    return tracebacks.format_traceback((caught.type, caught.value, caught.tb))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg2
 
-from app.outbound.broker import connected
+from app.outbound.broker import open_confirmed_connection
 from app.outbound.dead_letters import DeadLetterQueue
 from tests.e2e.service import DEAD, STATUS, Service, channel
 from tests.factories import a_sync_message, a_verification_message
@@ -93,9 +93,9 @@ def dead_letters_looked_at(scene: Scene) -> None:
     bodies = [f"no JSON, {number}".encode() for number in range(10)]
     scene.service.send(*[Sending(body, Expect.DEAD_LETTER) for body in bodies])
     scene.eventually(lambda: scene.world.queues.waiting(DEAD) == len(bodies))
-    with connected(scene.world.rabbitmq.url) as connection:
+    with open_confirmed_connection(scene.world.rabbitmq.url) as connection:
         queue = DeadLetterQueue(connection)
-        orders = [[letter.body for letter in queue.look(limit=100)] for _ in range(LOOKS)]
+        orders = [[letter.body for letter in queue.list_oldest(limit=100)] for _ in range(LOOKS)]
 
     def facts(_: Evidence) -> Iterator[str]:
         if any(order != orders[0] for order in orders) or len(orders[0]) != len(bodies):

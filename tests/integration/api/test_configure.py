@@ -289,5 +289,5 @@ def test_a_name_with_anything_to_see_is_taken_as_it_is(web: Flask, name: str) ->
 
 
 def last_event(redis: Redis, person: Browser) -> Any:
-    (entry,) = redis.xrevrange(f"{events.channel_of(person.organization_id)}:events", count=1)
+    (entry,) = redis.xrevrange(f"{events.channel_of_organization(person.organization_id)}:events", count=1)
     return json.loads(entry[1][b"data"])

@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 from flask import Flask
 
-from app.domain.delivery import Delivery
+from app.domain.delivery_job import DeliveryJob
 from devstack.ports import free_port
 
 
@@ -65,7 +65,7 @@ def test_a_broker_that_refuses_is_named_like_one_that_is_away(
     app = another_app(rabbitmq_url=urlsplit(rabbitmq_url)._replace(path="/no-such-virtual-host").geturl())
 
     assert app.test_client().get("/readyz").json["failing"] == ["broker"]
-    assert app.extensions["jobs"].deliver_webhook(Delivery(UUID(int=1), "sync", UUID(int=2))) is False
+    assert app.extensions["job_sender"].send_delivery_job(DeliveryJob(UUID(int=1), "sync", UUID(int=2))) is False
 
 
 def test_a_process_lives_with_nothing_around_it(another_app: Callable[..., Flask]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 from redis import Redis
 
-from app.outbound.sealing import PREFIX
+from app.outbound.credential_store import REDIS_KEY_PREFIX
 from tests.factories import Browser, a_sync_message, apply_messages, in_parallel, owner
 
 PATH = "/api/data-sources"
@@ -201,11 +201,11 @@ def test_what_has_ended_cannot_be_ended_again_and_is_told_how_it_ended(ada: Brow
 def test_the_credentials_of_a_verification_that_is_ended_are_destroyed(ada: Browser, redis: Redis) -> None:
     ada.post(f"{PATH}/{ada.seeded('confluence')}/verify", {"credentials": {"api_token": "hunter2"}})
     operation_id = ada.connection("confluence")["operation"]["id"]
-    assert redis.exists(f"{PREFIX}{operation_id}")
+    assert redis.exists(f"{REDIS_KEY_PREFIX}{operation_id}")
 
     ada.post(f"/api/operations/{operation_id}/end")
 
-    assert not redis.exists(f"{PREFIX}{operation_id}")
+    assert not redis.exists(f"{REDIS_KEY_PREFIX}{operation_id}")
 
 
 def test_a_member_may_look_but_not_end(web: Flask, ada: Browser) -> None:

@@ -193,7 +193,7 @@ def test_a_key_that_is_listed_no_more_verifies_no_more(
     claims: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("app.outbound.key_cache.LISTED", timedelta(microseconds=1))
+    monkeypatch.setattr("app.outbound.token_key_cache.KEYS_LIFETIME", timedelta(microseconds=1))
     app = another_app(jwt_secret=None, jwt_jwks_url=key_server.url)
     # Two tokens of one key, since what was found of a token is remembered for a minute.
     tokens = [jwt.encode(claims | {"number": number}, RSA, "RS256", headers={"kid": "one"}) for number in range(2)]

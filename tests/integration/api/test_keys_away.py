@@ -17,7 +17,7 @@ from tests.factories import a_token
 from tests.integration.api.test_keys import OTHER_KEYS, RSA, KeyServer, ask, listing
 from tests.waiting import eventually
 
-CACHE = "app.outbound.key_cache"
+CACHE = "app.outbound.token_key_cache"
 LONG_AGO = timedelta(microseconds=1)
 
 
@@ -53,14 +53,14 @@ def timed(act: Callable[[], Any]) -> tuple[Any, float]:
 
 @pytest.fixture
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(f"{CACHE}.PAUSE", timedelta(0))
+    monkeypatch.setattr(f"{CACHE}.MIN_FETCH_INTERVAL", timedelta(0))
 
 
 @pytest.mark.usefixtures("no_pause")
 def test_good_tokens_do_not_wait_while_unknown_ones_have_the_keys_fetched(
     app: Flask, issuer: KeyServer, sign: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.outbound.key_set.WHOLE", timedelta(seconds=3))
+    monkeypatch.setattr("app.outbound.jwks.TOTAL_TIMEOUT", timedelta(seconds=3))
     issuer.gate.clear()
     unknown = [sign(OTHER_KEYS["RS256"], kid=f"unknown-{number}") for number in range(20)]
     with ThreadPoolExecutor(20) as pool:
@@ -115,7 +115,7 @@ def test_a_token_of_a_new_key_is_taken_as_soon_as_it_is_listed(
 def test_keys_in_use_are_fetched_anew_behind_the_back_of_those_who_use_them(
     app: Flask, issuer: KeyServer, sign: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(f"{CACHE}.AHEAD", LONG_AGO)
+    monkeypatch.setattr(f"{CACHE}.BACKGROUND_REFRESH_AGE", LONG_AGO)
     issuer.gate.clear()
 
     answer, seconds = timed(lambda: ask(app, sign()))
@@ -129,7 +129,7 @@ def test_keys_in_use_are_fetched_anew_behind_the_back_of_those_who_use_them(
 def test_old_keys_count_while_the_issuer_is_away(
     app: Flask, issuer: KeyServer, sign: Callable[..., str], monkeypatch: pytest.MonkeyPatch, problem: str
 ) -> None:
-    monkeypatch.setattr(f"{CACHE}.LISTED", LONG_AGO)
+    monkeypatch.setattr(f"{CACHE}.KEYS_LIFETIME", LONG_AGO)
     issuer.status, issuer.content = (503, b"") if problem == "away" else (200, b"<html>")
 
     answers = [ask(app, sign()).status_code for _ in range(5)]
@@ -141,8 +141,8 @@ def test_old_keys_count_while_the_issuer_is_away(
 def test_the_keys_of_an_issuer_that_hangs_count_too(
     app: Flask, issuer: KeyServer, sign: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(f"{CACHE}.LISTED", LONG_AGO)
-    monkeypatch.setattr(f"{CACHE}.WAIT", timedelta(seconds=0.2))
+    monkeypatch.setattr(f"{CACHE}.KEYS_LIFETIME", LONG_AGO)
+    monkeypatch.setattr(f"{CACHE}.MAX_WAIT_FOR_FETCH", timedelta(seconds=0.2))
     issuer.gate.clear()
 
     # The first since they are old finds out, and nobody waits after that.
@@ -158,7 +158,7 @@ def test_old_keys_do_not_count_for_ever(
 ) -> None:
     app = another_app(jwt_secret=None, jwt_jwks_url=issuer.url, jwt_jwks_stale_seconds="0.000001")
     assert ask(app, sign()).status_code == 200
-    monkeypatch.setattr(f"{CACHE}.LISTED", LONG_AGO)
+    monkeypatch.setattr(f"{CACHE}.KEYS_LIFETIME", LONG_AGO)
     issuer.status = 503
 
     assert ask(app, sign()).json["code"] == "service_unavailable"
@@ -170,7 +170,7 @@ def test_old_keys_do_not_count_for_ever(
 def test_keys_that_the_issuer_takes_off_do_not_count_as_stale(
     app: Flask, issuer: KeyServer, sign: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(f"{CACHE}.LISTED", LONG_AGO)
+    monkeypatch.setattr(f"{CACHE}.KEYS_LIFETIME", LONG_AGO)
     issuer.content = b'{"keys": []}'
 
     assert [ask(app, sign()).status_code for _ in range(2)] == [503] * 2

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 from redis import Redis
 from sqlalchemy import text
 
-from app.outbound import sweeps
+from app.outbound import sweep_times
 from app.unit_of_work import unit_of_work
 from tests.factories import Browser
 
@@ -45,7 +45,7 @@ def press(web: Flask) -> None:
 
 
 def change(web: Flask, statement: str) -> None:
-    with web.app_context(), unit_of_work(system=True) as work:
+    with web.app_context(), unit_of_work(all_tenants=True) as work:
         work.session.execute(text(statement))
 
 
@@ -137,7 +137,11 @@ def test_a_reader_of_openmetrics_gets_openmetrics(web: Flask, another_app: Calla
 def test_the_age_of_the_sweeps_is_told_and_of_one_that_was_never_made_nothing(
     redis: Redis, measured: Callable[[], Figures]
 ) -> None:
-    redis.set(f"{sweeps.PREFIX}{sweeps.DISPATCH}", "1", px=sweeps.KEPT - timedelta(minutes=3))
+    redis.set(
+        f"{sweep_times.REDIS_KEY_PREFIX}{sweep_times.DISPATCH_SWEEP}",
+        "1",
+        px=sweep_times.TIME_TO_LIVE - timedelta(minutes=3),
+    )
 
     figures = measured()
 

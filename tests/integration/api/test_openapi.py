@@ -15,8 +15,8 @@ from openapi_spec_validator import validate
 from redis import Redis
 
 from app import errors
-from app.api import problems
-from app.api.views import OperationView
+from app.api import error_schemas
+from app.api.representations import OperationView
 from app.outbound import events, webhook
 from tests.document import document_of, validator
 from tests.factories import (
@@ -87,7 +87,7 @@ def test_every_call_says_what_it_is_and_belongs_to_a_group(document: dict[str, A
 def test_every_error_that_is_raised_is_described_where_it_can_happen(document: dict[str, Any]) -> None:
     # The others are bases: what is raised is one of their descendants.
     bases = {errors.AppError, errors.Conflict, errors.OperationInProgress}
-    raised = {error.code for error in problems.models() if error not in bases}
+    raised = {error.code for error in error_schemas.error_models() if error not in bases}
 
     named = {
         code
@@ -151,7 +151,7 @@ def test_the_example_of_the_stream_is_one_of_its_events(document: dict[str, Any]
     (event_id,) = re.findall("^id:(.*)$", content["example"], re.MULTILINE)
 
     validator(document, "SyncEvent").validate(pydantic_core.from_json(data))
-    assert events.is_id(event_id)
+    assert events.is_event_id(event_id)
 
 
 def test_every_event_is_what_the_document_says(web: Flask, redis: Redis, document: dict[str, Any]) -> None:
@@ -164,11 +164,11 @@ def test_every_event_is_what_the_document_says(web: Flask, redis: Redis, documen
     asked = ada.post(f"{PATH}/{connection['id']}/sync").json["data"]["operation_id"]
     ended = apply_messages(web, a_sync_message(connection, documents_processed=7, operation_id=asked))
 
-    kept: list[Any] = redis.xrange(f"{events.channel_of(ada.organization_id)}:events")
+    kept: list[Any] = redis.xrange(f"{events.channel_of_organization(ada.organization_id)}:events")
     said = [pydantic_core.from_json(fields[b"data"]) for _, fields in kept]
     changes = [*applied.changes, *ended.changes]
-    said += [pydantic_core.from_json(events.event_of(change).data) for change in changes]
-    snapshot = str(events.snapshot([connection], event_id="0-0")).partition("data:")[2].partition("\n")[0]
+    said += [pydantic_core.from_json(events.event_for_change(change).data) for change in changes]
+    snapshot = str(events.snapshot_event([connection], event_id="0-0")).partition("data:")[2].partition("\n")[0]
 
     models = {"connection": "ConfigurationEvent", "sync": "SyncEvent", "verify": "VerificationEvent"}
     assert {one["change"].partition(".")[0] for one in said} == set(models)
@@ -192,9 +192,9 @@ def test_every_webhook_is_what_the_document_says(
         connection, kind=kind, request=request, requested_by=UUID(int=7), requested_email="ada@example.org"
     )
     sealed = {"settings": {}, "credentials": {"api_token": "t"}}
-    body = webhook.body_of(operation, connection_type="confluence", sealed=sealed)
+    body = webhook.webhook_body(operation, connection_type="confluence", decrypted=sealed)
 
-    webhook.post(
+    webhook.post_webhook(
         body,
         webhook_id=str(operation.id),
         request_id="press-1",

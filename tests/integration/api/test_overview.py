@@ -87,7 +87,7 @@ def test_of_each_connection_its_newest_syncs_are_counted_and_no_more(
     """Of a service that reports any number, or of a member who has them replaced, a look reads no more than these."""
     for count in (1, 2, 4):
         report(web, ada, "sync_completed", operation_id=sync(ada), documents_processed=count)
-    monkeypatch.setattr(overview, "MOST", 2)
+    monkeypatch.setattr(overview, "MAX_SYNCS_PER_CONNECTION", 2)
 
     shown = ada.get(PATH).json["data"]
 

@@ -15,7 +15,7 @@ from flask import Flask
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from app.api.auth import Identity
-from app.domain.claims import stable_id
+from app.domain.token_claims import uuid_for_issuer_value
 from tests.factories import a_token
 from tests.integration.api.test_keys import RSA, KeyServer, ask
 from tests.project import PROJECT
@@ -257,7 +257,7 @@ def signed(provider: str, **changes: Any) -> str:
 
 
 def verified(app: Flask, token: str) -> Identity:
-    identity: Identity = app.extensions["token_verifier"].verify(token)
+    identity: Identity = app.extensions["token_verifier"].verify_token(token)
     return identity
 
 
@@ -265,7 +265,7 @@ def as_id(provider: str, named: str) -> UUID:
     try:
         return UUID(named)
     except ValueError:
-        return stable_id(ISSUERS[provider], named)
+        return uuid_for_issuer_value(ISSUERS[provider], named)
 
 
 @pytest.mark.parametrize("provider", ISSUERS)
@@ -328,5 +328,5 @@ def test_an_issuer_of_one_organization_may_be_the_organization(another_app: Call
 
     who = verified(app, a_token(web, iss="https://id.acme.example", sub="ada"))
 
-    assert who.organization_id == stable_id("https://id.acme.example", "https://id.acme.example")
-    assert who.user_id == stable_id("https://id.acme.example", "ada")
+    assert who.organization_id == uuid_for_issuer_value("https://id.acme.example", "https://id.acme.example")
+    assert who.user_id == uuid_for_issuer_value("https://id.acme.example", "ada")

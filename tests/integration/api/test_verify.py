@@ -11,7 +11,7 @@ from cryptography.fernet import Fernet, InvalidToken
 from flask import Flask
 from redis import Redis
 
-from app.outbound.sealing import PREFIX
+from app.outbound.credential_store import REDIS_KEY_PREFIX
 from devstack.ports import free_port
 from tests.factories import Browser, a_verification_message, apply_messages, in_parallel, rows
 
@@ -32,7 +32,7 @@ CREDENTIALS = {"credentials": SHAPES[0]}
 
 
 def sealed(redis: Redis) -> dict[bytes, bytes]:
-    return {key: redis.get(key) for key in redis.scan_iter(f"{PREFIX}*")}
+    return {key: redis.get(key) for key in redis.scan_iter(f"{REDIS_KEY_PREFIX}*")}
 
 
 def verify(browser: Browser, connection_id: Any, body: Any = CREDENTIALS) -> Any:
@@ -41,7 +41,7 @@ def verify(browser: Browser, connection_id: Any, body: Any = CREDENTIALS) -> Any
 
 @pytest.fixture(autouse=True)
 def _no_seals(redis: Redis) -> None:
-    for key in redis.scan_iter(f"{PREFIX}*"):
+    for key in redis.scan_iter(f"{REDIS_KEY_PREFIX}*"):
         redis.delete(key)
 
 
@@ -57,7 +57,7 @@ def test_every_known_shape_is_passed_on_with_its_settings(
     assert answer.status_code == 200
     assert (answer.json["status"], answer.json["message"]) == ("verifying", "Verification in progress")
     ((key, content),) = sealed(redis).items()
-    assert key.decode() == PREFIX + answer.json["operation_id"]
+    assert key.decode() == REDIS_KEY_PREFIX + answer.json["operation_id"]
     opened = Fernet(web.extensions["settings"].seal_keys[0]).decrypt(content)
     assert json.loads(opened)["content"] == {"credentials": credentials, "settings": {"spaces": "ENG"}}
 
@@ -134,7 +134,7 @@ def test_a_second_verification_is_refused_while_one_runs_and_leaves_nothing(web:
 
     assert (answer.status_code, answer.json["code"]) == (409, "verification_in_progress")
     assert (answer.json["operation"]["id"], answer.json["operation"]["kind"]) == (first, "verify")
-    assert [key.decode() for key in sealed(redis)] == [PREFIX + first]
+    assert [key.decode() for key in sealed(redis)] == [REDIS_KEY_PREFIX + first]
 
 
 def test_a_verification_is_refused_while_a_sync_runs(web: Flask, redis: Redis) -> None:
@@ -161,7 +161,7 @@ def test_parallel_verifications_open_one_operation(web: Flask, redis: Redis) -> 
     refused = [answer.json for answer in answers if answer.status_code == 409]
     assert len(refused) == 7
     assert {body["operation"]["id"] for body in refused} == {first}
-    assert [key.decode() for key in sealed(redis)] == [PREFIX + first]
+    assert [key.decode() for key in sealed(redis)] == [REDIS_KEY_PREFIX + first]
 
 
 def test_after_the_answer_it_can_be_verified_again(web: Flask) -> None:

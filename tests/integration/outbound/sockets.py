@@ -30,23 +30,23 @@ Stopped = threading.Event
 Peer = Callable[[socket.socket, Stopped], None]
 
 
-def a_target(url: str, **fields: Any) -> webhook.Target:
+def a_target(url: str, **fields: Any) -> webhook.WebhookTarget:
     """Return a target with limits short enough to wait for."""
     values: dict[str, Any] = {
         "url": url,
         "authorization": "Bearer of-the-tests",
         "signing_secrets": (),
         "ca_file": None,
-        "connect": timedelta(seconds=0.5),
-        "read": timedelta(seconds=0.5),
-        "total": timedelta(seconds=1),
+        "connect_timeout": timedelta(seconds=0.5),
+        "read_timeout": timedelta(seconds=0.5),
+        "total_timeout": timedelta(seconds=1),
     }
-    return webhook.Target(**values | fields)
+    return webhook.WebhookTarget(**values | fields)
 
 
-def post(url: str, **fields: Any) -> retry.Outcome:
+def post(url: str, **fields: Any) -> retry.AttemptOutcome:
     """Post a small body to an address."""
-    return webhook.post({"hello": "there"}, webhook_id="id-1", request_id=None, target=a_target(url, **fields))
+    return webhook.post_webhook({"hello": "there"}, webhook_id="id-1", request_id=None, target=a_target(url, **fields))
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from app.domain.retry import Verdict
+from app.domain.retry import RetryVerdict
 from app.outbound import webhook
 from tests.factories import NOON, a_connection, an_operation
 from tests.integration.outbound.sockets import a_target, listening, post, saying
@@ -24,19 +24,19 @@ SECRET = "whsec_dGVzdC1zaWduaW5nLXNlY3JldC0wMTIzNDU2Nzg5"
 @pytest.mark.parametrize(
     ("status", "verdict"),
     [
-        *[(status, Verdict.DONE) for status in (200, 201, 202, 204)],
-        *[(status, Verdict.FINAL) for status in (300, 304)],
-        *[(status, Verdict.FINAL) for status in (400, 401, 403, 404, 409, 410, 413, 418, 422)],
-        *[(status, Verdict.RETRY) for status in (408, 425, 429, 500, 502, 503, 504, 599, 600)],
+        *[(status, RetryVerdict.DONE) for status in (200, 201, 202, 204)],
+        *[(status, RetryVerdict.FINAL) for status in (300, 304)],
+        *[(status, RetryVerdict.FINAL) for status in (400, 401, 403, 404, 409, 410, 413, 418, 422)],
+        *[(status, RetryVerdict.RETRY) for status in (408, 425, 429, 500, 502, 503, 504, 599, 600)],
     ],
 )
-def test_the_status_decides(receiver: Receiver, status: int, verdict: Verdict) -> None:
+def test_the_status_decides(receiver: Receiver, status: int, verdict: RetryVerdict) -> None:
     receiver.otherwise = answer(status)
 
     outcome = post(receiver.url)
 
     assert (outcome.verdict, outcome.status_code) == (verdict, status)
-    assert (outcome.error is None) == (verdict is Verdict.DONE)
+    assert (outcome.error is None) == (verdict is RetryVerdict.DONE)
     assert timedelta(0) < outcome.duration < timedelta(seconds=1)
 
 
@@ -44,7 +44,7 @@ def test_the_status_decides(receiver: Receiver, status: int, verdict: Verdict) -
 def test_the_answers_body_means_nothing(receiver: Receiver, body: bytes) -> None:
     receiver.otherwise = answer(200, body=body)
 
-    assert post(receiver.url).verdict is Verdict.DONE
+    assert post(receiver.url).verdict is RetryVerdict.DONE
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -54,7 +54,7 @@ def test_a_redirect_is_not_followed(receiver: Receiver, status: int) -> None:
 
         outcome = post(receiver.url)
 
-        assert (outcome.verdict, outcome.status_code) == (Verdict.FINAL, status)
+        assert (outcome.verdict, outcome.status_code) == (RetryVerdict.FINAL, status)
         assert elsewhere.received == []
     assert len(receiver.received) == 1
 
@@ -82,7 +82,7 @@ def test_a_retry_after_that_cannot_be_read_is_none(receiver: Receiver, value: st
 
     outcome = post(receiver.url)
 
-    assert (outcome.verdict, outcome.retry_after) == (Verdict.RETRY, None)
+    assert (outcome.verdict, outcome.retry_after) == (RetryVerdict.RETRY, None)
 
 
 def test_an_answer_that_asks_to_continue_is_not_the_answer_yet() -> None:
@@ -91,15 +91,15 @@ def test_an_answer_that_asks_to_continue_is_not_the_answer_yet() -> None:
     ) as address:
         outcome = post(f"http://{address}/")
 
-    assert (outcome.verdict, outcome.status_code) == (Verdict.DONE, 202)
+    assert (outcome.verdict, outcome.status_code) == (RetryVerdict.DONE, 202)
 
 
 def test_what_arrives_is_the_body_as_json_with_our_authorization(receiver: Receiver) -> None:
     operation = an_operation(a_connection(), kind="verify", requested_by=UUID(int=7), created_at=NOON)
     sealed = {"settings": {"é": "ü"}, "credentials": {"api_token": "hunter2"}}
-    body = webhook.body_of(operation, connection_type="confluence", sealed=sealed)
+    body = webhook.webhook_body(operation, connection_type="confluence", decrypted=sealed)
 
-    webhook.post(body, webhook_id=str(operation.id), request_id="request-1", target=a_target(receiver.url))
+    webhook.post_webhook(body, webhook_id=str(operation.id), request_id="request-1", target=a_target(receiver.url))
 
     (received,) = receiver.received
     assert received.path == "/webhook"
@@ -132,7 +132,9 @@ def test_without_a_request_there_is_no_request_id(receiver: Receiver) -> None:
 def test_the_signature_is_one_that_the_published_library_verifies(receiver: Receiver) -> None:
     body = {"text": "é and 😀", "number": 1}
 
-    webhook.post(body, webhook_id="id-1", request_id=None, target=a_target(receiver.url, signing_secrets=(SECRET,)))
+    webhook.post_webhook(
+        body, webhook_id="id-1", request_id=None, target=a_target(receiver.url, signing_secrets=(SECRET,))
+    )
 
     (received,) = receiver.received
     assert Webhook(SECRET).verify(received.body, received.headers) == body
@@ -144,7 +146,7 @@ def test_the_signature_is_one_that_the_published_library_verifies(receiver: Rece
 def test_while_a_secret_is_rotated_a_receiver_with_either_is_served(receiver: Receiver) -> None:
     another = "whsec_" + base64.b64encode(b"another secret, of 32 bytes too!").decode()
 
-    webhook.post(
+    webhook.post_webhook(
         {}, webhook_id="id-1", request_id=None, target=a_target(receiver.url, signing_secrets=(another, SECRET))
     )
 
@@ -168,7 +170,7 @@ def test_a_proxy_of_the_environment_is_ignored(receiver: Receiver, monkeypatch: 
 
         outcome = post(receiver.url)
 
-        assert outcome.verdict is Verdict.DONE
+        assert outcome.verdict is RetryVerdict.DONE
         assert proxy.received == []
 
 

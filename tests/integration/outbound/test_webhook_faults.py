@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from app.domain.retry import FAILURES, Failure, Outcome, Verdict
+from app.domain.retry import VERDICT_AND_TEXT_BY_FAILURE, AttemptFailure, AttemptOutcome, RetryVerdict
 from tests.integration.outbound.sockets import (
     Peer,
     Stopped,
@@ -28,8 +28,8 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
 SOON = timedelta(seconds=2)
 
 
-def assert_is(outcome: Outcome, failure: Failure) -> None:
-    verdict, words = FAILURES[failure]
+def assert_is(outcome: AttemptOutcome, failure: AttemptFailure) -> None:
+    verdict, words = VERDICT_AND_TEXT_BY_FAILURE[failure]
     assert (outcome.verdict, outcome.status_code, outcome.error) == (verdict, None, words)
 
 
@@ -42,18 +42,18 @@ def an_unused_port() -> int:
 
 @pytest.mark.parametrize("host", ["nowhere.invalid", "a" * 70 + ".invalid", "é" * 70 + ".invalid"])
 def test_a_host_that_no_name_server_knows_is_a_failure_of_dns(host: str) -> None:
-    assert_is(post(f"http://{host}/"), Failure.DNS)
+    assert_is(post(f"http://{host}/"), AttemptFailure.DNS)
 
 
 def test_a_port_where_nobody_listens_refuses() -> None:
-    assert_is(post(f"http://127.0.0.1:{an_unused_port()}/"), Failure.REFUSED)
+    assert_is(post(f"http://127.0.0.1:{an_unused_port()}/"), AttemptFailure.REFUSED)
 
 
 def test_a_host_that_does_not_take_the_connection_is_given_up_in_time() -> None:
     with overloaded() as address:
         outcome = post(f"http://{address}/")
 
-    assert_is(outcome, Failure.CONNECT_TIMEOUT)
+    assert_is(outcome, AttemptFailure.CONNECT_TIMEOUT)
     assert timedelta(seconds=0.4) < outcome.duration < SOON
 
 
@@ -61,7 +61,7 @@ def test_a_receiver_that_says_nothing_is_given_up_in_time() -> None:
     with listening(silent) as address:
         outcome = post(f"http://{address}/")
 
-    assert_is(outcome, Failure.READ_TIMEOUT)
+    assert_is(outcome, AttemptFailure.READ_TIMEOUT)
     assert timedelta(seconds=0.4) < outcome.duration < SOON
 
 
@@ -78,7 +78,7 @@ def test_a_receiver_that_drips_is_cut_off_at_the_total_limit(peer: Peer) -> None
     with listening(peer) as address:
         outcome = post(f"http://{address}/")
 
-    assert_is(outcome, Failure.TOTAL_TIMEOUT)
+    assert_is(outcome, AttemptFailure.TOTAL_TIMEOUT)
     assert timedelta(seconds=0.9) < outcome.duration < SOON
 
 
@@ -87,9 +87,9 @@ def test_a_receiver_that_reads_nothing_cannot_hold_a_large_post() -> None:
         stopped.wait()
 
     with listening(deaf) as address:
-        outcome = post(f"http://{address}/", read=timedelta(seconds=30))
+        outcome = post(f"http://{address}/", read_timeout=timedelta(seconds=30))
 
-    assert outcome.verdict is Verdict.RETRY
+    assert outcome.verdict is RetryVerdict.RETRY
     assert outcome.duration < SOON
 
 
@@ -97,7 +97,7 @@ def test_a_body_without_end_is_read_only_a_little() -> None:
     with listening(endless) as address:
         outcome = post(f"http://{address}/")
 
-    assert (outcome.verdict, outcome.status_code) == (Verdict.DONE, 200)
+    assert (outcome.verdict, outcome.status_code) == (RetryVerdict.DONE, 200)
     assert outcome.duration < timedelta(seconds=0.9)
 
 
@@ -145,8 +145,8 @@ def test_a_success_is_done_whatever_becomes_of_its_body(peer: Peer) -> None:
     with listening(peer) as address:
         outcome = post(f"http://{address}/")
 
-    assert (outcome.verdict, outcome.status_code, outcome.error) == (Verdict.DONE, 200, None)
-    assert not outcome.receiver_down
+    assert (outcome.verdict, outcome.status_code, outcome.error) == (RetryVerdict.DONE, 200, None)
+    assert not outcome.service_down
     assert outcome.duration < SOON
 
 
@@ -184,8 +184,10 @@ INTERIM = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
     ],
     ids=lambda said: repr(said[:30]),
 )
-@pytest.mark.parametrize(("final", "verdict"), [(202, Verdict.DONE), (503, Verdict.RETRY), (401, Verdict.FINAL)])
-def test_interim_answers_are_passed_over(interim: bytes, final: int, verdict: Verdict) -> None:
+@pytest.mark.parametrize(
+    ("final", "verdict"), [(202, RetryVerdict.DONE), (503, RetryVerdict.RETRY), (401, RetryVerdict.FINAL)]
+)
+def test_interim_answers_are_passed_over(interim: bytes, final: int, verdict: RetryVerdict) -> None:
     with listening(saying(interim + b"HTTP/1.1 %d X\r\nContent-Length: 2\r\n\r\nok" % final)) as address:
         outcome = post(f"http://{address}/")
 
@@ -201,14 +203,14 @@ def test_interim_answers_without_end_are_no_answer() -> None:
     with listening(hinting) as address:
         outcome = post(f"http://{address}/")
 
-    assert_is(outcome, Failure.RESPONSE_INVALID)
+    assert_is(outcome, AttemptFailure.RESPONSE_INVALID)
 
 
 def test_an_upgrade_that_nobody_asked_for_is_an_answer() -> None:
     with listening(saying(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n")) as address:
         outcome = post(f"http://{address}/")
 
-    assert (outcome.verdict, outcome.status_code) == (Verdict.RETRY, 101)
+    assert (outcome.verdict, outcome.status_code) == (RetryVerdict.RETRY, 101)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +220,7 @@ def test_a_connection_that_closes_before_the_answer_is_tried_again(said: bytes) 
     with listening(saying(said)) as address:
         outcome = post(f"http://{address}/")
 
-    assert outcome.verdict is Verdict.RETRY
+    assert outcome.verdict is RetryVerdict.RETRY
     assert outcome.error
 
 
@@ -226,7 +228,7 @@ def test_a_connection_that_closes_without_a_word_is_told_as_that() -> None:
     with listening(saying(b"")) as address:
         outcome = post(f"http://{address}/")
 
-    assert_is(outcome, Failure.DISCONNECTED)
+    assert_is(outcome, AttemptFailure.DISCONNECTED)
 
 
 @pytest.mark.parametrize(
@@ -245,7 +247,7 @@ def test_an_answer_that_is_not_http_is_told_as_that(said: bytes) -> None:
     with listening(saying(said)) as address:
         outcome = post(f"http://{address}/")
 
-    assert_is(outcome, Failure.RESPONSE_INVALID)
+    assert_is(outcome, AttemptFailure.RESPONSE_INVALID)
 
 
 def test_after_a_failure_the_next_post_is_as_good_as_new(receiver: Receiver) -> None:
@@ -254,4 +256,4 @@ def test_after_a_failure_the_next_post_is_as_good_as_new(receiver: Receiver) -> 
 
     outcome = post(receiver.url)
 
-    assert outcome.verdict is Verdict.DONE
+    assert outcome.verdict is RetryVerdict.DONE

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from opentelemetry.sdk.trace.export import SpanExportResult
 
-from app import telemetry
-from app.domain.retry import FAILURES, Failure, Verdict
-from app.outbound import key_set, webhook
+from app import otel_sdk
+from app.domain.retry import VERDICT_AND_TEXT_BY_FAILURE, AttemptFailure, RetryVerdict
+from app.outbound import jwks, webhook
 from tests.integration.outbound.sockets import (
     Certificate,
     Peer,
@@ -24,7 +24,7 @@ from tests.integration.outbound.sockets import (
     saying,
     silent,
 )
-from tests.integration.outbound.test_key_set import HEAD, LIST
+from tests.integration.outbound.test_jwks import HEAD, LIST
 from tests.project import do_without
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
@@ -41,14 +41,14 @@ def test_a_certificate_of_the_given_authority_is_verified(certificate: Certifica
     with listening(saying(OK), tls=certificate.server) as address:
         outcome = post(f"https://{address}/", ca_file=certificate.ca_file)
 
-    assert outcome.verdict is Verdict.DONE
+    assert outcome.verdict is RetryVerdict.DONE
 
 
 def test_a_certificate_that_nobody_vouches_for_is_final(certificate: Certificate) -> None:
     with listening(saying(OK), tls=certificate.server) as address:
         outcome = post(f"https://{address}/")
 
-    assert (outcome.verdict, outcome.error) == FAILURES[Failure.TLS]
+    assert (outcome.verdict, outcome.error) == VERDICT_AND_TEXT_BY_FAILURE[AttemptFailure.TLS]
 
 
 def test_a_certificate_of_another_host_is_final(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_a_certificate_of_another_host_is_final(tmp_path: Path) -> None:
     with listening(saying(OK), tls=certificate.server) as address:
         outcome = post(f"https://{address}/", ca_file=certificate.ca_file)
 
-    assert (outcome.verdict, outcome.error) == FAILURES[Failure.TLS]
+    assert (outcome.verdict, outcome.error) == VERDICT_AND_TEXT_BY_FAILURE[AttemptFailure.TLS]
 
 
 def test_a_certificate_that_has_expired_is_final(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_a_certificate_that_has_expired_is_final(tmp_path: Path) -> None:
     with listening(saying(OK), tls=certificate.server) as address:
         outcome = post(f"https://{address}/", ca_file=certificate.ca_file)
 
-    assert (outcome.verdict, outcome.error) == FAILURES[Failure.TLS]
+    assert (outcome.verdict, outcome.error) == VERDICT_AND_TEXT_BY_FAILURE[AttemptFailure.TLS]
 
 
 @pytest.fixture(params=["SSL_CERT_FILE", "SSL_CERT_DIR"])
@@ -88,17 +88,17 @@ def test_an_authority_of_the_systems_store_is_trusted_by_post_doctor_and_token_k
 ) -> None:
     with listening(saying(HEAD + LIST), tls=certificate.server) as address:
         posted = post(f"https://{address}/")
-        reached = webhook.reach(a_target(f"https://{address}/"))
-        fetched = key_set.fetch(f"https://{address}/")
+        reached = webhook.test_connection(a_target(f"https://{address}/"))
+        fetched = jwks.fetch_key_set(f"https://{address}/")
 
-    assert (posted.verdict, reached) == (Verdict.DONE, None)
+    assert (posted.verdict, reached) == (RetryVerdict.DONE, None)
     assert len(fetched.keys) == 1
 
 
 def exported(address: str, monkeypatch: pytest.MonkeyPatch) -> SpanExportResult:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"https://{address}")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
-    exporter = telemetry.exporter()
+    exporter = otel_sdk.create_span_exporter()
     try:
         return exporter.export([])
     finally:
@@ -138,15 +138,15 @@ def test_a_file_of_authorities_takes_the_systems_place(
     another = a_certificate(tmp_path_factory.mktemp("another"))
     with listening(saying(OK), tls=certificate.server) as address:
         posted = post(f"https://{address}/", ca_file=another.ca_file)
-        reached = webhook.reach(a_target(f"https://{address}/", ca_file=another.ca_file))
+        reached = webhook.test_connection(a_target(f"https://{address}/", ca_file=another.ca_file))
 
-    assert (posted.verdict, posted.error) == FAILURES[Failure.TLS]
-    assert reached is Failure.TLS
+    assert (posted.verdict, posted.error) == VERDICT_AND_TEXT_BY_FAILURE[AttemptFailure.TLS]
+    assert reached is AttemptFailure.TLS
 
 
 def test_what_post_does_not_trust_doctor_does_not_either(certificate: Certificate) -> None:
     with listening(saying(OK), tls=certificate.server) as address:
-        assert webhook.reach(a_target(f"https://{address}/")) is Failure.TLS
+        assert webhook.test_connection(a_target(f"https://{address}/")) is AttemptFailure.TLS
 
 
 @pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
@@ -157,7 +157,7 @@ def test_an_authority_of_the_environment_is_not_trusted(
     with listening(saying(OK), tls=certificate.server) as address:
         outcome = post(f"https://{address}/")
 
-    assert (outcome.verdict, outcome.error) == FAILURES[Failure.TLS]
+    assert (outcome.verdict, outcome.error) == VERDICT_AND_TEXT_BY_FAILURE[AttemptFailure.TLS]
 
 
 def test_nothing_is_sent_to_whom_we_do_not_trust(certificate: Certificate) -> None:
@@ -172,7 +172,7 @@ def test_a_peer_that_never_answers_the_handshake_is_given_up_in_time() -> None:
     with listening(silent) as address:
         outcome = post(f"https://{address}/")
 
-    assert outcome.verdict is Verdict.RETRY
+    assert outcome.verdict is RetryVerdict.RETRY
     assert outcome.duration < SOON
 
 
@@ -180,7 +180,7 @@ def test_a_peer_that_speaks_no_tls_is_tried_again() -> None:
     with listening(saying(OK)) as address:
         outcome = post(f"https://{address}/")
 
-    assert outcome.verdict is Verdict.RETRY
+    assert outcome.verdict is RetryVerdict.RETRY
     assert outcome.error
 
 
@@ -198,5 +198,5 @@ def test_a_receiver_that_drips_is_cut_off_at_the_total_limit_under_tls_too(
     with listening(peer, tls=certificate.server) as address:
         outcome = post(f"https://{address}/", ca_file=certificate.ca_file)
 
-    assert (outcome.verdict, outcome.error) == FAILURES[Failure.TOTAL_TIMEOUT]
+    assert (outcome.verdict, outcome.error) == VERDICT_AND_TEXT_BY_FAILURE[AttemptFailure.TOTAL_TIMEOUT]
     assert outcome.duration < SOON

@@ -14,7 +14,7 @@ import pytest
 from flask import Flask
 
 from app.domain.actors import Actor
-from app.domain.retry import Outcome, Verdict
+from app.domain.retry import AttemptOutcome, RetryVerdict
 from app.services import connections, deliveries, operations
 from app.unit_of_work import unit_of_work
 from tests.factories import PATIENCE, Browser, a_sync_message, a_verification_message, apply_messages, rows
@@ -144,11 +144,15 @@ def test_what_the_system_ends_is_the_systems(web: Flask, ada: Browser, path: str
     operation_id = ada.post(f"{path}/verify", {"credentials": {"api_token": "x"}}).json["operation_id"]
     now = datetime.now(UTC)
 
-    with web.app_context(), unit_of_work(tenants=[ada.organization_id]) as work:
-        (claim,) = deliveries.claim(work.session, [UUID(operation_id)], lease=timedelta(seconds=1), now=now).values()
-        refused = Outcome(Verdict.FINAL, status_code=401, error="refused")
-        attempt = deliveries.Attempted(claim.operation, refused)
-        deliveries.record(work.session, [attempt], waits=lambda _: (), patience=PATIENCE, now=now)
+    with web.app_context(), unit_of_work(tenant_ids=[ada.organization_id]) as work:
+        (claim,) = deliveries.claim_due_operations(
+            work.session, [UUID(operation_id)], post_timeout=timedelta(seconds=1), now=now
+        ).values()
+        refused = AttemptOutcome(RetryVerdict.FINAL, status_code=401, error="refused")
+        attempt = deliveries.AttemptResult(claim.operation, refused)
+        deliveries.record_attempt_results(
+            work.session, [attempt], retry_schedule_for=lambda _: (), deadlines=PATIENCE, now=now
+        )
 
     row = trail(web)[-1]
     assert (row["action"], row["actor_type"], row["actor_id"]) == ("verify.undelivered", "system", None)
@@ -160,8 +164,10 @@ def test_what_expires_is_the_systems(web: Flask, ada: Browser, path: str) -> Non
     ada.post(f"{path}/verify", {"credentials": {"api_token": "x"}})
     late = datetime.now(UTC) + timedelta(hours=1)
 
-    with web.app_context(), unit_of_work(system=True) as work:
-        operations.expire(work.session, operations.find_overdue(work.session, now=late), now=late)
+    with web.app_context(), unit_of_work(all_tenants=True) as work:
+        operations.expire_overdue_operations(
+            work.session, operations.find_connections_with_overdue_operations(work.session, now=late), now=late
+        )
 
     row = trail(web)[-1]
     assert (row["action"], row["actor_type"]) == ("verify.expired", "system")
@@ -209,8 +215,10 @@ def test_without_the_change_no_trace_is_left(web: Flask, ada: Browser, path: str
     wanted = UUID(path.rsplit("/", 1)[1])
     ada_herself = Actor("user", id=ada.user_id)
 
-    with suppress(RuntimeError), web.app_context(), unit_of_work(tenants=[ada.organization_id]) as work:
-        connections.configure(work.session, wanted, fields={"name": "Wiki"}, actor=ada_herself, now=datetime.now(UTC))
+    with suppress(RuntimeError), web.app_context(), unit_of_work(tenant_ids=[ada.organization_id]) as work:
+        connections.configure_connection(
+            work.session, wanted, fields={"name": "Wiki"}, actor=ada_herself, now=datetime.now(UTC)
+        )
         raise RuntimeError("after all was written")
 
     assert ada.connection()["name"] == "Confluence"

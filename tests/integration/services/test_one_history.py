@@ -16,12 +16,12 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from psycopg2.extensions import connection as Postgres  # noqa: N812 - it is a class
 
-from app.domain.messages import Report
-from app.domain.retry import Verdict
+from app.domain.retry import RetryVerdict
+from app.domain.status_messages import Report
 from app.services import status_updates
 from tests.integration.services.machine.house import House
-from tests.unit.domain.test_one_history import Word, said, shuffled, syncs
-from tests.unit.domain.test_places import IN_ORDER, LATE_END_OF_OURS, told
+from tests.unit.domain.test_dated_reports import Word, said, shuffled, syncs
+from tests.unit.domain.test_sync_order import IN_ORDER, LATE_END_OF_OURS, told
 
 LONGER = int(os.environ.get("HISTORY_EXAMPLES", "0"))
 OF_THE_CONNECTION = ("status", "last_sync_status", "last_sync_error", "sync_reported_at", "sync_reported_rank")
@@ -53,13 +53,13 @@ class Scene:
         pressed = self.house.press("sync", self.connection_id, force=True)
         claimed = self.house.claim(pressed)
         assert claimed is not None
-        self.house.record(claimed, Verdict.DONE, error=None)
+        self.house.record(claimed, RetryVerdict.DONE, error=None)
         return pressed
 
     def hear(self, *reports: Report) -> None:
         with self.house.work() as (session, _):
-            applied = status_updates.apply(session, reports, patience=self.house.patience, now=self.house.now)
-        assert applied.refused == {}
+            applied = status_updates.apply_reports(session, reports, deadlines=self.house.patience, now=self.house.now)
+        assert applied.refusals == {}
 
     def outcome(self) -> dict[str, Any]:
         written = self.house.look()

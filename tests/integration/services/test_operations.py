@@ -11,21 +11,23 @@ from flask import Flask
 
 from app.domain import ids
 from app.domain.actors import SYSTEM
-from app.domain.cases import Change, Operation
-from app.domain.delivery import Delivery
-from app.domain.retry import Outcome, Verdict
+from app.domain.aggregate import Change, Operation
+from app.domain.delivery_job import DeliveryJob
+from app.domain.retry import AttemptOutcome, RetryVerdict
 from app.extensions import Session
 from app.services import deliveries, operations, retention
-from app.services.deliveries import Due
+from app.services.deliveries import DueOperations
 from app.unit_of_work import unit_of_work
 from tests.factories import PATIENCE, Browser, a_sync_message, apply_messages, in_parallel, rows
 
 PATH = "/api/data-sources"
 LEASE = timedelta(seconds=12)
 WAITS = (timedelta(seconds=5), timedelta(seconds=30))
-DONE = Outcome(Verdict.DONE, status_code=202)
-BUSY = Outcome(Verdict.RETRY, status_code=503, error="The external service has an error (HTTP 503)")
-REFUSED = Outcome(Verdict.FINAL, status_code=401, error="The external service does not accept us (HTTP 401)")
+DONE = AttemptOutcome(RetryVerdict.DONE, status_code=202)
+BUSY = AttemptOutcome(RetryVerdict.RETRY, status_code=503, error="The external service has an error (HTTP 503)")
+REFUSED = AttemptOutcome(
+    RetryVerdict.FINAL, status_code=401, error="The external service does not accept us (HTTP 401)"
+)
 
 Fact = TypeVar("Fact")
 
@@ -48,8 +50,8 @@ class House:
         return self.ada.connection("websearch")
 
     @property
-    def delivery(self) -> Delivery:
-        return Delivery(self.id, "sync", self.ada.organization_id)
+    def delivery(self) -> DeliveryJob:
+        return DeliveryJob(self.id, "sync", self.ada.organization_id)
 
     @property
     def row(self) -> dict[str, Any]:
@@ -57,23 +59,23 @@ class House:
 
     @contextmanager
     def work(self) -> Iterator[Session]:
-        with self.app.app_context(), unit_of_work(system=True) as work:
+        with self.app.app_context(), unit_of_work(all_tenants=True) as work:
             yield work.session
 
     def act(self, what: Callable[..., Fact], *values: Any, **named: Any) -> Fact:
         with self.work() as session:
             return what(session, *values, **{"now": self.now} | named)
 
-    def claim(self, **named: Any) -> deliveries.Claim | None:
-        return self.act(deliveries.claim, [self.id], lease=LEASE, **named).get(self.id)
+    def claim(self, **named: Any) -> deliveries.ClaimedOperation | None:
+        return self.act(deliveries.claim_due_operations, [self.id], lease=LEASE, **named).get(self.id)
 
     def record(
-        self, operation: Operation, outcome: Outcome, **named: Any
+        self, operation: Operation, outcome: AttemptOutcome, **named: Any
     ) -> tuple[dict[UUID, Operation], list[Change]]:
-        attempt = deliveries.Attempted(operation, outcome)
-        return self.act(deliveries.record, [attempt], waits=lambda _: WAITS, patience=PATIENCE, **named)
+        attempt = deliveries.AttemptResult(operation, outcome)
+        return self.act(deliveries.record_attempt_results, [attempt], waits=lambda _: WAITS, patience=PATIENCE, **named)
 
-    def attempt(self, outcome: Outcome, *, at: datetime | None = None) -> dict[str, Any]:
+    def attempt(self, outcome: AttemptOutcome, *, at: datetime | None = None) -> dict[str, Any]:
         """Make one attempt, which ends so, and return the operation's row."""
         claim = self.claim(now=at or self.now)
         assert claim is not None
@@ -108,7 +110,7 @@ def test_a_claim_that_was_never_recorded_is_free_again_after_its_time(house: Hou
 def test_what_is_not_due_past_its_deadline_or_unknown_is_not_claimed(house: House) -> None:
     assert house.claim(now=house.now - timedelta(minutes=1)) is None
     assert house.claim(now=house.row["deadline_at"]) is None
-    assert house.act(deliveries.claim, [uuid4()], lease=LEASE) == {}
+    assert house.act(deliveries.claim_due_operations, [uuid4()], lease=LEASE) == {}
 
 
 def test_an_attempt_that_arrives_makes_it_delivered_and_starts_the_next_wait(house: House) -> None:
@@ -172,28 +174,30 @@ def test_the_record_for_a_deleted_connection_finds_nothing(web: Flask) -> None:
     claim = house.claim()
     assert claim is not None
     with house.work() as session:
-        session.execute(operations.ledger.CONNECTIONS.update().values(deleted_at=house.now))
+        session.execute(operations.aggregate_store.CONNECTIONS_TABLE.update().values(deleted_at=house.now))
 
     assert house.record(claim.operation, DONE) == ({}, [])
 
 
 def test_what_is_due_is_taken_once_until_its_mark_ends(house: House) -> None:
-    later = house.now + deliveries.PRESS_HINT
+    later = house.now + deliveries.REQUEST_JOB_LIFETIME
 
-    assert house.act(deliveries.take_due) == Due()
-    assert house.act(deliveries.take_due, now=later) == Due(overdue=[house.delivery])
-    assert house.act(deliveries.take_due, now=later) == Due()
-    assert house.act(deliveries.take_due, now=later + deliveries.DISPATCH_HINT) == Due(overdue=[house.delivery])
+    assert house.act(deliveries.take_due_operations) == DueOperations()
+    assert house.act(deliveries.take_due_operations, now=later) == DueOperations(job_overdue=[house.delivery])
+    assert house.act(deliveries.take_due_operations, now=later) == DueOperations()
+    assert house.act(deliveries.take_due_operations, now=later + deliveries.DISPATCHED_JOB_LIFETIME) == DueOperations(
+        job_overdue=[house.delivery]
+    )
 
 
 def test_what_could_not_be_sent_is_due_again_at_once(house: House) -> None:
-    later = house.now + deliveries.PRESS_HINT
-    taken = house.act(deliveries.take_due, now=later)
+    later = house.now + deliveries.REQUEST_JOB_LIFETIME
+    taken = house.act(deliveries.take_due_operations, now=later)
 
     with house.work() as session:
-        deliveries.release(session, [house.id for _ in taken.overdue])
+        deliveries.clear_job_marks(session, [house.id for _ in taken.job_overdue])
 
-    assert house.act(deliveries.take_due, now=later) == Due(unsent=[house.delivery])
+    assert house.act(deliveries.take_due_operations, now=later) == DueOperations(without_job=[house.delivery])
 
 
 def test_two_dispatchers_share_the_work_and_do_not_wait_for_each_other(web: Flask) -> None:
@@ -201,25 +205,25 @@ def test_two_dispatchers_share_the_work_and_do_not_wait_for_each_other(web: Flas
     later = first.now + timedelta(minutes=1)
 
     with first.work() as session:
-        taken = deliveries.take_due(session, now=later)
-        others = second.act(deliveries.take_due, now=later)
+        taken = deliveries.take_due_operations(session, now=later)
+        others = second.act(deliveries.take_due_operations, now=later)
 
-    assert taken == Due(overdue=[first.delivery, second.delivery])
-    assert others == Due()
+    assert taken == DueOperations(job_overdue=[first.delivery, second.delivery])
+    assert others == DueOperations()
 
 
 def test_a_claimed_operation_is_not_dispatched(house: House) -> None:
     house.claim()
 
-    assert house.act(deliveries.take_due, now=house.now + timedelta(seconds=5)) == Due()
+    assert house.act(deliveries.take_due_operations, now=house.now + timedelta(seconds=5)) == DueOperations()
 
 
 def test_what_waits_too_long_expires_and_says_so(house: House) -> None:
     late = house.row["deadline_at"]
-    assert house.act(operations.find_overdue, now=late - timedelta(seconds=1)) == []
+    assert house.act(operations.find_connections_with_overdue_operations, now=late - timedelta(seconds=1)) == []
 
-    overdue = house.act(operations.find_overdue, now=late)
-    changes = house.act(operations.expire, overdue, now=late)
+    overdue = house.act(operations.find_connections_with_overdue_operations, now=late)
+    changes = house.act(operations.expire_overdue_operations, overdue, now=late)
 
     assert overdue == [UUID(house.connection["id"])]
     assert [change.action for change in changes] == ["sync.expired"]
@@ -228,14 +232,14 @@ def test_what_waits_too_long_expires_and_says_so(house: House) -> None:
     assert (shown["status"], shown["last_sync_status"]) == ("idle", "failed")
     # Nobody has tried: the external service knows nothing of it, and is not to blame.
     assert shown["last_sync_error"] == "Rita could not send the request in time; sync again"
-    assert house.act(operations.expire, overdue, now=late) == []
+    assert house.act(operations.expire_overdue_operations, overdue, now=late) == []
 
 
 def test_what_a_worker_holds_right_now_does_not_expire_yet(house: House) -> None:
     late = house.row["deadline_at"]
     house.claim(now=late - timedelta(seconds=1))
 
-    assert house.act(operations.expire, [UUID(house.connection["id"])], now=late) == []
+    assert house.act(operations.expire_overdue_operations, [UUID(house.connection["id"])], now=late) == []
 
     assert house.row["state"] == "pending"
 
@@ -255,8 +259,8 @@ def test_the_trail_is_purged_by_its_age(house: House) -> None:
     count = len(rows(house.app, "SELECT id FROM audit_logs"))
 
     with house.work() as session:
-        assert retention.purge_audit(session, before=house.now - timedelta(minutes=1)) == 0
-        assert retention.purge_audit(session, before=house.now + timedelta(minutes=1)) == count
+        assert retention.purge_audit_rows(session, before=house.now - timedelta(minutes=1)) == 0
+        assert retention.purge_audit_rows(session, before=house.now + timedelta(minutes=1)) == count
 
     assert rows(house.app, "SELECT id FROM audit_logs") == []
 
@@ -264,12 +268,12 @@ def test_the_trail_is_purged_by_its_age(house: House) -> None:
 def test_a_press_that_waited_for_the_row_while_another_came_first_is_the_later_one(house: House) -> None:
     began_before_the_wait = house.now - timedelta(seconds=1)
     came_first = UUID(house.press())
-    made = ids.made_at(began_before_the_wait)
+    made = ids.new_id_at(began_before_the_wait)
     press = {"operation_id": made, "force": True, "patience": PATIENCE, "actor": SYSTEM, "now": began_before_the_wait}
 
     opened = house.act(operations.open_sync, UUID(house.connection["id"]), **press)
 
-    assert opened.replaced == [came_first]
+    assert opened.replaced_ids == [came_first]
     assert opened.operation.id > came_first
 
 
@@ -279,10 +283,10 @@ def test_verifications_are_dispatched_before_syncs_however_long_these_have_waite
     sent = {"credentials": {"api_token": "t"}}
     verification = houses[2].ada.post(f"/api/data-sources/{connection_id}/verify", sent).json["operation_id"]
 
-    due = houses[0].act(deliveries.take_due, now=houses[0].now + timedelta(minutes=1))
+    due = houses[0].act(deliveries.take_due_operations, now=houses[0].now + timedelta(minutes=1))
 
-    assert [str(delivery.operation_id) for delivery in due.overdue] == [
+    assert [str(delivery.operation_id) for delivery in due.job_overdue] == [
         verification,
         *[str(house.id) for house in houses],
     ]
-    assert due.overdue[0] == Delivery(UUID(verification), "verify", houses[2].ada.organization_id)
+    assert due.job_overdue[0] == DeliveryJob(UUID(verification), "verify", houses[2].ada.organization_id)

@@ -10,7 +10,7 @@ from flask import Flask
 from sqlalchemy import text
 
 from app.extensions import Session
-from app.services import ledger
+from app.services import aggregate_store
 from app.unit_of_work import unit_of_work
 from tests.factories import Browser, as_owner
 
@@ -51,9 +51,9 @@ def test_the_operations_of_a_batch_are_looked_up_and_not_found_among_all_that_ar
     as_owner(web, _MANY_CONNECTIONS)
     as_owner(web, _MANY_OPEN_AFTER_A_QUIET_MOMENT)
 
-    with web.app_context(), unit_of_work(system=True) as work:
+    with web.app_context(), unit_of_work(all_tenants=True) as work:
         before = _uses(work.session)
-        (case,) = ledger.read(work.session, [connection_id]).values()
+        (case,) = aggregate_store.load_for_update(work.session, [connection_id]).values()
         uses = _uses(work.session) - before
 
     assert len(case.operations) == 1
@@ -83,9 +83,9 @@ def test_each_operation_of_a_batch_is_not_held_against_each_connection(web: Flas
     as_owner(web, _MANY_CONNECTIONS)
     as_owner(web, _MANY_OPEN_AT_FIRST)
 
-    with web.app_context(), unit_of_work(system=True) as work:
+    with web.app_context(), unit_of_work(all_tenants=True) as work:
         ids = work.session.scalars(text("SELECT id FROM data_source_connections LIMIT 200")).all()
-        cases = ledger.read(work.session, ids)
+        cases = aggregate_store.load_for_update(work.session, ids)
         name = work.session.scalar(_PREPARED)
         explained = text(f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE {name}(:ids)")
         ((plan,),) = work.session.scalars(explained, {"ids": "{" + ",".join(map(str, ids)) + "}"})

@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 from psycopg2.extensions import connection as Postgres  # noqa: N812 - it is a class
 
-from app.domain.lifecycle import Patience
-from app.domain.retry import Verdict
+from app.domain.lifecycle import Deadlines
+from app.domain.retry import RetryVerdict
 from tests.integration.services.machine.house import House, Neighbour
 from tests.integration.services.machine.steps import Machine
 
@@ -40,11 +40,11 @@ def postgres(web: Flask) -> Iterator[Postgres]:
 def neighbour(web: Flask, postgres: Postgres) -> Iterator[Neighbour]:
     """An organization in the middle of a sync, whose rows nothing may touch."""
     forever = timedelta(days=36_500)
-    house = House(web, postgres, patience=Patience(forever, forever, forever, forever))
+    house = House(web, postgres, patience=Deadlines(forever, forever, forever, forever))
     connection_id = house.configure_type("websearch", {"enabled": True})
     claimed = house.claim(house.press("sync", connection_id, force=False))
     assert claimed is not None
-    house.record(claimed, Verdict.DONE, error=None)
+    house.record(claimed, RetryVerdict.DONE, error=None)
     ids = {"tenant_id": str(house.id), "connection_id": connection_id, "operation_id": str(claimed.id)}
     yield Neighbour(house, house.fingerprint(), ids)
     house.forget()

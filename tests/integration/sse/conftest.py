@@ -51,17 +51,17 @@ class Web:
 
     def publish(self, organization_id: UUID, *numbers: int, **data: Any) -> list[str]:
         """Publish an event for each number, and return their ids."""
-        channel = events.channel_of(organization_id)
+        channel = events.channel_of_organization(organization_id)
         with self.app.app_context():
             for number in numbers:
-                events.stream.publish({"number": number} | data, channel=channel)
+                events.event_stream.publish({"number": number} | data, channel=channel)
         entries: list[Any] = self.app.extensions["redis"].xrevrange(f"{channel}:events", count=len(numbers))
         return [entry_id.decode() for entry_id, _ in reversed(entries)]
 
     @property
     def clients(self) -> int:
         """How many browsers the fan-out serves."""
-        return len(self.app.extensions["fanout"])
+        return len(self.app.extensions["event_fanout"])
 
 
 @contextmanager
@@ -78,7 +78,7 @@ def serving(settings: Settings) -> Iterator[Web]:
         thread.join()
         server.server_close()
         # The reader ends with its process only, which is not near: it shall not go on asking for a Redis meanwhile.
-        made.extensions["fanout"]._connect = threading.Event().wait  # noqa: SLF001 - it has no stop
+        made.extensions["event_fanout"]._connect = threading.Event().wait  # noqa: SLF001 - it has no stop
         _ended.append(made)
         with made.app_context():
             db.engine.dispose()

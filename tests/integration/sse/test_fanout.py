@@ -8,7 +8,7 @@ import pytest
 import requests
 from redis import Redis
 
-from app.outbound import events, fanout, hearing
+from app.outbound import channel_subscription, event_fanout, events
 from devstack.valkey import Valkey
 from tests.e2e.browser import Person, Stream
 from tests.integration.sse.conftest import Web
@@ -31,7 +31,7 @@ def test_fifty_browsers_share_one_subscription_to_the_channels_of_their_own(priv
 
     assert all(len(stream.updates) == 1 for stream in streams[::5])
     with Redis.from_url(valkey.admin_url) as redis:
-        eventually(lambda: redis.pubsub_channels() == [hearing.OURS.encode()])
+        eventually(lambda: redis.pubsub_channels() == [channel_subscription.CONTROL_CHANNEL.encode()])
 
 
 def test_a_subscription_that_redis_ends_ends_the_streams_and_whoever_comes_back_gets_a_snapshot(
@@ -54,15 +54,15 @@ def test_a_subscription_that_redis_ends_ends_the_streams_and_whoever_comes_back_
 
 def test_who_comes_as_the_last_one_leaves_misses_nothing(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     """Channels are left, and asked for again, all the time."""
-    monkeypatch.setattr(fanout, "TENDED_EVERY", 0.001)
-    made: fanout.Fanout = web.app.extensions["fanout"]
+    monkeypatch.setattr(event_fanout, "MAINTENANCE_INTERVAL_SECONDS", 0.001)
+    made: event_fanout.EventFanout = web.app.extensions["event_fanout"]
     ada, seen = web.person(), []
     for number in range(200):
-        client = made.join(events.channel_of(ada.organization_id))
-        made.wait_until_heard(client)
+        client = made.add_client(events.channel_of_organization(ada.organization_id))
+        made.wait_until_subscribed(client)
         web.publish(ada.organization_id, number)
-        seen.append(client.next(timeout=10))
-        made.leave(client)
+        seen.append(client.next_event(timeout_seconds=10))
+        made.remove_client(client)
 
     assert [f'{{"number":{number}}}' in told.text for number, told in enumerate(seen) if told] == [True] * 200
 

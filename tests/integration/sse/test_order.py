@@ -8,20 +8,20 @@ import pytest
 from flask import Flask
 from redis import Redis
 
-from app.domain.cases import Change, Connection, Operation
+from app.domain.aggregate import Change, Connection, Operation
 from app.outbound import events
 from tests.factories import a_connection, an_operation
 
 
 def told(redis: Redis, connection: Connection) -> list[str]:
     """Return the steps that the organization's pages were told, in order."""
-    channel = events.channel_of(connection.organization_id)
+    channel = events.channel_of_organization(connection.organization_id)
     return [json.loads(fields[b"data"])["change"] for _, fields in redis.xrange(f"{channel}:events")]
 
 
 def tell(connection: Connection, operation: Operation, *steps: str) -> None:
     for step in steps:
-        events.publish([Change(f"{operation.kind}.{step}", connection, operation, {})])
+        events.publish_changes([Change(f"{operation.kind}.{step}", connection, operation, {})])
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_a_change_of_which_no_event_can_be_made_costs_only_its_own(
     connections = [a_connection() for _ in range(5)]
     connections[2].config = {"unspeakable": object()}
 
-    events.publish([Change("connection.configured", connection, None, {}) for connection in connections])
+    events.publish_changes([Change("connection.configured", connection, None, {}) for connection in connections])
 
     heard = [len(told(redis, connection)) for connection in connections]
     assert heard == [1, 1, 0, 1, 1]

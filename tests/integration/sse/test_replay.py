@@ -86,7 +86,9 @@ def test_an_id_that_is_not_kept_is_answered_by_a_snapshot(web: Web, last_seen: s
 def test_an_id_of_before_the_oldest_kept_event_is_answered_by_a_snapshot(web: Web) -> None:
     ada = web.person()
     first, *_ = web.publish(ada.organization_id, *range(10))
-    web.app.extensions["redis"].xtrim(f"{events.channel_of(ada.organization_id)}:events", maxlen=3, approximate=False)
+    web.app.extensions["redis"].xtrim(
+        f"{events.channel_of_organization(ada.organization_id)}:events", maxlen=3, approximate=False
+    )
 
     with ada.stream(after=first) as again:
         assert eventually(lambda: again.events)[0].type == "data_source_snapshot"
@@ -120,14 +122,16 @@ def test_no_event_is_lost_or_repeated_between_catching_up_and_following(web: Web
 
 
 def kept_bytes(web: Web, person: Any) -> int:
-    return int(web.app.extensions["redis"].memory_usage(f"{events.channel_of(person.organization_id)}:events"))
+    return int(
+        web.app.extensions["redis"].memory_usage(f"{events.channel_of_organization(person.organization_id)}:events")
+    )
 
 
 def test_who_missed_more_than_a_snapshot_says_gets_the_snapshot(web: Web) -> None:
     """The beginning of a stream is bounded in bytes."""
     ada = web.person()
-    filler = "x" * (events.LARGEST_KEPT - 100)
-    first, *_ = web.publish(ada.organization_id, *range(events.LARGEST_REPLAY // len(filler) + 2), filler=filler)
+    filler = "x" * (events.MAX_KEPT_EVENT_BYTES - 100)
+    first, *_ = web.publish(ada.organization_id, *range(events.MAX_REPLAY_BYTES // len(filler) + 2), filler=filler)
 
     with ada.stream(after=first) as again:
         started = eventually(lambda: again.events)[0]
@@ -140,8 +144,8 @@ def test_who_missed_more_than_a_snapshot_says_gets_the_snapshot(web: Web) -> Non
 
 def test_who_missed_a_little_less_than_that_gets_it_all(web: Web) -> None:
     ada = web.person()
-    filler = "x" * (events.LARGEST_KEPT - 100)
-    count = events.LARGEST_REPLAY // events.LARGEST_KEPT
+    filler = "x" * (events.MAX_KEPT_EVENT_BYTES - 100)
+    count = events.MAX_REPLAY_BYTES // events.MAX_KEPT_EVENT_BYTES
     first, *_ = web.publish(ada.organization_id, *range(count), filler=filler)
 
     with ada.stream(after=first) as again:

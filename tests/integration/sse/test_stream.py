@@ -112,7 +112,7 @@ def test_a_heartbeat_comes_while_nothing_happens(web: Web) -> None:
 
 def test_whatever_the_request_says_of_channels_the_stream_is_the_organizations_own(web: Web) -> None:
     ada, eve = web.person(), web.person()
-    hers = events.channel_of(ada.organization_id)
+    hers = events.channel_of_organization(ada.organization_id)
     query = {"channel": hers, "organization_id": str(ada.organization_id), "tenant_id": str(ada.organization_id)}
 
     with eve.stream(query=query) as seen, ada.stream() as seen_by_ada:
@@ -160,7 +160,7 @@ def test_an_unreadable_event_on_the_channel_ends_no_stream(web: Web, rubbish: by
 
     with ada.stream() as seen:
         eventually(lambda: seen.events)
-        web.app.extensions["redis"].publish(events.channel_of(ada.organization_id), rubbish)
+        web.app.extensions["redis"].publish(events.channel_of_organization(ada.organization_id), rubbish)
         web.publish(ada.organization_id, 1)
         seen.wait_for(lambda data: isinstance(data, dict) and data.get("number") == 1, within=5)
 
@@ -172,7 +172,7 @@ def test_an_unreadable_channel_ends_no_stream(web: Web) -> None:
 
     with ada.stream() as seen:
         eventually(lambda: seen.events)
-        web.app.extensions["redis"].publish(events.PREFIX.encode() + b"\xff", b"{}")
+        web.app.extensions["redis"].publish(events.CHANNEL_PREFIX.encode() + b"\xff", b"{}")
         web.publish(ada.organization_id, 1)
         seen.wait_for(lambda data: data.get("number") == 1, within=5)
 

@@ -15,7 +15,7 @@ from flask import Flask
 from psycopg2.extras import RealDictCursor, execute_values
 
 from app.config import Settings
-from app.outbound.broker import connected
+from app.outbound.broker import open_confirmed_connection
 from app.outbound.dead_letters import DeadLetter, DeadLetterQueue
 from tests.e2e.processes import Processes, environment
 from tests.e2e.processes import show_logs as pytest_runtest_makereport  # noqa: F401 - pytest finds it by this name
@@ -32,11 +32,11 @@ def letters(settings: Settings) -> Iterator[Callable[[], list[DeadLetter]]]:
     """Look at the dead letters, on whatever broker there is; they are gone before and after."""
 
     def look() -> list[DeadLetter]:
-        with connected(settings.rabbitmq_url) as connection:
-            return DeadLetterQueue(connection).look(limit=TESTS_LIMIT)
+        with open_confirmed_connection(settings.rabbitmq_url) as connection:
+            return DeadLetterQueue(connection).list_oldest(limit=TESTS_LIMIT)
 
     def drop() -> None:
-        with connected(settings.rabbitmq_url) as connection:
+        with open_confirmed_connection(settings.rabbitmq_url) as connection:
             DeadLetterQueue(connection).drop(limit=TESTS_LIMIT)
 
     drop()
@@ -52,14 +52,14 @@ def apply(app: Flask, celery_module: ModuleType, settings: Settings, letters: Ca
     """
     assert app
     assert celery_module
-    from tasks.requests import Refused  # noqa: PLC0415 - as above
+    from tasks.batch_requests import SomeMessagesRefused  # noqa: PLC0415 - as above
     from tasks.status import apply_messages  # noqa: PLC0415
 
     def call(*messages: Mapping[str, Any] | str, queue: str = "data_source_status") -> list[DeadLetter]:
         texts = [text if isinstance(text, str) else json.dumps(text, default=str) for text in messages]
         try:
             apply_messages([(queue, text) for text in texts])
-        except Refused as some:
+        except SomeMessagesRefused as some:
             refused = [
                 DeadLetter(texts[place].encode(errors="replace"), reason, detail, queue)
                 for place, reason, detail in some.refusals

@@ -11,7 +11,7 @@ import pytest
 from flask import Flask
 from redis import Redis
 
-from app.outbound.events import channel_of
+from app.outbound.events import channel_of_organization
 from tests.factories import Browser, a_sync_message, a_verification_message
 from tests.integration.status.conftest import Apply, Database
 
@@ -69,7 +69,7 @@ def test_a_copy_in_the_same_batch_changes_nothing_either(
     apply: Apply, connection: dict[str, Any], database_rows: Database, redis: Redis
 ) -> None:
     message = a_sync_message(connection, "sync_failed", timestamp=at(0), error_message="No")
-    stream = f"{channel_of(connection['organization_id'])}:events"
+    stream = f"{channel_of_organization(connection['organization_id'])}:events"
     before = redis.xlen(stream)
 
     apply(*[message] * 50)
@@ -218,7 +218,7 @@ def test_the_old_dialect_is_understood_on_the_one_queue_too(
 def test_every_change_is_pushed_in_order_and_what_is_late_is_not(
     apply: Apply, connection: dict[str, Any], redis: Redis
 ) -> None:
-    stream = f"{channel_of(connection['organization_id'])}:events"
+    stream = f"{channel_of_organization(connection['organization_id'])}:events"
     before = redis.xlen(stream)
 
     apply(

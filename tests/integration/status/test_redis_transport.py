@@ -14,7 +14,7 @@ from kombu import Connection, Producer
 from redis import Redis
 
 from app.config import Settings
-from app.outbound.broker import connected
+from app.outbound.broker import open_confirmed_connection
 from app.outbound.dead_letters import DeadLetterQueue
 from devstack.valkey import Valkey
 from tests.e2e.processes import Processes, environment
@@ -54,8 +54,8 @@ class Broker:
                 redis.lpush("data_source_status", json.dumps(envelope | {"body": body}))
 
     def reasons(self) -> list[str]:
-        with connected(self.url) as connection:
-            return [letter.reason for letter in DeadLetterQueue(connection).look(limit=1_000)]
+        with open_confirmed_connection(self.url) as connection:
+            return [letter.reason for letter in DeadLetterQueue(connection).list_oldest(limit=1_000)]
 
     def waiting(self, queue: str = "data_source_status") -> int:
         """Return how many messages wait; a queue is a Redis list, and an empty list does not exist."""

@@ -20,7 +20,10 @@ def test_it_is_applied_once_and_costs_nobody_an_event(apply: Apply, database_row
 
     assert letters == []
     assert [len(database_rows.operations(connection["id"])) for connection in connections] == [1] * COUNT
-    told = [redis.xrange(f"{events.channel_of(connection['organization_id'])}:events") for connection in connections]
+    told = [
+        redis.xrange(f"{events.channel_of_organization(connection['organization_id'])}:events")
+        for connection in connections
+    ]
     assert [[json.loads(fields[b"data"])["change"] for _, fields in entries] for entries in told] == [
         ["sync.succeeded"]
     ] * COUNT

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from flask import Flask
 
-from app.domain.lifecycle import UNREADABLE
+from app.domain.lifecycle import UNREADABLE_ANSWER_MESSAGE
 from tests.factories import Browser, a_sync_message, a_verification_message
 from tests.integration.status.conftest import Apply, Database
 
@@ -55,7 +55,7 @@ def test_a_verification_whose_answer_cannot_be_read_ends_at_once(
 
     shown = ada.connection("websearch")
     assert [letter.reason for letter in letters] == [reason]
-    assert (shown["status"], shown["last_verification_error"]) == ("idle", UNREADABLE)
+    assert (shown["status"], shown["last_verification_error"]) == ("idle", UNREADABLE_ANSWER_MESSAGE)
 
 
 @pytest.mark.parametrize("reason", UNREAD)
@@ -63,7 +63,11 @@ def test_so_does_a_sync(apply: Apply, ada: Browser, connection: dict[str, Any], 
     apply(UNREAD[reason](a_sync_message(connection, "sync_completed", operation_id=sync)))
 
     shown = ada.connection("websearch")
-    assert (shown["status"], shown["last_sync_status"], shown["last_sync_error"]) == ("idle", "failed", UNREADABLE)
+    assert (shown["status"], shown["last_sync_status"], shown["last_sync_error"]) == (
+        "idle",
+        "failed",
+        UNREADABLE_ANSWER_MESSAGE,
+    )
 
 
 def test_it_is_audited_as_the_external_services_doing(
@@ -186,7 +190,7 @@ def test_an_option_of_its_type_that_is_no_choice_is_an_answer_that_cannot_be_rea
 
     shown = ada.connection("confluence")
     assert [letter.reason for letter in letters] == ["wrong_shape"]
-    assert (shown["status"], shown["last_verification_error"]) == ("idle", UNREADABLE)
+    assert (shown["status"], shown["last_verification_error"]) == ("idle", UNREADABLE_ANSWER_MESSAGE)
 
 
 def test_a_type_without_options_reads_none(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from tasks.consumer import LARGEST_BATCH
+from tasks.consumer import MAX_BATCH_MESSAGES
 from tests.e2e.processes import Processes
 from tests.e2e.service import DEAD, Service
 from tests.factories import a_sync_message, a_verification_message
@@ -53,7 +53,7 @@ def test_what_has_gathered_goes_in_whole_batches(
 
     eventually(lambda: database_rows.completed() == FLOOD, within=30)
     sizes = [int(size) for size in re.findall(r'"messages": (\d+).*status_batch_applied', processes.log("worker"))]
-    assert max(sizes) == LARGEST_BATCH
+    assert max(sizes) == MAX_BATCH_MESSAGES
 
 
 @pytest.mark.brokers

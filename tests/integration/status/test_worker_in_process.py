@@ -14,8 +14,8 @@ from celery.contrib.testing.worker import start_worker
 from flask import Flask
 from redis import Redis
 
-from app.domain.cases import Change
-from app.domain.messages import Report, parse
+from app.domain.aggregate import Change
+from app.domain.status_messages import Report, parse_report
 from app.outbound import events
 from app.outbound.broker import Message
 from app.outbound.dead_letters import DeadLetter
@@ -76,7 +76,7 @@ def test_a_message_that_our_code_stumbles_over_is_kept_and_the_others_are_applie
     def stumble(text: str, *, queue: str) -> Report:
         if connections[1]["id"] in text:
             raise KeyError(connections[1]["id"])
-        return parse(text, queue=queue)
+        return parse_report(text, queue_name=queue)
 
     monkeypatch.setattr("tasks.status.parse", stumble)
 
@@ -120,7 +120,7 @@ def test_a_fault_after_the_commit_reapplies_nothing_and_costs_nobody_elses_event
     assert [len(database_rows.operations(each["id"])) for each in connections + late] == [1] * 13
     assert letters() == []
     told = others + late if place == "event_of" else late
-    channels = [events.channel_of(UUID(each["organization_id"])) for each in told]
+    channels = [events.channel_of_organization(UUID(each["organization_id"])) for each in told]
     eventually(lambda: [redis.xlen(f"{channel}:events") for channel in channels] == [1] * len(told))
 
 
@@ -149,8 +149,8 @@ def test_a_worker_that_consumes_touches_a_file_and_one_that_has_stopped_says_so_
     service, lost, heartbeat = Service(rabbitmq_url, queue=STATUS), Event(), tmp_path / "consumes"
     service.delete(STATUS)
     service.declare()
-    monkeypatch.setattr("tasks.monitored.LOOKS_EVERY", 0.2)
-    monkeypatch.setattr("app.figures.consumer_lost", lost.set)
+    monkeypatch.setattr("tasks.monitored_consumer.SELF_CHECK_INTERVAL_SECONDS", 0.2)
+    monkeypatch.setattr("app.metrics.count_lost_consumer", lost.set)
     monkeypatch.setitem(celery_module.status_app.conf, "rita_heartbeat_file", heartbeat)
     (connection,) = database_rows.connections(1)
 

@@ -19,8 +19,8 @@ from redis import Redis
 
 from app.config import Settings
 from app.jobs import VERIFICATIONS, WEBHOOKS
-from app.outbound.broker import connected
-from app.outbound.events import channel_of
+from app.outbound.broker import open_confirmed_connection
+from app.outbound.events import channel_of_organization
 from tasks.flask_context import flask_app_of
 from tests.factories import Browser, id_made_at
 
@@ -82,7 +82,7 @@ def take_jobs(settings: Settings, celery_module: ModuleType) -> Iterator[Callabl
 
     def take() -> list[Job]:
         taken = []
-        with connected(settings.rabbitmq_url) as connection:
+        with open_confirmed_connection(settings.rabbitmq_url) as connection:
             for name in (VERIFICATIONS, WEBHOOKS):
                 queue = celery_module.app.amqp.queues[name].bind(connection.default_channel)
                 queue.declare()
@@ -174,7 +174,7 @@ def pushed(redis: Redis, desk: Desk) -> Callable[[], dict[str, Any]]:
     """Return the newest event that was pushed to the organization's browsers."""
 
     def newest() -> dict[str, Any]:
-        ((_, fields),) = redis.xrevrange(f"{channel_of(desk.browser.organization_id)}:events", count=1)
+        ((_, fields),) = redis.xrevrange(f"{channel_of_organization(desk.browser.organization_id)}:events", count=1)
         return dict(json.loads(fields[b"data"]))
 
     return newest

@@ -12,9 +12,9 @@ from redis import Redis
 
 from app import jobs
 from app.config import Settings
-from app.domain.delivery import Delivery
-from app.outbound.broker import connected
-from app.outbound.events import channel_of
+from app.domain.delivery_job import DeliveryJob
+from app.outbound.broker import open_confirmed_connection
+from app.outbound.events import channel_of_organization
 from tests.factories import a_sync_message, a_verification_message
 from tests.integration.tasks.conftest import Desk
 from tests.project import PROJECT
@@ -42,12 +42,12 @@ def write(release: str, recording: dict[str, Any]) -> None:
 
 def jobs_sent(celery_module: ModuleType, settings: Settings) -> list[dict[str, Any]]:
     """Return every kind of job as it lies in the broker."""
-    sender = jobs.Jobs(settings)
-    assert sender.deliver_webhook(Delivery(uuid4(), "sync", uuid4()))
+    sender = jobs.JobSender(settings)
+    assert sender.send_delivery_job(DeliveryJob(uuid4(), "sync", uuid4()))
     for entry in celery_module.app.conf.beat_schedule.values():
         celery_module.app.tasks[entry["task"]].apply_async(**entry["options"])
     found = []
-    with connected(settings.rabbitmq_url) as connection:
+    with open_confirmed_connection(settings.rabbitmq_url) as connection:
         for queue in jobs.task_queues():
             bound = queue.bind(connection.default_channel)
             while (message := bound.get(accept=["json"])) is not None:
@@ -90,11 +90,11 @@ def everything(
     """Go through a verification, a sync and a configuration; return the webhooks and the events that came of it."""
     for kind, report in (("verify", a_verification_message), ("sync", a_sync_message)):
         operation_id = getattr(desk, kind)()
-        run(jobs.DELIVER_WEBHOOK, operation_id)
+        run(jobs.DELIVER_WEBHOOK_TASK, operation_id)
         row = desk.operation(operation_id)
         address = {"id": str(row["connection_id"]), "organization_id": str(row["organization_id"])}
         apply(report(address, operation_id=operation_id))
-    entries: list[Any] = redis.xrange(f"{channel_of(UUID(str(row['organization_id'])))}:events")
+    entries: list[Any] = redis.xrange(f"{channel_of_organization(UUID(str(row['organization_id'])))}:events")
     events = [(fields[b"type"].decode(), json.loads(fields[b"data"])) for _, fields in entries]
     return {
         "webhooks": {request.json["action"]: request.json for request in receiver.received},

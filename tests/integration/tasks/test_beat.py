@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from app.cli.findings import SAME_TIME
+from app.cli.findings import MAX_CLOCK_DIFFERENCE
 from app.config import Settings
 from app.jobs import HOUSEKEEPING
-from app.outbound.broker import connected
+from app.outbound.broker import open_confirmed_connection
 from devstack.child import LOOPBACK
 from tests.e2e.processes import Processes, environment
 from tests.e2e.service import Service
@@ -102,7 +102,7 @@ def test_beat_sweeps_on_when_its_hosts_clock_is_set_while_it_runs(
     eventually(lambda: queues.waiting(HOUSEKEEPING) > 2, within=AT_ONCE)
     assert beat.children["beat"].is_running
     # And says by which clock, so that `doctor` can tell.
-    with connected(beat.environ["RABBITMQ_URL"]) as connection:
+    with open_confirmed_connection(beat.environ["RABBITMQ_URL"]) as connection:
         queue = celery_module.app.amqp.queues[HOUSEKEEPING].bind(connection.default_channel)
 
         def said_at() -> float | None:
@@ -111,14 +111,14 @@ def test_beat_sweeps_on_when_its_hosts_clock_is_set_while_it_runs(
 
         # The other sweeps say nothing of it.
         ahead = eventually(said_at) - time.time()
-    assert abs(ahead - seconds) < SAME_TIME.total_seconds()
+    assert abs(ahead - seconds) < MAX_CLOCK_DIFFERENCE.total_seconds()
 
 
 def test_a_sweep_that_nobody_takes_is_dropped_by_the_broker_and_not_by_another_hosts_clock(
     rabbitmq_url: str, celery_module: ModuleType
 ) -> None:
     app = celery_module.app
-    with connected(rabbitmq_url) as connection:
+    with open_confirmed_connection(rabbitmq_url) as connection:
         queue = app.amqp.queues[HOUSEKEEPING].bind(connection.default_channel)
         queue.declare()
         queue.purge()

@@ -11,10 +11,10 @@ import pytest
 from flask import Flask
 from redis import Redis
 
-from app.domain.retry import SYNC_WAITS
-from app.outbound.breaker import PREFIX, Breaker
-from app.outbound.events import channel_of
-from app.services.deliveries import PARKED
+from app.domain.retry import SYNC_RETRY_SCHEDULE
+from app.outbound.circuit_breaker import REDIS_KEY_PREFIX, CircuitBreaker
+from app.outbound.events import channel_of_organization
+from app.services.deliveries import SERVICE_DOWN_MESSAGE
 from tests.integration.tasks.conftest import Desk
 from tests.receiver import Receiver, answer
 from tests.waiting import eventually
@@ -26,13 +26,13 @@ Run = Callable[..., None]
 
 
 @pytest.fixture(autouse=True)
-def breaker(tasks_app: Flask, monkeypatch: pytest.MonkeyPatch) -> Iterator[Breaker]:
+def breaker(tasks_app: Flask, monkeypatch: pytest.MonkeyPatch) -> Iterator[CircuitBreaker]:
     """A breaker that opens soon, in place of the one that the tests' settings keep closed."""
     redis = tasks_app.extensions["redis"]
-    made = Breaker(redis, failures=FAILURES, probe=PROBE)
+    made = CircuitBreaker(redis, failure_threshold=FAILURES, probe_interval=PROBE)
     monkeypatch.setitem(tasks_app.extensions, "breaker", made)
     yield made
-    redis.delete(f"{PREFIX}failures", f"{PREFIX}probe")
+    redis.delete(f"{REDIS_KEY_PREFIX}failures", f"{REDIS_KEY_PREFIX}probe")
 
 
 def a_receiver_found_down(desk: Desk, run: Run, receiver: Receiver) -> None:
@@ -58,7 +58,7 @@ def test_what_is_due_waits_without_spending_an_attempt_and_says_why(desk: Desk, 
     operation = desk.operation(operation_id)
     assert receiver.received == []
     assert (operation["state"], operation["attempts"], operation["attempt_log"]) == ("pending", 0, [])
-    assert operation["last_attempt_error"] == PARKED
+    assert operation["last_attempt_error"] == SERVICE_DOWN_MESSAGE
     assert before < operation["next_attempt_at"] < before + 2 * PROBE
     assert operation["queued_until"] is None
 
@@ -68,10 +68,10 @@ def test_a_probe_that_finds_the_receiver_still_down_spends_no_attempt(
 ) -> None:
     a_receiver_found_down(desk, run, receiver)
     operation_id = desk.sync()
-    probes = 2 * (len(SYNC_WAITS) + 1)
+    probes = 2 * (len(SYNC_RETRY_SCHEDULE) + 1)
 
     for _ in range(probes):
-        redis.delete(f"{PREFIX}probe")
+        redis.delete(f"{REDIS_KEY_PREFIX}probe")
         run_again(desk, run, operation_id)
 
     operation = desk.operation(operation_id)
@@ -85,7 +85,7 @@ def test_who_waits_for_the_receiver_is_told_once(
 ) -> None:
     a_receiver_found_down(desk, run, receiver)
     # However long this takes, no other probe is due.
-    redis.set(f"{PREFIX}probe", "1", px=600_000)
+    redis.set(f"{REDIS_KEY_PREFIX}probe", "1", px=600_000)
     operation_id = desk.sync()
 
     for _ in range(3):
@@ -93,11 +93,11 @@ def test_who_waits_for_the_receiver_is_told_once(
 
     told = pushed()
     assert (told["change"], told["operation_id"], told["status"]) == ("sync.delayed", operation_id, "syncing")
-    assert told["operation"]["last_attempt_error"] == PARKED
-    assert PARKED in told["display"]["reason"]
+    assert told["operation"]["last_attempt_error"] == SERVICE_DOWN_MESSAGE
+    assert SERVICE_DOWN_MESSAGE in told["display"]["reason"]
     changes = [
         json.loads(data[b"data"])["change"]
-        for _, data in redis.xrange(f"{channel_of(desk.browser.organization_id)}:events")
+        for _, data in redis.xrange(f"{channel_of_organization(desk.browser.organization_id)}:events")
     ]
     assert changes.count("sync.delayed") == 1
 
@@ -122,7 +122,9 @@ def test_an_outage_longer_than_all_retries_ends_in_a_delivery_once_the_receiver_
     assert desk.connection(operation_id)["status"] == "syncing"
 
 
-def test_an_answer_of_any_kind_closes_the_circuit(desk: Desk, run: Run, receiver: Receiver, breaker: Breaker) -> None:
+def test_an_answer_of_any_kind_closes_the_circuit(
+    desk: Desk, run: Run, receiver: Receiver, breaker: CircuitBreaker
+) -> None:
     a_receiver_found_down(desk, run, receiver)
     receiver.otherwise = answer(401)
     refused = desk.sync()
@@ -135,7 +137,7 @@ def test_an_answer_of_any_kind_closes_the_circuit(desk: Desk, run: Run, receiver
     eventually(probed)
 
     assert desk.operation(refused)["state"] == "undelivered"
-    assert [breaker.pause() for _ in range(3)] == [None] * 3
+    assert [breaker.time_until_attempt_allowed() for _ in range(3)] == [None] * 3
 
 
 def test_a_request_that_waits_for_the_receiver_still_ends_at_its_deadline(

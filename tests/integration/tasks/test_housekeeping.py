@@ -15,8 +15,8 @@ from redis import Redis
 
 from app import jobs
 from app.config import Settings
-from app.jobs import Jobs
-from app.outbound import clocks, sweeps
+from app.jobs import JobSender
+from app.outbound import clock_offsets, sweep_times
 from tests.factories import id_made_at
 from tests.integration.tasks.conftest import Desk, Job, Sql
 
@@ -57,7 +57,7 @@ def test_a_job_that_got_lost_is_sent_again_when_its_mark_is_old(desk: Desk, run:
 def test_a_sweep_tells_how_far_beats_clock_and_its_own_are_from_the_databases(run: Run, redis: Redis) -> None:
     run(DISPATCH, said_at=time.time() + 3600)
 
-    ahead = clocks.seen(redis)
+    ahead = clock_offsets.clock_offsets_by_process(redis)
 
     own = f"webhook_worker on {socket.gethostname()}"
     assert {name: round(seconds, -1) for name, seconds in ahead.items()} == {"beat": 3600, own: 0}
@@ -65,12 +65,12 @@ def test_a_sweep_tells_how_far_beats_clock_and_its_own_are_from_the_databases(ru
 
 @pytest.mark.parametrize("said", ["an hour", 1e308, -1e12, math.inf, math.nan, {"a": 1}, None])
 def test_what_is_no_clocks_word_is_not_kept_and_the_sweep_is_made(run: Run, redis: Redis, said: object) -> None:
-    redis.delete(f"{clocks.PREFIX}beat")
+    redis.delete(f"{clock_offsets.REDIS_KEY_PREFIX}beat")
 
     run(DISPATCH, said_at=said)
 
-    assert "beat" not in clocks.seen(redis)
-    assert sweeps.age(redis, sweeps.DISPATCH) is not None
+    assert "beat" not in clock_offsets.clock_offsets_by_process(redis)
+    assert sweep_times.sweep_age(redis, sweep_times.DISPATCH_SWEEP) is not None
 
 
 def test_a_fresh_press_is_left_to_its_own_job(desk: Desk, run: Run, take_jobs: TakeJobs) -> None:
@@ -85,8 +85,8 @@ def test_a_fresh_press_is_left_to_its_own_job(desk: Desk, run: Run, take_jobs: T
 def test_while_many_jobs_wait_few_overdue_ones_are_sent_again_longest_first_and_all_that_have_none(
     desk: Desk, run: Run, take_jobs: TakeJobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "LONG_QUEUE", 3)
-    monkeypatch.setattr(jobs, "A_FEW", 2)
+    monkeypatch.setattr(jobs, "LONG_QUEUE_LENGTH", 3)
+    monkeypatch.setattr(jobs, "MIN_OVERDUE_JOBS_RESENT", 2)
     overdue = [desk.another().sync() for _ in range(4)]
     waiting = [("webhooks.deliver", [operation_id]) for operation_id in overdue]
     fresh = [desk.another().sync() for _ in range(3)]
@@ -108,8 +108,8 @@ def test_while_many_jobs_wait_few_overdue_ones_are_sent_again_longest_first_and_
 def test_overdue_jobs_are_sent_again_until_the_queue_is_long(
     desk: Desk, run: Run, take_jobs: TakeJobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "LONG_QUEUE", 4)
-    monkeypatch.setattr(jobs, "A_FEW", 1)
+    monkeypatch.setattr(jobs, "LONG_QUEUE_LENGTH", 4)
+    monkeypatch.setattr(jobs, "MIN_OVERDUE_JOBS_RESENT", 1)
     overdue = [desk.another().sync() for _ in range(4)]
     take_jobs()
     waiting = desk.another().sync()
@@ -150,7 +150,7 @@ def test_when_the_broker_is_away_the_marks_are_taken_back(
     away = Settings(**settings.model_dump() | {"rabbitmq_url": "amqp://127.0.0.1:1//"})
 
     with pytest.MonkeyPatch.context() as broken:
-        broken.setitem(tasks_app.extensions, "jobs", Jobs(away))
+        broken.setitem(tasks_app.extensions, "jobs", JobSender(away))
         run(DISPATCH)
 
     assert desk.operation(operation_id)["queued_until"] is None

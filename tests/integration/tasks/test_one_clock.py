@@ -21,7 +21,7 @@ from flask import Flask
 from redis import Redis
 from sqlalchemy.engine import make_url
 
-from app import clock
+from app import database_clock
 from app.config import Settings
 from app.extensions import db
 from app.outbound import events
@@ -61,7 +61,7 @@ def ahead(
         )
         cursor.execute(f'GRANT USAGE ON SCHEMA another_clock TO "{role}"')
         _as_superuser(admin_database_url, f'ALTER ROLE "{role}" SET search_path = another_clock, pg_catalog, public')
-        monkeypatch.setattr(clock._Database, "told", None)  # noqa: SLF001 - another database tells another time
+        monkeypatch.setattr(database_clock._LastDatabaseTime, "reading", None)  # noqa: SLF001 - another database tells another time
         _connect_anew(*apps)
         yield timedelta(hours=-1 if request.param.startswith("-") else 1)
         _as_superuser(admin_database_url, f'ALTER ROLE "{role}" RESET search_path')
@@ -153,7 +153,7 @@ def hear(web: Flask, message: dict[str, Any]) -> None:
     """Apply a message and tell the organization's pages."""
     applied = apply_messages(web, message)
     with web.app_context():
-        events.publish(applied.changes)
+        events.publish_changes(applied.changes)
 
 
 @pytest.mark.parametrize("kind", ["sync", "verify"])
@@ -175,7 +175,7 @@ def test_after_a_press_through_a_host_that_is_ahead_the_next_ones_progress_is_sh
         hear(web, a_sync_message(found, "sync_started", operation_id=later))
 
     assert later > earlier
-    entries = redis.xrange(f"{events.channel_of(desk.browser.organization_id)}:events")
+    entries = redis.xrange(f"{events.channel_of_organization(desk.browser.organization_id)}:events")
     told = [json.loads(fields[b"data"]) for _, fields in entries]
     steps = [each["change"] for each in told if each.get("operation_id") == later]
     assert steps == (["sync.requested", "sync.started"] if kind == "sync" else ["verify.requested"])
@@ -188,8 +188,8 @@ def test_nothing_counts_as_overlooked_for_another_hosts_clock(ahead: timedelta, 
     assert ahead
     desk.sync()
 
-    with web.app_context(), unit_of_work(system=True) as work:
-        measured = backlog.measure(work.session, now=work.now)
+    with web.app_context(), unit_of_work(all_tenants=True) as work:
+        measured = backlog.measure_backlog(work.session, now=work.now)
 
-    assert measured.never_attempted == 0
-    assert measured.oldest_open < NEAR
+    assert measured.never_attempted_count == 0
+    assert measured.oldest_open_age < NEAR

@@ -19,9 +19,9 @@ from redis import Redis
 
 from app import jobs
 from app.config import Settings
-from app.domain.messages import parse
+from app.domain.status_messages import parse_report
 from app.outbound import events
-from app.outbound.broker import connected
+from app.outbound.broker import open_confirmed_connection
 from app.outbound.dead_letters import DeadLetterQueue
 from devstack import reports
 from tests.integration.tasks import recording
@@ -48,8 +48,8 @@ def apply(celery_module: ModuleType, settings: Settings) -> Callable[..., None]:
 
         assert celery_module
         apply_messages([(QUEUE, json.dumps(message, default=str)) for message in messages])
-        with connected(settings.rabbitmq_url) as connection:
-            assert DeadLetterQueue(connection).look(limit=10) == []
+        with open_confirmed_connection(settings.rabbitmq_url) as connection:
+            assert DeadLetterQueue(connection).list_oldest(limit=10) == []
 
     return call
 
@@ -107,7 +107,7 @@ def test_the_jobs_of_a_release_are_done_today(
     take_jobs()
     kept = recording.recorded(release)["jobs"]
 
-    with a_worker(celery_module) as done, connected(settings.rabbitmq_url) as connection:
+    with a_worker(celery_module) as done, open_confirmed_connection(settings.rabbitmq_url) as connection:
         for job in kept.values():
             _publish(connection, job, operation_id=operation_id, later=later)
         eventually(lambda: len(done) == len(kept))
@@ -120,7 +120,7 @@ def test_the_jobs_of_a_release_are_done_today(
 def _publish(connection: Any, job: dict[str, Any], *, operation_id: str, later: dict[str, Any]) -> None:
     arguments, keywords, embedded = json.loads(job["body"])
     expires = job["headers"]["expires"] and (datetime.now(UTC) + timedelta(minutes=1)).isoformat()
-    if job["headers"]["task"] == jobs.DELIVER_WEBHOOK:
+    if job["headers"]["task"] == jobs.DELIVER_WEBHOOK_TASK:
         arguments[0] = operation_id
     queues = {queue.name: queue for queue in jobs.task_queues()}
     Producer(connection.default_channel).publish(
@@ -141,9 +141,9 @@ def test_the_messages_of_services_of_a_release_are_taken_today(
 ) -> None:
     for message in recording.recorded(release)["messages"]:
         person = desk.another()
-        kind = parse(json.dumps(message), queue=QUEUE).kind
+        kind = parse_report(json.dumps(message), queue_name=QUEUE).kind
         operation_id = getattr(person, kind)()
-        run(jobs.DELIVER_WEBHOOK, operation_id)
+        run(jobs.DELIVER_WEBHOOK_TASK, operation_id)
         row = person.operation(operation_id)
         address = {"connection_id": str(row["connection_id"]), "tenant_id": str(row["organization_id"])}
         echoed = {"operation_id": operation_id} if "operation_id" in message else {}
@@ -162,4 +162,7 @@ def test_the_webhooks_and_events_of_a_release_are_understood_today(release: str)
     for event in kept["events"].values():
         # As a web process of that time or of this hands it on, whatever is in it.
         published = {"type": event["type"], "data": json.dumps(event["data"] | LATER), "id": "1763812800000-0"}
-        assert json.loads(events.parse(json.dumps(published | LATER).encode()).data) == event["data"] | LATER
+        assert (
+            json.loads(events.parse_published_event(json.dumps(published | LATER).encode()).data)
+            == event["data"] | LATER
+        )

@@ -14,7 +14,7 @@ from redis.retry import Retry
 from standardwebhooks import Webhook
 
 from app.config import Settings
-from app.outbound.sealing import PREFIX, Seals
+from app.outbound.credential_store import REDIS_KEY_PREFIX, CredentialStore
 from tests.integration.tasks.conftest import Desk, Sql
 from tests.receiver import Receiver, answer
 from tests.waiting import eventually
@@ -89,7 +89,7 @@ def test_a_delivered_verification_brought_its_credentials_and_left_none(
     assert received.json["credentials"] == {"api_token": "hunter2"}
     assert received.json["settings"] == {"spaces": "ENG"}
     assert desk.operation(operation_id)["state"] == "delivered"
-    assert not redis.exists(f"{PREFIX}{operation_id}")
+    assert not redis.exists(f"{REDIS_KEY_PREFIX}{operation_id}")
     assert "hunter2" not in str(desk.operation(operation_id))
 
 
@@ -118,14 +118,14 @@ def test_a_verification_that_is_given_up_says_why_and_leaves_no_credentials(
 
     for _ in range(3):
         desk.turn(operation_id, next_attempt_at=a_moment_ago())
-        assert redis.exists(f"{PREFIX}{operation_id}")
+        assert redis.exists(f"{REDIS_KEY_PREFIX}{operation_id}")
         run(DELIVER, operation_id)
 
     connection = desk.connection(operation_id)
     assert desk.operation(operation_id)["state"] == "undelivered"
     assert (connection["status"], connection["last_sync_status"]) == ("idle", None)
     assert connection["last_verification_error"].endswith("(HTTP 503); given up after 3 attempts")
-    assert not redis.exists(f"{PREFIX}{operation_id}")
+    assert not redis.exists(f"{REDIS_KEY_PREFIX}{operation_id}")
     assert (pushed()["status"], pushed()["last_verification_error"]) == ("idle", connection["last_verification_error"])
     assert len(receiver.received) == 3
 
@@ -228,7 +228,7 @@ def test_credentials_that_are_gone_end_the_verification_without_a_post(
     desk: Desk, run: Run, receiver: Receiver, redis: Redis
 ) -> None:
     operation_id = desk.verify()
-    redis.delete(f"{PREFIX}{operation_id}")
+    redis.delete(f"{REDIS_KEY_PREFIX}{operation_id}")
 
     run(DELIVER, operation_id)
 
@@ -243,7 +243,7 @@ def test_credentials_that_cannot_be_reached_are_waited_for(
     operation_id = desk.verify()
 
     with pytest.MonkeyPatch.context() as broken, a_redis_that_is_away() as away:
-        broken.setitem(tasks_app.extensions, "seals", Seals(away, keys=settings.seal_keys))
+        broken.setitem(tasks_app.extensions, "seals", CredentialStore(away, keys=settings.seal_keys))
         run(DELIVER, operation_id)
 
     operation = desk.operation(operation_id)

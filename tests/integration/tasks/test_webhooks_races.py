@@ -17,7 +17,7 @@ from redis import Redis
 from sqlalchemy import make_url
 
 from app.config import Settings
-from app.outbound.sealing import PREFIX
+from app.outbound.credential_store import REDIS_KEY_PREFIX
 from app.services import deliveries
 from app.unit_of_work import unit_of_work
 from tests.factories import a_sync_message, apply_messages, in_parallel
@@ -42,8 +42,10 @@ def meanwhile(happens: Callable[[], object], then: Behaviour) -> Behaviour:
 
 def claim(web: Flask, operation_id: str) -> None:
     """Take an operation as a worker does that dies before its POST."""
-    with web.app_context(), unit_of_work(system=True) as work:
-        assert deliveries.claim(work.session, [UUID(operation_id)], lease=LEASE, now=datetime.now(UTC))
+    with web.app_context(), unit_of_work(all_tenants=True) as work:
+        assert deliveries.claim_due_operations(
+            work.session, [UUID(operation_id)], post_timeout=LEASE, now=datetime.now(UTC)
+        )
 
 
 def busy_sessions(admin_url: str, settings: Settings) -> list[str]:
@@ -79,8 +81,8 @@ def test_no_transaction_is_open_during_the_post(
 def test_an_open_transaction_would_be_seen_by_the_test_above(
     web: Flask, admin_database_url: str, settings: Settings
 ) -> None:
-    with web.app_context(), unit_of_work(system=True) as work:
-        deliveries.take_due(work.session, now=datetime.now(UTC))
+    with web.app_context(), unit_of_work(all_tenants=True) as work:
+        deliveries.take_due_operations(work.session, now=datetime.now(UTC))
 
         assert busy_sessions(admin_database_url, settings) == ["idle in transaction Client"]
 
@@ -160,7 +162,7 @@ def test_a_connection_deleted_during_the_post_ends_in_peace_and_leaves_no_creden
 
     assert desk.operation(operation_id)["state"] == "replaced"
     assert len(receiver.received) == 1
-    assert not redis.exists(f"{PREFIX}{operation_id}")
+    assert not redis.exists(f"{REDIS_KEY_PREFIX}{operation_id}")
 
 
 def test_a_report_that_is_applied_while_an_operation_is_claimed_does_not_undo_the_claim(
@@ -173,8 +175,10 @@ def test_a_report_that_is_applied_while_an_operation_is_claimed_does_not_undo_th
         return any("Lock" in session for session in busy_sessions(admin_database_url, settings))
 
     with ThreadPoolExecutor(1) as thread:
-        with web.app_context(), unit_of_work(system=True) as work:
-            deliveries.claim(work.session, [UUID(operation_id)], lease=LEASE, now=datetime.now(UTC))
+        with web.app_context(), unit_of_work(all_tenants=True) as work:
+            deliveries.claim_due_operations(
+                work.session, [UUID(operation_id)], post_timeout=LEASE, now=datetime.now(UTC)
+            )
             applied: Any = thread.submit(apply_messages, web, late_start)
             eventually(lambda: applied.done() or applying_waits_for_the_claim())
         applied.result(timeout=10)

@@ -12,9 +12,9 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from app.domain import lifecycle
-from app.domain.cases import Case, Connection, Operation
-from app.domain.messages import Report
-from app.domain.places import place_of
+from app.domain.aggregate import Connection, ConnectionAggregate, Operation
+from app.domain.status_messages import Report
+from app.domain.sync_order import newest_service_time_of
 from tests.factories import NOON, PATIENCE, a_connection, an_operation
 
 BEGINNING = datetime.min.replace(tzinfo=UTC)
@@ -34,12 +34,14 @@ class Rows:
         """Apply a batch; return how many of it were late."""
         named = {report.operation_id for report in reports}
         case = self._case(lambda operation: operation.is_open or operation.id in named)
-        moments = lifecycle.looks_back(case, reports, ends=False, now=self.now)
+        moments = lifecycle.report_times_needing_history(case, reports, other_ends_possible=False, now=self.now)
         if moments is not None:
             known = [*self._neighbours(moments), *self._last_finished()]
             case.operations |= {operation.id: copy(operation) for operation in known if operation.id not in named}
-            case.mark_stored()
-        applied = [lifecycle.apply(case, report, fresh_id=uuid7, patience=PATIENCE, now=self.now) for report in reports]
+            case.mark_as_stored()
+        applied = [
+            lifecycle.apply_report(case, report, new_id=uuid7, deadlines=PATIENCE, now=self.now) for report in reports
+        ]
         self._write(case)
         return applied.count(False)
 
@@ -48,7 +50,7 @@ class Rows:
         operation = an_operation(
             self.connection, id=operation_id, state="pending", attempts=0, deadline_at=self.now + PATIENCE.sync_delivery
         )
-        self.act(lambda case: lifecycle.request(case, operation, now=self.now))
+        self.act(lambda case: lifecycle.open_requested_operation(case, operation, now=self.now))
 
     def deliver(self) -> None:
         self.act(lambda case: self._on_open(case, self._deliver))
@@ -57,9 +59,9 @@ class Rows:
         self.act(lambda case: self._on_open(case, self._give_up))
 
     def expire(self) -> None:
-        self.act(lambda case: self._on_open(case, lambda c, o: lifecycle.expire(c, o, now=self.now)))
+        self.act(lambda case: self._on_open(case, lambda c, o: lifecycle.expire_operation(c, o, now=self.now)))
 
-    def act(self, step: Callable[[Case], Any]) -> None:
+    def act(self, step: Callable[[ConnectionAggregate], Any]) -> None:
         case = self._case(lambda operation: operation.is_open)
         step(case)
         self._write(case)
@@ -67,26 +69,26 @@ class Rows:
     def history(self) -> list[Operation]:
         return [self.operations[key] for key in sorted(self.operations)]
 
-    def _deliver(self, case: Case, operation: Operation) -> None:
+    def _deliver(self, case: ConnectionAggregate, operation: Operation) -> None:
         operation.attempts = max(operation.attempts, 1)
-        lifecycle.delivered(case, operation, patience=PATIENCE, now=self.now)
+        lifecycle.record_delivery(case, operation, deadlines=PATIENCE, now=self.now)
 
-    def _give_up(self, case: Case, operation: Operation) -> None:
+    def _give_up(self, case: ConnectionAggregate, operation: Operation) -> None:
         operation.attempts = max(operation.attempts, 1)
-        lifecycle.gave_up(case, operation, ending="service_down", error="no route", now=self.now)
+        lifecycle.record_undeliverable(case, operation, ending="service_down", error="no route", now=self.now)
 
-    def _on_open(self, case: Case, step: Callable[[Case, Operation], None]) -> None:
-        operation = case.open("sync")
+    def _on_open(self, case: ConnectionAggregate, step: Callable[[ConnectionAggregate, Operation], None]) -> None:
+        operation = case.open_operation("sync")
         if operation is not None:
             step(case, operation)
 
-    def _case(self, is_wanted: Callable[[Operation], bool]) -> Case:
+    def _case(self, is_wanted: Callable[[Operation], bool]) -> ConnectionAggregate:
         loaded = {key: copy(operation) for key, operation in self.operations.items() if is_wanted(operation)}
-        case = Case(copy(self.connection), loaded)
-        case.mark_stored()
+        case = ConnectionAggregate(copy(self.connection), loaded)
+        case.mark_as_stored()
         return case
 
-    def _write(self, case: Case) -> None:
+    def _write(self, case: ConnectionAggregate) -> None:
         self.audited += [
             (change.action, change.operation.id)
             for change in case.changes
@@ -107,10 +109,12 @@ class Rows:
         found = []
         for moment in moments:
             ended = [operation for operation in self._ended() if operation.kind == "sync"]
-            before = [number for number, o in enumerate(ended) if (place_of(o) or BEGINNING) < moment]
+            before = [number for number, o in enumerate(ended) if (newest_service_time_of(o) or BEGINNING) < moment]
             first = before[-1] if before else 0
             found += ended[first : first + 3]
-            found += [o for o in ended[max(0, first - 10) : first] if (place_of(o) or BEGINNING) >= moment]
+            found += [
+                o for o in ended[max(0, first - 10) : first] if (newest_service_time_of(o) or BEGINNING) >= moment
+            ]
         return found
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.domain import display
-from app.domain.cases import Connection
+from app.domain.aggregate import Connection
 from tests.factories import NOON, a_connection, an_operation
 
 EARLIER, LATER = NOON - timedelta(hours=1), NOON + timedelta(hours=1)
@@ -38,7 +38,7 @@ SYNCED = ENABLED | {"last_sync_status": "completed", "last_sync_at": NOON}
 def test_an_idle_connection_shows_one_state_and_what_to_do_next(
     fields: dict[str, Any], state: str, actor: str | None, action: str
 ) -> None:
-    shown = display.of(a_connection(**fields), None)
+    shown = display.display_of_connection(a_connection(**fields), None)
 
     assert (shown.state, shown.actor, shown.action) == (state, actor, action)
     assert shown.state in display.STATES
@@ -52,7 +52,7 @@ def test_an_idle_connection_shows_one_state_and_what_to_do_next(
     ],
 )
 def test_a_failure_gives_its_own_words_as_the_reason(field: str, fields: dict[str, Any]) -> None:
-    assert display.of(a_connection(**fields), None).reason == fields[field]
+    assert display.display_of_connection(a_connection(**fields), None).reason == fields[field]
 
 
 REFUSED = SYNCED | {"last_verification_error": "401 from the site", "last_sync_at": EARLIER}
@@ -80,7 +80,7 @@ REFUSED = SYNCED | {"last_verification_error": "401 from the site", "last_sync_a
     ],
 )
 def test_a_source_that_works_stays_so_with_a_note_of_what_was_odd(fields: dict[str, Any], note: str | None) -> None:
-    shown = display.of(a_connection(**fields), None)
+    shown = display.display_of_connection(a_connection(**fields), None)
 
     assert (shown.state, shown.action, shown.note) == ("completed", "sync", note)
 
@@ -89,11 +89,11 @@ def test_a_source_that_works_stays_so_with_a_note_of_what_was_odd(fields: dict[s
     ("options", "reason"), [({"spaces": "ENG"}, "Choose what to sync and save"), (None, "Switch it on and save")]
 )
 def test_a_person_is_asked_to_choose_only_where_there_is_a_choice(options: Any, reason: str) -> None:
-    assert display.of(a_connection(**VERIFIED, latest_options=options), None).reason == reason
+    assert display.display_of_connection(a_connection(**VERIFIED, latest_options=options), None).reason == reason
 
 
-def seen(connection: Connection, kind: str, **fields: Any) -> display.Display:
-    return display.of(connection, an_operation(connection, kind=kind, **fields))
+def seen(connection: Connection, kind: str, **fields: Any) -> display.ConnectionDisplay:
+    return display.display_of_connection(connection, an_operation(connection, kind=kind, **fields))
 
 
 @pytest.mark.parametrize(("kind", "state"), [("verify", "verifying"), ("sync", "syncing")])
@@ -125,9 +125,9 @@ def test_what_runs_is_shown_with_how_far_it_is_and_without_its_inside() -> None:
     connection = a_connection()
     running = an_operation(connection, state="running", documents_processed=7, attempt_log=[{"attempt": 1}])
 
-    shown = display.operation(running)
+    shown = display.shown_operation_fields(running)
 
     assert shown is not None
     assert (shown["state"], shown["documents_processed"], shown["deadline_at"]) == ("running", 7, running.deadline_at)
     assert "attempt_log" not in shown
-    assert display.operation(None) is None
+    assert display.shown_operation_fields(None) is None

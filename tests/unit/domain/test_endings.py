@@ -10,21 +10,21 @@ from typing import Any
 import pytest
 
 from app.domain import display, endings, lifecycle, retry
-from app.domain.cases import Case, Operation
-from app.domain.retry import Failure
+from app.domain.aggregate import ConnectionAggregate, Operation
+from app.domain.retry import AttemptFailure
 from tests.factories import NOON, a_case, a_connection, a_sync_message, a_verification_message, an_operation
 from tests.project import PROJECT
 from tests.unit.domain.syncing import LATER, a_case_with, apply
 
 ENABLED = {"enabled": True, "first_enabled_at": NOON}
 VERIFIED = {"last_verification_at": NOON, "verified_at": NOON}
-Ends = Callable[[Case, Operation], Any]
+Ends = Callable[[ConnectionAggregate, Operation], Any]
 
 
 def answered(status: str, *, late: bool = False) -> Ends:
-    def end(case: Case, operation: Operation) -> None:
+    def end(case: ConnectionAggregate, operation: Operation) -> None:
         if late:
-            lifecycle.end(case, operation, by="ada@example.org", now=LATER)
+            lifecycle.end_by_person(case, operation, ended_by="ada@example.org", now=LATER)
         if operation.kind == "verify":
             message = a_verification_message(case.connection, status=status, operation_id=operation.id)
         else:
@@ -35,19 +35,19 @@ def answered(status: str, *, late: bool = False) -> Ends:
     return end
 
 
-def gave_up(outcome: retry.Outcome) -> Ends:
-    def end(case: Case, operation: Operation) -> None:
-        lifecycle.gave_up(case, operation, ending=outcome.ending, error=str(outcome.error), now=LATER)
+def gave_up(outcome: retry.AttemptOutcome) -> Ends:
+    def end(case: ConnectionAggregate, operation: Operation) -> None:
+        lifecycle.record_undeliverable(case, operation, ending=outcome.ending, error=str(outcome.error), now=LATER)
 
     return end
 
 
-def expired(case: Case, operation: Operation) -> None:
-    lifecycle.expire(case, operation, now=LATER)
+def expired(case: ConnectionAggregate, operation: Operation) -> None:
+    lifecycle.expire_operation(case, operation, now=LATER)
 
 
-def of_status(code: int) -> retry.Outcome:
-    return retry.from_status(code, duration=timedelta(0))
+def of_status(code: int) -> retry.AttemptOutcome:
+    return retry.outcome_of_status_code(code, duration=timedelta(0))
 
 
 # How it ends, of which kind, in which state it was, and what is kept of that.
@@ -58,36 +58,51 @@ WAYS: list[tuple[str, str, dict[str, Any], Ends]] = [
     *[("failed_late", kind, {"state": "delivered"}, answered("failed", late=True)) for kind in ("verify", "sync")],
     *[("service_down", kind, {}, gave_up(of_status(500))) for kind in ("verify", "sync")],
     ("service_down", "verify", {}, gave_up(of_status(429))),
-    ("service_down", "verify", {}, gave_up(retry.from_failure(Failure.REFUSED))),
+    ("service_down", "verify", {}, gave_up(retry.outcome_of_failure(AttemptFailure.REFUSED))),
     *[("request_refused", kind, {}, gave_up(of_status(400))) for kind in ("verify", "sync")],
     ("request_refused", "sync", {}, gave_up(of_status(302))),
-    ("request_refused", "verify", {}, gave_up(retry.from_failure(Failure.TLS))),
-    ("credentials_lost", "verify", {}, gave_up(retry.from_failure(Failure.CREDENTIALS_GONE))),
-    ("credentials_unreadable", "verify", {}, gave_up(retry.from_failure(Failure.CREDENTIALS_REFUSED))),
-    ("credentials_unreadable", "verify", {}, gave_up(retry.from_failure(Failure.CREDENTIALS_UNREACHABLE))),
+    ("request_refused", "verify", {}, gave_up(retry.outcome_of_failure(AttemptFailure.TLS))),
+    ("credentials_lost", "verify", {}, gave_up(retry.outcome_of_failure(AttemptFailure.CREDENTIALS_GONE))),
+    ("credentials_unreadable", "verify", {}, gave_up(retry.outcome_of_failure(AttemptFailure.CREDENTIALS_REFUSED))),
+    ("credentials_unreadable", "verify", {}, gave_up(retry.outcome_of_failure(AttemptFailure.CREDENTIALS_UNREACHABLE))),
     *[("not_sent", kind, {"attempts": 0}, expired) for kind in ("verify", "sync")],
     *[("not_delivered", kind, {"attempts": 1}, expired) for kind in ("verify", "sync")],
     ("unanswered", "verify", {"state": "delivered"}, expired),
     ("not_started", "sync", {"state": "delivered"}, expired),
     ("silent", "sync", {"state": "running"}, expired),
     *[
-        ("unreadable", kind, {"state": "delivered"}, lambda case, o: lifecycle.end_unread(case, o.id, now=LATER))
+        (
+            "unreadable",
+            kind,
+            {"state": "delivered"},
+            lambda case, o: lifecycle.end_operation_with_unreadable_answer(case, o.id, now=LATER),
+        )
         for kind in ("verify", "sync")
     ],
     *[
-        ("ended", kind, {"state": "delivered"}, lambda case, o: lifecycle.end(case, o, by="ada", now=LATER))
+        (
+            "ended",
+            kind,
+            {"state": "delivered"},
+            lambda case, o: lifecycle.end_by_person(case, o, ended_by="ada", now=LATER),
+        )
         for kind in ("verify", "sync")
     ],
-    ("disabled", "sync", {"attempts": 0}, lambda case, _: lifecycle.stop_undelivered(case, by="ada", now=LATER)),
+    (
+        "disabled",
+        "sync",
+        {"attempts": 0},
+        lambda case, _: lifecycle.end_undelivered_sync_of_disabled(case, ended_by="ada", now=LATER),
+    ),
 ]
 
 
-def ended(kind: str, fields: dict[str, Any], end: Ends) -> Case:
+def ended(kind: str, fields: dict[str, Any], end: Ends) -> ConnectionAggregate:
     of_the_connection = ENABLED | (VERIFIED if kind == "sync" else {})
     connection = a_connection(**of_the_connection)
     operation = an_operation(connection, kind=kind, **({"state": "pending", "attempts": 4} | fields))
     case = a_case(connection, operation)
-    case.mark_stored()
+    case.mark_as_stored()
     end(case, operation)
     return case
 
@@ -104,7 +119,7 @@ def test_an_ending_is_kept_and_shown_with_who_must_act(name: str, kind: str, fie
     (operation,) = case.operations.values()
     assert (operation.state, kind in ending.actions) == (ending.state, True)
     assert name == (connection.last_verification_ending if kind == "verify" else connection.last_sync_ending)
-    shown = display.of(connection, None)
+    shown = display.display_of_connection(connection, None)
     if ending.state == "succeeded":
         assert shown.actor == (None if kind == "sync" else "user")
         return
@@ -117,7 +132,7 @@ def test_an_ending_is_kept_and_shown_with_who_must_act(name: str, kind: str, fie
 def test_only_of_a_verdict_it_is_said_that_the_credentials_are_wrong() -> None:
     for name, ending in endings.ENDINGS.items():
         said = ending.advice.get("verify", "")
-        if endings.is_a_verdict(name):
+        if endings.was_answered_by_service(name):
             assert "Nobody has checked" not in said
         elif "verify" in ending.actions and name != "replaced":
             assert said.startswith("Nobody has checked the credentials.")
@@ -126,10 +141,10 @@ def test_only_of_a_verdict_it_is_said_that_the_credentials_are_wrong() -> None:
 def test_a_sync_that_the_service_could_not_do_may_want_new_credentials() -> None:
     case = ended("sync", {"state": "delivered"}, answered("failed"))
 
-    shown = display.of(case.connection, None)
+    shown = display.display_of_connection(case.connection, None)
 
     assert (shown.action, shown.alternative) == ("sync", "verify")
-    down = display.of(ended("sync", {}, gave_up(of_status(500))).connection, None)
+    down = display.display_of_connection(ended("sync", {}, gave_up(of_status(500))).connection, None)
     assert (down.action, down.alternative) == ("sync", None)
 
 

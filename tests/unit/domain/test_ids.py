@@ -21,12 +21,12 @@ MICROSECOND = timedelta(microseconds=1)
 
 
 def _made(_: int) -> list[UUID]:
-    return [ids.made_at(NOON) for _ in range(MANY)]
+    return [ids.new_id_at(NOON) for _ in range(MANY)]
 
 
 @given(MOMENTS)
 def test_an_id_is_a_uuid_of_version_7_of_its_moment(moment: datetime) -> None:
-    made = ids.made_at(moment)
+    made = ids.new_id_at(moment)
 
     assert (made.version, made.variant) == (7, RFC_4122)
     assert timedelta(0) <= moment - datetime.fromtimestamp((made.int >> 80) / 1000, UTC) < timedelta(milliseconds=1.001)
@@ -34,10 +34,10 @@ def test_an_id_is_a_uuid_of_version_7_of_its_moment(moment: datetime) -> None:
 
 @given(MOMENTS)
 def test_of_two_moments_the_later_one_has_the_greater_id(moment: datetime) -> None:
-    later, earlier = ids.made_at(moment + MICROSECOND), ids.made_at(moment)
+    later, earlier = ids.new_id_at(moment + MICROSECOND), ids.new_id_at(moment)
 
     assert earlier < later
-    assert ids.first_of(moment) <= earlier
+    assert ids.lowest_id_at(moment) <= earlier
 
 
 def test_ids_that_a_process_makes_of_one_moment_are_in_the_order_of_their_making() -> None:
@@ -47,18 +47,20 @@ def test_ids_that_a_process_makes_of_one_moment_are_in_the_order_of_their_making
 
 
 def test_an_id_comes_after_those_that_are_known_whatever_moment_they_are_of() -> None:
-    ahead = [ids.made_at(NOON + timedelta(minutes=1)), ids.made_at(NOON)]
+    ahead = [ids.new_id_at(NOON + timedelta(minutes=1)), ids.new_id_at(NOON)]
 
-    made = ids.made_after(NOON, *ahead)
+    made = ids.new_id_after(NOON, *ahead)
 
     assert made > max(ahead)
     assert (made.version, made.variant) == (7, RFC_4122)
-    assert ids.made_after(NOON + timedelta(minutes=2), *ahead) > ids.made_at(NOON + timedelta(minutes=2) - MICROSECOND)
+    assert ids.new_id_after(NOON + timedelta(minutes=2), *ahead) > ids.new_id_at(
+        NOON + timedelta(minutes=2) - MICROSECOND
+    )
 
 
 def test_forked_processes_make_no_id_twice() -> None:
     # The parent has made some already, as a worker has before its pool forks.
-    ids.made_at(NOON)
+    ids.new_id_at(NOON)
     with multiprocessing.get_context("fork").Pool(2) as pool:
         first, second = pool.map(_made, range(2), chunksize=1)
 
@@ -69,8 +71,8 @@ def test_forked_processes_make_no_id_twice() -> None:
 def test_an_id_that_fits_stays_as_it_is() -> None:
     older, fresh = uuid7(), uuid7()
 
-    assert ids.between(older, None, fresh) == fresh
-    assert ids.between(None, None, fresh) == fresh
+    assert ids.id_between(older, None, fresh) == fresh
+    assert ids.id_between(None, None, fresh) == fresh
 
 
 @given(st.integers(0, 2**60), st.integers(0, 2**60))
@@ -79,7 +81,7 @@ def test_an_id_between_two_is_of_version_7_and_between_them(low: int, high: int)
     if newer.int - older.int < 2:
         return
 
-    found = ids.between(older, newer, uuid7())
+    found = ids.id_between(older, newer, uuid7())
 
     assert older < found < newer
     assert (found.version, found.variant) == (7, "specified in RFC 4122")
@@ -91,7 +93,7 @@ def test_five_hundred_find_room_one_before_or_after_the_other(side: str) -> None
     far = uuid7(nanoseconds=0) if side == "before" else None
     for _ in range(500):
         last = found[-1]
-        found.append(ids.between(far, last, uuid7()) if side == "before" else ids.between(last, None, uuid7()))
+        found.append(ids.id_between(far, last, uuid7()) if side == "before" else ids.id_between(last, None, uuid7()))
 
     assert len(set(found)) == len(found)
     assert found == sorted(found, reverse=side == "before")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.domain.json_values import JsonObject, canonical
+from app.domain.json_values import JsonObject, canonical_json
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_what_differs_in_json_differs_whatever_python_says(one: dict[str, Any], 
     assert JsonObject(one) != JsonObject(other)
     # As a row's values are compared.
     assert (1, JsonObject(one)) != (1, other)
-    assert canonical(one) != canonical(other)
+    assert canonical_json(one) != canonical_json(other)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_what_differs_in_json_differs_whatever_python_says(one: dict[str, Any], 
 def test_what_is_the_same_in_json_is_the_same(one: dict[str, Any], other: dict[str, Any]) -> None:
     assert JsonObject(one) == other
     assert other == JsonObject(one)
-    assert canonical(JsonObject(one)) == canonical(JsonObject(other))
+    assert canonical_json(JsonObject(one)) == canonical_json(JsonObject(other))
 
 
 def test_an_object_is_no_list_and_no_text() -> None:

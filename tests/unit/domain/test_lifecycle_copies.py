@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.domain import lifecycle
-from app.domain.cases import Connection
+from app.domain.aggregate import Connection
 from tests.factories import (
     PATIENCE,
     a_case,
@@ -136,13 +136,13 @@ def test_a_copy_of_the_last_answer_changes_nothing_while_the_next_question_waits
     case = a_case(connection, an_operation(connection, kind=kind))
     apply(case, message(connection))
     waiting = an_operation(connection, kind=kind, state="pending", attempts=0)
-    lifecycle.request(case, waiting, now=LATER + MINUTE)
-    case.mark_stored()
+    lifecycle.open_requested_operation(case, waiting, now=LATER + MINUTE)
+    case.mark_as_stored()
 
     applied = apply(case, message(connection), now=LATER + 2 * MINUTE)
 
     assert not applied
-    assert case.changed_connection() is None
+    assert case.connection_difference() is None
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_the_same_answer_to_a_question_that_was_sent_since_is_no_copy(
     case = a_case(connection, an_operation(connection, kind=kind))
     apply(case, message(connection))
     asked_again = an_operation(connection, kind=kind, state="delivered", attempts=1)
-    lifecycle.request(case, asked_again, now=LATER + MINUTE)
+    lifecycle.open_requested_operation(case, asked_again, now=LATER + MINUTE)
 
     applied = apply(case, message(connection), now=LATER + 2 * MINUTE)
 

@@ -15,7 +15,7 @@ def test_a_request_opens_its_operation_and_a_sync_stamps_its_time() -> None:
     connection = a_connection()
     case = a_case(connection)
 
-    lifecycle.request(case, an_operation(connection, state="pending"), now=NOON)
+    lifecycle.open_requested_operation(case, an_operation(connection, state="pending"), now=NOON)
 
     assert connection.status == "syncing"
     assert connection.last_sync_at == NOON
@@ -26,7 +26,7 @@ def test_a_request_to_verify_leaves_the_sync_fields_alone() -> None:
     connection = a_connection()
     case = a_case(connection)
 
-    lifecycle.request(case, an_operation(connection, kind="verify", state="pending"), now=NOON)
+    lifecycle.open_requested_operation(case, an_operation(connection, kind="verify", state="pending"), now=NOON)
 
     assert connection.status == "verifying"
     assert connection.last_sync_at is None
@@ -36,7 +36,7 @@ def test_a_request_to_verify_leaves_the_sync_fields_alone() -> None:
 def test_a_delivered_sync_waits_anew_for_its_start() -> None:
     case, operation = a_case_with(state="pending", next_attempt_at=NOON)
 
-    lifecycle.delivered(case, operation, patience=PATIENCE, now=NOON)
+    lifecycle.record_delivery(case, operation, deadlines=PATIENCE, now=NOON)
 
     assert operation.delivered_at == NOON
     assert operation.next_attempt_at is None
@@ -46,26 +46,26 @@ def test_a_delivered_sync_waits_anew_for_its_start() -> None:
 def test_a_delivery_that_waits_for_its_next_attempt_is_told_to_whoever_looks_on() -> None:
     case, operation = a_case_with(state="pending", next_attempt_at=NOON)
 
-    lifecycle.delayed(case, operation, until=NOON + timedelta(seconds=5))
+    lifecycle.schedule_next_attempt(case, operation, next_attempt_at=NOON + timedelta(seconds=5))
 
     assert (operation.state, operation.next_attempt_at) == ("pending", NOON + timedelta(seconds=5))
     (change,) = case.changes
-    assert (change.action, change.running) == ("sync.delayed", operation)
+    assert (change.action, change.running_operation) == ("sync.delayed", operation)
 
 
 def test_a_delivered_verification_keeps_the_deadline_that_its_credentials_have() -> None:
     case, operation = a_case_with(kind="verify", state="pending")
 
-    lifecycle.delivered(case, operation, patience=PATIENCE, now=NOON + timedelta(minutes=1))
+    lifecycle.record_delivery(case, operation, deadlines=PATIENCE, now=NOON + timedelta(minutes=1))
 
-    assert operation.deadline_at == NOON + PATIENCE.verify
+    assert operation.deadline_at == NOON + PATIENCE.verification
 
 
 def test_a_start_that_overtook_the_record_of_its_delivery_stays() -> None:
     case, operation = a_case_with(state="pending", next_attempt_at=NOON)
     apply(case, a_sync_message(case.connection, "sync_started", operation_id=operation.id), now=NOON)
 
-    lifecycle.delivered(case, operation, patience=PATIENCE, now=NOON + timedelta(seconds=1))
+    lifecycle.record_delivery(case, operation, deadlines=PATIENCE, now=NOON + timedelta(seconds=1))
 
     assert operation.state == "running"
     assert operation.delivered_at == NOON + timedelta(seconds=1)
@@ -75,9 +75,9 @@ def test_a_start_that_overtook_the_record_of_its_delivery_stays() -> None:
 def test_an_answer_that_overtook_the_record_of_its_delivery_stays() -> None:
     case, operation = a_case_with(state="pending", next_attempt_at=NOON)
     apply(case, a_sync_message(case.connection, "sync_completed", operation_id=operation.id), now=NOON)
-    case.mark_stored()
+    case.mark_as_stored()
 
-    lifecycle.delivered(case, operation, patience=PATIENCE, now=NOON + timedelta(seconds=1))
+    lifecycle.record_delivery(case, operation, deadlines=PATIENCE, now=NOON + timedelta(seconds=1))
 
     assert operation.state == "succeeded"
     assert operation.deadline_at is None
@@ -87,7 +87,7 @@ def test_an_answer_that_overtook_the_record_of_its_delivery_stays() -> None:
 def test_a_sync_given_up_is_a_failed_sync() -> None:
     case, operation = a_case_with(state="pending")
 
-    lifecycle.gave_up(case, operation, ending="service_down", error="no way through", now=NOON)
+    lifecycle.record_undeliverable(case, operation, ending="service_down", error="no way through", now=NOON)
 
     connection = case.connection
     assert (connection.status, connection.last_sync_status) == ("idle", "failed")
@@ -99,7 +99,7 @@ def test_a_sync_given_up_is_a_failed_sync() -> None:
 def test_a_verification_given_up_tells_its_error_and_no_more() -> None:
     case, operation = a_case_with(kind="verify", state="pending")
 
-    lifecycle.gave_up(case, operation, ending="service_down", error="no way through", now=NOON)
+    lifecycle.record_undeliverable(case, operation, ending="service_down", error="no way through", now=NOON)
 
     connection = case.connection
     assert (connection.status, connection.last_verification_error) == ("idle", "no way through")
@@ -120,7 +120,7 @@ def test_a_verification_given_up_tells_its_error_and_no_more() -> None:
 def test_each_way_of_being_lost_has_its_own_words(kind: str, state: str, words: str) -> None:
     case, operation = a_case_with(kind=kind, state=state)
 
-    lifecycle.expire(case, operation, now=LATER)
+    lifecycle.expire_operation(case, operation, now=LATER)
 
     connection = case.connection
     told = connection.last_verification_error if kind == "verify" else connection.last_sync_error
@@ -211,7 +211,7 @@ def test_force_replaces_whatever_runs() -> None:
     case = a_case(connection, sync, verification)
     forced = an_operation(connection, state="pending", attempts=0)
 
-    lifecycle.request(case, forced, now=NOON)
+    lifecycle.open_requested_operation(case, forced, now=NOON)
 
     assert [sync.state, verification.state, forced.state] == ["replaced", "replaced", "pending"]
     assert {sync.error, verification.error} == {"Replaced by a newer request"}
@@ -224,14 +224,14 @@ def test_reports_of_a_replaced_sync_change_nothing(status: str) -> None:
     replaced = an_operation(connection, state="running")
     forced = an_operation(connection, state="pending", attempts=0)
     case = a_case(connection, replaced)
-    lifecycle.request(case, forced, now=NOON)
-    case.mark_stored()
+    lifecycle.open_requested_operation(case, forced, now=NOON)
+    case.mark_as_stored()
 
     applied = apply(case, a_sync_message(connection, status, operation_id=replaced.id))
 
     assert not applied
-    assert case.changed_connection() is None
-    assert case.changed_operations() == []
+    assert case.connection_difference() is None
+    assert case.operation_differences() == []
     assert forced.state == "pending"
 
 
@@ -240,7 +240,7 @@ def test_the_end_of_a_replaced_sync_said_without_an_id_does_not_end_the_new_one(
     replaced = an_operation(connection, state="running")
     forced = an_operation(connection, state="pending", attempts=0)
     case = a_case(connection, replaced)
-    lifecycle.request(case, forced, now=NOON)
+    lifecycle.open_requested_operation(case, forced, now=NOON)
 
     apply(case, a_sync_message(connection, "sync_completed"))
 
@@ -251,7 +251,7 @@ def test_the_end_of_a_replaced_sync_said_without_an_id_does_not_end_the_new_one(
 def test_what_is_abandoned_with_its_connection_ends() -> None:
     case, operation = a_case_with(state="running")
 
-    lifecycle.abandon(case, now=NOON)
+    lifecycle.replace_open_operations(case, now=NOON)
 
     assert (operation.state, operation.finished_at) == ("replaced", NOON)
-    assert case.running() is None
+    assert case.running_operation() is None

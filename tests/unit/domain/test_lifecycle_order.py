@@ -10,8 +10,8 @@ from uuid import uuid4
 
 import pytest
 
-from app.domain.cases import Connection, Operation
-from app.domain.messages import Unacceptable
+from app.domain.aggregate import Connection, Operation
+from app.domain.status_messages import MessageRefused
 from tests.factories import (
     NOON,
     a_case,
@@ -33,14 +33,14 @@ def test_a_second_copy_of_a_sync_message_changes_nothing(status: str, echo: str)
     case, operation = a_case_with()
     message = a_sync_message(case.connection, status, timestamp=NOON, **with_id(operation, echo=echo))
     apply(case, message)
-    case.mark_stored()
+    case.mark_as_stored()
 
     applied = apply(case, message, now=NOON + MINUTE)
 
     assert not applied
-    assert case.changed_connection() is None
+    assert case.connection_difference() is None
     assert case.changes == []
-    assert case.changed_operations() == []
+    assert case.operation_differences() == []
 
 
 @pytest.mark.parametrize("echo", ["with id", "without id"])
@@ -51,12 +51,12 @@ def test_a_second_copy_of_a_verification_changes_nothing(status: str, said: dict
     case = a_case(connection, operation)
     message = a_verification_message(connection, status, **said, **with_id(operation, echo=echo))
     apply(case, message)
-    case.mark_stored()
+    case.mark_as_stored()
 
     applied = apply(case, message, now=NOON + MINUTE)
 
     assert not applied
-    assert case.changed_connection() is None
+    assert case.connection_difference() is None
     assert list(case.operations) == [operation.id]
 
 
@@ -143,7 +143,7 @@ def test_a_start_after_the_end_by_the_services_clock_is_a_new_sync_of_its_own() 
 
     assert applied
     assert operation.state == "succeeded"
-    assert case.newest("sync").origin == "service"
+    assert case.newest_operation("sync").origin == "service"
     assert connection.status == "syncing"
 
 
@@ -175,7 +175,7 @@ def test_progress_with_an_id_must_be_newer_than_the_last() -> None:
 def test_an_id_that_this_connection_does_not_have_is_unacceptable() -> None:
     case, _ = a_case_with()
 
-    with pytest.raises(Unacceptable) as refusal:
+    with pytest.raises(MessageRefused) as refusal:
         apply(case, a_sync_message(case.connection, "sync_completed", operation_id=uuid4()))
 
     assert refusal.value.reason == "unknown_operation"
@@ -185,7 +185,7 @@ def test_an_id_that_this_connection_does_not_have_is_unacceptable() -> None:
 def test_an_id_of_the_other_kind_is_unacceptable() -> None:
     case, operation = a_case_with()
 
-    with pytest.raises(Unacceptable) as refusal:
+    with pytest.raises(MessageRefused) as refusal:
         apply(case, a_verification_message(case.connection, "success", operation_id=operation.id))
 
     assert refusal.value.reason == "unknown_operation"

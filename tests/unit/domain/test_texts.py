@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.texts import cut, storable, visible
+from app.domain.texts import escape_for_terminal, replace_nul_characters, truncate
 
 
 @pytest.mark.parametrize(
@@ -31,17 +31,17 @@ from app.domain.texts import cut, storable, visible
     ids=repr,
 )
 def test_what_a_terminal_would_obey_is_written_as_an_escape(text: str, shown: str) -> None:
-    assert visible(text) == shown
+    assert escape_for_terminal(text) == shown
 
 
 @given(st.text())
 def test_whatever_is_shown_is_one_line_and_printable(text: str) -> None:
-    assert visible(text).isprintable()
+    assert escape_for_terminal(text).isprintable()
 
 
 @given(st.text(max_size=30), st.integers(10, 20))
 def test_what_is_cut_fits_and_says_so(text: str, longest: int) -> None:
-    shown = cut(text, longest=longest)
+    shown = truncate(text, max_length=longest)
 
     assert len(shown) <= longest
     assert shown == text or (shown.endswith("… (cut)") and text.startswith(shown.removesuffix("… (cut)")))
@@ -49,5 +49,5 @@ def test_what_is_cut_fits_and_says_so(text: str, longest: int) -> None:
 
 @given(st.text())
 def test_what_is_stored_has_no_nul_and_the_same_length(text: str) -> None:
-    assert "\x00" not in storable(text)
-    assert len(storable(text)) == len(text)
+    assert "\x00" not in replace_nul_characters(text)
+    assert len(replace_nul_characters(text)) == len(text)

@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 
-from app.domain.messages import AHEAD, EARLIEST, REASONS, has_possible_time, impossible_time
+from app.domain.status_messages import (
+    EARLIEST_TIMESTAMP,
+    MAX_CLOCK_AHEAD,
+    REFUSAL_REASONS,
+    has_plausible_timestamp,
+    implausible_timestamp_refusal,
+)
 from tests.factories import NOON, a_case, a_connection, a_report, a_sync_message, a_verification_message
 from tests.unit.domain.syncing import SECOND, apply
 
@@ -19,27 +25,28 @@ from tests.unit.domain.syncing import SECOND, apply
         0,
         "1999-12-31T23:59:59Z",
         "2099-01-01T00:00:00Z",
-        (NOON + AHEAD + SECOND).isoformat(),
+        (NOON + MAX_CLOCK_AHEAD + SECOND).isoformat(),
     ],
 )
 def test_a_time_that_no_clock_can_tell_is_refused_with_its_reason(timestamp: Any) -> None:
     report = a_report(a_sync_message(a_connection(), timestamp=timestamp))
 
-    assert not has_possible_time(report, now=NOON)
-    assert impossible_time().reason in REASONS
+    assert not has_plausible_timestamp(report, now=NOON)
+    assert implausible_timestamp_refusal().reason in REFUSAL_REASONS
 
 
 @pytest.mark.parametrize(
-    "timestamp", [EARLIEST.isoformat(), (NOON + AHEAD).isoformat(), 1_795_341_600, 1_795_341_600_000, None]
+    "timestamp",
+    [EARLIEST_TIMESTAMP.isoformat(), (NOON + MAX_CLOCK_AHEAD).isoformat(), 1_795_341_600, 1_795_341_600_000, None],
 )
 def test_any_other_time_is_taken(timestamp: Any) -> None:
     message = a_sync_message(a_connection(), timestamp=timestamp)
 
-    assert has_possible_time(a_report(message), now=NOON)
+    assert has_plausible_timestamp(a_report(message), now=NOON)
 
 
 def test_a_verification_has_no_time_to_be_refused_for() -> None:
-    assert has_possible_time(a_report(a_verification_message(a_connection())), now=NOON)
+    assert has_plausible_timestamp(a_report(a_verification_message(a_connection())), now=NOON)
 
 
 def test_a_connection_that_an_earlier_release_took_to_2099_listens_again() -> None:

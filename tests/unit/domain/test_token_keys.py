@@ -32,12 +32,12 @@ def jwk(name: str, **more: Any) -> dict[str, Any]:
 def tried(key: dict[str, Any], *algorithms: str) -> list[str]:
     """Return the algorithms whose signature is verified by a list of this one key."""
     name = next(name for name in PRIVATE if key.get("x", key.get("n")) in jwk(name).values())
-    listed = token_keys.read({"keys": [key]})
+    listed = token_keys.parse_key_set({"keys": [key]})
     verified = []
     for algorithm in algorithms:
         signs = "EdDSA" if algorithm in ("Ed25519", "Ed448") else algorithm
         token = jwt.encode({}, PRIVATE[name], signs, headers={"alg": algorithm})
-        for found in listed.fitting(kid=None, algorithm=algorithm):
+        for found in listed.candidate_keys(kid=None, algorithm=algorithm):
             jwt.decode(token, found.key, algorithms=list(found.algorithms))
             verified.append(algorithm)
     return verified
@@ -69,7 +69,7 @@ def test_a_key_without_alg_verifies_whatever_its_kind_can(name: str, algorithms:
     ],
 )
 def test_a_key_with_alg_verifies_no_other(name: str, alg: str, algorithms: list[str]) -> None:
-    (key,) = token_keys.read({"keys": [jwk(name, alg=alg)]}).keys
+    (key,) = token_keys.parse_key_set({"keys": [jwk(name, alg=alg)]}).keys
 
     assert list(key.algorithms) == algorithms
     assert tried(jwk(name, alg=alg), *algorithms) == algorithms
@@ -106,19 +106,19 @@ def test_a_key_with_alg_verifies_no_other(name: str, alg: str, algorithms: list[
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_key_that_is_of_no_use_keeps_no_other_from_being_used(key: Any, why: str) -> None:
-    found = token_keys.read({"keys": [key, jwk("p256", kid="good")]})
+    found = token_keys.parse_key_set({"keys": [key, jwk("p256", kid="good")]})
 
     assert [one.kid for one in found.keys] == ["good"]
-    assert why in found.unusable[0]
+    assert why in found.unusable_reasons[0]
 
 
 def test_a_token_is_verified_by_the_key_that_it_names_or_else_by_those_without_a_name() -> None:
-    listed = token_keys.read(
+    listed = token_keys.parse_key_set(
         {"keys": [jwk("rsa", kid="a"), jwk("rsa", kid="b"), jwk("rsa"), jwk("p256"), jwk("rsa", kid=7)]}
     )
 
     def kids(kid: str | None, algorithm: str = "RS256") -> list[str | None]:
-        return [key.kid for key in listed.fitting(kid=kid, algorithm=algorithm)]
+        return [key.kid for key in listed.candidate_keys(kid=kid, algorithm=algorithm)]
 
     assert kids("a") == ["a"]
     assert kids("a", "ES256") == []
@@ -128,9 +128,9 @@ def test_a_token_is_verified_by_the_key_that_it_names_or_else_by_those_without_a
 
 
 def test_a_token_that_names_no_key_is_not_tried_for_ever() -> None:
-    listed = token_keys.read({"keys": [jwk("rsa", kid=str(number)) for number in range(1_000)]})
+    listed = token_keys.parse_key_set({"keys": [jwk("rsa", kid=str(number)) for number in range(1_000)]})
 
-    assert len(listed.fitting(kid=None, algorithm="RS256")) == token_keys.MOST_TRIED
+    assert len(listed.candidate_keys(kid=None, algorithm="RS256")) == token_keys.MAX_KEYS_TRIED
 
 
 @pytest.mark.parametrize(
@@ -152,10 +152,10 @@ def test_a_token_that_names_no_key_is_not_tried_for_ever() -> None:
 )
 def test_what_is_no_key_set_is_called_by_its_name(document: Any, words: str) -> None:
     with pytest.raises(token_keys.NotAKeySet, match=words):
-        token_keys.read(document)
+        token_keys.parse_key_set(document)
 
 
 @pytest.mark.parametrize("name", ["short", "k256"])
 def test_a_key_of_no_use_verifies_nothing(name: str) -> None:
-    assert token_keys.algorithms_of(PRIVATE[name].public_key()) == ()
-    assert token_keys.algorithms_of(x25519.X25519PrivateKey.generate().public_key()) == ()
+    assert token_keys.algorithms_for_key(PRIVATE[name].public_key()) == ()
+    assert token_keys.algorithms_for_key(x25519.X25519PrivateKey.generate().public_key()) == ()

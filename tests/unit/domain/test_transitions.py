@@ -8,7 +8,7 @@ from operator import attrgetter
 import pytest
 
 from app.domain import lifecycle
-from app.domain.cases import AUDITED, Case, Operation
+from app.domain.aggregate import AUDITED_FIELDS, ConnectionAggregate, Operation
 from tests.factories import (
     NOON,
     PATIENCE,
@@ -20,7 +20,7 @@ from tests.factories import (
 )
 from tests.unit.domain.syncing import apply
 
-audited = attrgetter(*AUDITED)
+audited = attrgetter(*AUDITED_FIELDS)
 STATES = ("pending", "delivered", "running", "succeeded", "failed", "undelivered", "expired", "replaced")
 TRIGGERS = ("delivered", "gave_up", "started", "succeeded", "failed", "expired", "replaced")
 
@@ -50,17 +50,17 @@ REPORTS = {
 }
 
 
-def pull(trigger: str, case: Case, operation: Operation) -> None:
+def pull(trigger: str, case: ConnectionAggregate, operation: Operation) -> None:
     """Do to the operation what the trigger stands for, through the lifecycle's own doors."""
     now = NOON + timedelta(minutes=1)
     if trigger == "delivered":
-        lifecycle.delivered(case, operation, patience=PATIENCE, now=now)
+        lifecycle.record_delivery(case, operation, deadlines=PATIENCE, now=now)
     elif trigger == "gave_up":
-        lifecycle.gave_up(case, operation, ending="service_down", error="no way through", now=now)
+        lifecycle.record_undeliverable(case, operation, ending="service_down", error="no way through", now=now)
     elif trigger == "expired":
-        lifecycle.expire(case, operation, now=now)
+        lifecycle.expire_operation(case, operation, now=now)
     elif trigger == "replaced":
-        lifecycle.abandon(case, now=now)
+        lifecycle.replace_open_operations(case, now=now)
     else:
         message = a_sync_message if operation.kind == "sync" else a_verification_message
         status = REPORTS[operation.kind][trigger]
@@ -152,6 +152,6 @@ def test_the_status_is_computed_from_the_open_operations_and_a_sync_goes_first(
     operations = [an_operation(connection, kind=kind, state=state) for kind, state in states.items() if state]
     case = a_case(connection, *operations)
 
-    case.note("connection.configured")
+    case.record_change("connection.configured")
 
     assert connection.status == status

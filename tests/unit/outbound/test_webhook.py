@@ -21,7 +21,7 @@ def test_a_verifications_body_has_exactly_the_contracts_keys_and_the_operations_
     operation = an_operation(connection, kind="verify", requested_by=USER, requested_email="ada@example.org")
     sealed = {"settings": {"spaces": "A"}, "credentials": {"api_token": "x"}}
 
-    body = webhook.body_of(operation, connection_type="confluence", sealed=sealed)
+    body = webhook.webhook_body(operation, connection_type="confluence", decrypted=sealed)
 
     assert set(body) == COMMON | {"source", "action", "settings", "credentials", "operation_id"}
     assert (body["source"], body["action"]) == ("rita-chat", "verify_credentials")
@@ -38,7 +38,7 @@ def test_a_syncs_body_has_exactly_the_contracts_keys_and_the_operations_id() -> 
     request = {"connection_name": "Our wiki", "config": {"spaces": "A"}}
     operation = an_operation(connection, request=request)
 
-    body = webhook.body_of(operation, connection_type="confluence")
+    body = webhook.webhook_body(operation, connection_type="confluence")
 
     assert set(body) == COMMON | {"source", "action", "connection_name", "config", "operation_id"}
     assert (body["source"], body["action"]) == ("rita-data-sources", "data_source_sync_requested")
@@ -46,13 +46,15 @@ def test_a_syncs_body_has_exactly_the_contracts_keys_and_the_operations_id() -> 
 
 
 def test_a_syncs_body_never_holds_credentials() -> None:
-    body = webhook.body_of(an_operation(a_connection()), connection_type="confluence", sealed={"credentials": {"x": 1}})
+    body = webhook.webhook_body(
+        an_operation(a_connection()), connection_type="confluence", decrypted={"credentials": {"x": 1}}
+    )
 
     assert "credentials" not in body
 
 
 def test_a_verification_without_settings_says_so_with_empty_objects() -> None:
-    body = webhook.body_of(an_operation(a_connection(), kind="verify"), connection_type="websearch", sealed={})
+    body = webhook.webhook_body(an_operation(a_connection(), kind="verify"), connection_type="websearch", decrypted={})
 
     assert (body["settings"], body["credentials"]) == ({}, {})
 
@@ -65,18 +67,18 @@ def test_a_verification_without_settings_says_so_with_empty_objects() -> None:
     ],
 )
 def test_the_timestamp_is_utc_with_milliseconds_and_a_z(moment: datetime) -> None:
-    body = webhook.body_of(an_operation(a_connection(), created_at=moment), connection_type="confluence")
+    body = webhook.webhook_body(an_operation(a_connection(), created_at=moment), connection_type="confluence")
 
     assert body["timestamp"] == "2026-11-22T12:00:00.123Z"
 
 
 def test_the_body_is_the_same_at_every_attempt() -> None:
     operation = an_operation(a_connection())
-    first = pydantic_core.to_json(webhook.body_of(operation, connection_type="confluence"))
+    first = pydantic_core.to_json(webhook.webhook_body(operation, connection_type="confluence"))
 
     operation.attempts, operation.last_status_code = 4, 503
 
-    assert pydantic_core.to_json(webhook.body_of(operation, connection_type="confluence")) == first
+    assert pydantic_core.to_json(webhook.webhook_body(operation, connection_type="confluence")) == first
 
 
 @pytest.mark.parametrize(
@@ -103,4 +105,4 @@ def test_the_body_is_the_same_at_every_attempt() -> None:
 def test_retry_after_is_seconds_or_a_date_and_anything_else_is_nothing(
     value: str | None, pause: timedelta | None
 ) -> None:
-    assert webhook._retry_after(value, now=NOON) == pause  # noqa: SLF001 - the header's reading is worth a table
+    assert webhook._parse_retry_after(value, now=NOON) == pause  # noqa: SLF001 - the header's reading is worth a table

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.domain.messages import Unacceptable, parse
-from tasks.inbox import NOWHERE, Batch, Delivery, Inbox, Unsettled, key_of
+from app.domain.status_messages import MessageRefused, parse_report
+from tasks.inbox import NO_CONNECTION_KEY, Batch, Delivery, Inbox, UnacknowledgedDeliveries, connection_key_of_body
 from tests.factories import a_sync_message, a_verification_message
 
 ROW = {"id": str(uuid4()), "organization_id": str(uuid4())}
@@ -24,7 +24,7 @@ def test_every_spelling_of_a_connections_id_is_one_key() -> None:
     id_ = ROW["id"]
     spellings = [id_, id_.upper(), UUID(id_).hex, f"{{{id_}}}", f"urn:uuid:{id_}"]
 
-    keys = {key_of(json.dumps(a_sync_message(ROW, connection_id=each)).encode()) for each in spellings}
+    keys = {connection_key_of_body(json.dumps(a_sync_message(ROW, connection_id=each)).encode()) for each in spellings}
 
     assert keys == {KEY}
 
@@ -43,18 +43,18 @@ def test_every_spelling_of_a_connections_id_is_one_key() -> None:
     ],
 )
 def test_where_the_bytes_do_not_say_for_sure_there_is_no_key(body: str) -> None:
-    assert key_of(body.replace("ONE", ROW["id"]).replace("TWO", OTHER).encode()) is None
+    assert connection_key_of_body(body.replace("ONE", ROW["id"]).replace("TWO", OTHER).encode()) is None
 
 
 @pytest.mark.parametrize("body", [b"", b"\xff\xfe", b"no JSON", b"{}", b'{"task": "status.apply_messages"}'])
 def test_what_names_no_connection_is_known_to_name_none(body: bytes) -> None:
-    assert key_of(body) == NOWHERE
+    assert connection_key_of_body(body) == NO_CONNECTION_KEY
 
 
 def test_a_text_that_speaks_of_the_field_is_no_field() -> None:
     body = json.dumps(a_sync_message(ROW, "sync_failed", error_message='"connection_id": "x", "connection_id"'))
 
-    assert key_of(body.encode()) == KEY
+    assert connection_key_of_body(body.encode()) == KEY
 
 
 # Bodies made of pieces that could mislead: escapes, copies of the field, the field nested, ids in every spelling.
@@ -89,17 +89,17 @@ def test_a_key_never_contradicts_what_the_message_says(honest: Any, fields: list
     chance.shuffle(parts)
     body = "{" + ", ".join(parts) + "}"
 
-    key = key_of(body.encode())
+    key = connection_key_of_body(body.encode())
 
     try:
-        report = parse(body, queue="data_source_status")
-    except Unacceptable:
+        report = parse_report(body, queue_name="data_source_status")
+    except MessageRefused:
         return
     assert key in (None, str(report.connection_id).encode())
 
 
 def arrived(key: bytes | None, number: int, *, size: int = 1) -> Delivery[int]:
-    return Delivery(number, key=key, size=size)
+    return Delivery(number, connection_key=key, size=size)
 
 
 def numbers(batch: Batch[int] | None) -> list[int]:
@@ -107,7 +107,7 @@ def numbers(batch: Batch[int] | None) -> list[int]:
 
 
 def an_inbox(*keys: bytes | None, largest: int = 10) -> Inbox[int]:
-    made: Inbox[int] = Inbox(largest=largest)
+    made: Inbox[int] = Inbox(max_messages=largest)
     for number, key in enumerate(keys):
         made.add(arrived(key, number))
     return made
@@ -117,9 +117,9 @@ def test_two_batches_under_way_share_no_connection() -> None:
     inbox = an_inbox(b"a", b"b", b"a", largest=2)
 
     first, second, none = (
-        inbox.next_batch(capacity=1_000),
-        inbox.next_batch(capacity=1_000),
-        inbox.next_batch(capacity=1_000),
+        inbox.take_next_batch(max_bytes=1_000),
+        inbox.take_next_batch(max_bytes=1_000),
+        inbox.take_next_batch(max_bytes=1_000),
     )
 
     assert (numbers(first), numbers(second), none) == ([0, 2], [1], None)
@@ -127,46 +127,46 @@ def test_two_batches_under_way_share_no_connection() -> None:
 
 def test_what_waits_for_its_connection_goes_when_that_is_free() -> None:
     inbox = an_inbox(b"a")
-    first = inbox.next_batch(capacity=1_000)
+    first = inbox.take_next_batch(max_bytes=1_000)
     inbox.add(arrived(b"a", 1))
     inbox.add(arrived(b"b", 2))
     assert first
 
-    assert numbers(inbox.next_batch(capacity=1_000)) == [2]
-    inbox.over(first)
+    assert numbers(inbox.take_next_batch(max_bytes=1_000)) == [2]
+    inbox.batch_finished(first)
 
-    assert numbers(inbox.next_batch(capacity=1_000)) == [1]
+    assert numbers(inbox.take_next_batch(max_bytes=1_000)) == [1]
 
 
 def test_a_flood_for_one_connection_does_not_hold_up_another_ones_message() -> None:
     inbox = an_inbox(*[b"a"] * 25)
-    flood = inbox.next_batch(capacity=1_000)
+    flood = inbox.take_next_batch(max_bytes=1_000)
     inbox.add(arrived(b"b", 25))
     assert flood
 
-    inbox.over(flood)
+    inbox.batch_finished(flood)
 
-    assert numbers(inbox.next_batch(capacity=1_000))[0] == 25
+    assert numbers(inbox.take_next_batch(max_bytes=1_000))[0] == 25
 
 
 def test_a_message_of_nobody_knows_whom_goes_alone_and_nothing_passes_it() -> None:
     inbox = an_inbox(b"a", None, b"b", b"a", None)
 
-    before = inbox.next_batch(capacity=1_000)
-    assert (numbers(before), inbox.next_batch(capacity=1_000)) == ([0], None)
+    before = inbox.take_next_batch(max_bytes=1_000)
+    assert (numbers(before), inbox.take_next_batch(max_bytes=1_000)) == ([0], None)
     assert before
-    inbox.over(before)
+    inbox.batch_finished(before)
 
-    alone = inbox.next_batch(capacity=1_000)
-    assert (numbers(alone), inbox.next_batch(capacity=1_000)) == ([1, 2, 3, 4], None)
+    alone = inbox.take_next_batch(max_bytes=1_000)
+    assert (numbers(alone), inbox.take_next_batch(max_bytes=1_000)) == ([1, 2, 3, 4], None)
 
 
 def test_a_batch_has_no_more_messages_and_bytes_than_it_may_and_one_message_at_least() -> None:
-    inbox: Inbox[int] = Inbox(largest=3)
+    inbox: Inbox[int] = Inbox(max_messages=3)
     for number, size in enumerate([4, 4, 4, 99, 1, 1, 1, 1]):
         inbox.add(arrived(b"%d" % number, number, size=size))
 
-    batches = [numbers(inbox.next_batch(capacity=10)) for _ in range(5)]
+    batches = [numbers(inbox.take_next_batch(max_bytes=10)) for _ in range(5)]
 
     assert batches == [[0, 1], [2], [3], [4, 5, 6], [7]]
 
@@ -176,7 +176,7 @@ def test_a_batch_has_no_more_messages_and_bytes_than_it_may_and_one_message_at_l
 def test_whatever_ends_when_each_connections_messages_are_applied_in_the_order_of_their_delivery(
     data: st.DataObject, keys: list[bytes | None]
 ) -> None:
-    inbox: Inbox[int] = Inbox(largest=4)
+    inbox: Inbox[int] = Inbox(max_messages=4)
     under_way: list[Batch[int]] = []
     applied: list[Delivery[int]] = []
     coming = [arrived(key, number, size=data.draw(st.integers(1, 15))) for number, key in enumerate(keys)]
@@ -186,18 +186,23 @@ def test_whatever_ends_when_each_connections_messages_are_applied_in_the_order_o
         if step == "arrive" and pending:
             inbox.add(pending.pop(0))
         elif step == "take" or (not under_way and not pending):
-            if (batch := inbox.next_batch(capacity=12)) is not None:
-                assert not any(batch.keys & other.keys or other.is_alone or batch.is_alone for other in under_way)
+            if (batch := inbox.take_next_batch(max_bytes=12)) is not None:
+                assert not any(
+                    batch.connection_keys & other.connection_keys
+                    or other.has_unknown_connection
+                    or batch.has_unknown_connection
+                    for other in under_way
+                )
                 under_way.append(batch)
         elif under_way:
             ended = under_way.pop(data.draw(st.integers(0, len(under_way) - 1)))
             applied += ended.deliveries
-            inbox.over(ended)
+            inbox.batch_finished(ended)
 
     assert len({delivery.message for delivery in applied}) == len(keys)
     order = defaultdict(list)
     for place, delivery in enumerate(applied):
-        order[delivery.key].append((delivery.message, place))
+        order[delivery.connection_key].append((delivery.message, place))
     assert all(sorted(each) == each for each in order.values())
     for unknown, place in order[None]:
         assert all((number < unknown) == (at < place) for each in order.values() for number, at in each if at != place)
@@ -222,8 +227,8 @@ class Broker:
 def test_only_what_is_settled_is_acknowledged_and_once_and_no_more_waits_than_may(
     data: st.DataObject, count: int, most_waiting: int, *, one_by_one: bool
 ) -> None:
-    unsettled: Unsettled[int] = Unsettled(most_waiting=most_waiting)
-    unsettled.one_by_one = one_by_one
+    unsettled: UnacknowledgedDeliveries[int] = UnacknowledgedDeliveries(max_settled_waiting=most_waiting)
+    unsettled.must_acknowledge_individually = one_by_one
     broker, deliveries = Broker(), [arrived(b"a", number) for number in range(count)]
     for delivery in deliveries:
         unsettled.add(delivery)
@@ -232,7 +237,7 @@ def test_only_what_is_settled_is_acknowledged_and_once_and_no_more_waits_than_ma
     while left:
         size = data.draw(st.integers(1, len(left)))
         chosen = [left.pop(data.draw(st.integers(0, len(left) - 1))) for _ in range(size)]
-        oldest, alone = unsettled.settle(chosen)
+        oldest, alone = unsettled.settle_and_take_acknowledgeable(chosen)
         if one_by_one:
             assert oldest is None
         broker.acknowledge(oldest, alone)
@@ -244,14 +249,14 @@ def test_only_what_is_settled_is_acknowledged_and_once_and_no_more_waits_than_ma
 
 
 def test_what_is_given_back_is_in_the_order_of_delivery_and_what_is_settled_or_leaving_is_not_among_it() -> None:
-    unsettled: Unsettled[int] = Unsettled(most_waiting=10)
+    unsettled: UnacknowledgedDeliveries[int] = UnacknowledgedDeliveries(max_settled_waiting=10)
     deliveries = [arrived(b"a", number) for number in range(6)]
     for delivery in deliveries:
         unsettled.add(delivery)
-    unsettled.settle([deliveries[3], deliveries[1]])
-    deliveries[4].is_leaving = True
+    unsettled.settle_and_take_acknowledgeable([deliveries[3], deliveries[1]])
+    deliveries[4].is_being_republished = True
 
-    settled, rest = unsettled.give_back()
+    settled, rest = unsettled.take_all_for_return()
 
     assert (settled, rest) == ([1, 3], [0, 2, 5])
-    assert unsettled.settle([deliveries[4]]) == (4, [])
+    assert unsettled.settle_and_take_acknowledgeable([deliveries[4]]) == (4, [])

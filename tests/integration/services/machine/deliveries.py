@@ -9,7 +9,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from app.domain.retry import Verdict
+from app.domain.retry import RetryVerdict
 from app.errors import NotFound
 from app.services.deliveries import CLAIM_MARGIN
 from tests.integration.services.machine.expected import Source
@@ -19,7 +19,7 @@ from tests.integration.services.machine.messages import Message
 from tests.integration.services.machine.questions import Question
 
 pauses = st.sampled_from([timedelta(seconds=s) for s in (1, 1, 20, 20)] + [timedelta(minutes=m) for m in (2, 31, 180)])
-verdicts = st.sampled_from(list(Verdict))
+verdicts = st.sampled_from(list(RetryVerdict))
 
 
 class Deliveries(Ground):
@@ -43,10 +43,10 @@ class Deliveries(Ground):
 
     @precondition(lambda self: self.claimed)
     @rule(which=st.integers(0, 3), verdict=verdicts)
-    def record(self, which: int, verdict: Verdict) -> None:
+    def record(self, which: int, verdict: RetryVerdict) -> None:
         source, question, claimed = pick(self.claimed, which)
         self.claimed.remove((source, question, claimed))
-        error = None if verdict is Verdict.DONE else "The external service has an error (HTTP 503)"
+        error = None if verdict is RetryVerdict.DONE else "The external service has an error (HTTP 503)"
         self.by = "system"
         if not source.is_visible:
             with pytest.raises(NotFound):
@@ -59,7 +59,7 @@ class Deliveries(Ground):
 
     @precondition(lambda self: self.waiting())
     @rule(which=st.integers(0, 3), verdict=verdicts)
-    def attempt(self, which: int, verdict: Verdict) -> None:
+    def attempt(self, which: int, verdict: RetryVerdict) -> None:
         self.claim(which)
         self.look()
         if self.claimed:
@@ -67,7 +67,7 @@ class Deliveries(Ground):
 
     @precondition(lambda self: self.waiting())
     @rule(which=st.integers(0, 3), word=st.sampled_from(["started", "succeeded", "failed"]), verdict=verdicts)
-    def overtake(self, which: int, word: str, verdict: Verdict) -> None:
+    def overtake(self, which: int, word: str, verdict: RetryVerdict) -> None:
         """Let a word on an operation come while its POST is under way: it tells more than the POST's answer."""
         source, question = pick(self.waiting(), which)
         self.take(source, question)
@@ -79,7 +79,7 @@ class Deliveries(Ground):
 
     @precondition(lambda self: self.waiting())
     @rule(which=st.integers(0, 3), verdict=verdicts)
-    def outlast(self, which: int, verdict: Verdict) -> None:
+    def outlast(self, which: int, verdict: RetryVerdict) -> None:
         """Let a verification's deadline pass while its POST is under way: it may just be arriving."""
         self.claim(which)
         self.look()

@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
-from app.domain.cases import Operation
+from app.domain.aggregate import Operation
 from app.errors import AppError
 from tests.integration.services.machine.agreement import Agreement
 from tests.integration.services.machine.expected import Source, Waits
@@ -41,7 +41,7 @@ class Ground(RuleBasedStateMachine):
     def __init__(self, house: House, neighbour: Neighbour) -> None:
         super().__init__()
         self.house, self.neighbour = house, neighbour
-        attempts = {kind: house.settings.waits(kind) for kind in ("verify", "sync")}
+        attempts = {kind: house.settings.webhook_retry_schedule(kind) for kind in ("verify", "sync")}
         waits = Waits(**asdict(house.patience), attempts=attempts)
         self.sources = {name: Source(name, title, waits) for name, title in NAMES.items()}
         self.claimed: list[tuple[Source, Question, Operation]] = []

@@ -14,11 +14,11 @@ from flask import Flask
 from psycopg2.extensions import connection as Postgres  # noqa: N812 - it is a class
 from psycopg2.extras import RealDictCursor
 
-from app.domain import ids, sources
+from app.domain import ids, source_types
 from app.domain.actors import Actor
-from app.domain.cases import Change, Operation
-from app.domain.lifecycle import Patience
-from app.domain.retry import Outcome, Verdict
+from app.domain.aggregate import Change, Operation
+from app.domain.lifecycle import Deadlines
+from app.domain.retry import AttemptOutcome, RetryVerdict
 from app.extensions import Session
 from app.outbound import events
 from app.outbound.dead_letters import DeadLetter
@@ -54,10 +54,10 @@ class Written:
 class House:
     """One organization. `now` is its time, which every service is given."""
 
-    def __init__(self, app: Flask, postgres: Postgres, *, patience: Patience | None = None) -> None:
+    def __init__(self, app: Flask, postgres: Postgres, *, patience: Deadlines | None = None) -> None:
         self.app, self.postgres = app, postgres
         self.settings = app.extensions["settings"]
-        self.patience = patience or self.settings.patience
+        self.patience = patience or self.settings.deadlines
         self.id, self.now = uuid4(), NOON
         self.actor = Actor("user", id=uuid4(), email="ada@example.org", request_id="by-request")
         self._audited, self._pushed = str(UUID(int=0)), "0-0"
@@ -66,48 +66,50 @@ class House:
     def work(self, *, system: bool = False) -> Iterator[tuple[Session, Callable[[list[Change]], None]]]:
         """Open a unit of work, as the doors do, and what promises its events."""
         tenants = [] if system else [self.id]
-        with self.app.app_context(), unit_of_work(tenants=tenants, system=system) as work:
-            yield work.session, lambda changes: work.after_commit(lambda: events.publish(changes))
+        with self.app.app_context(), unit_of_work(tenant_ids=tenants, all_tenants=system) as work:
+            yield work.session, lambda changes: work.after_commit(lambda: events.publish_changes(changes))
 
     def seed(self) -> int:
         """Return how many connections were missing."""
         with self.work() as (session, push):
-            changes = connections.seed(session, self.id, actor=self.actor, now=self.now)
+            changes = connections.create_seeded_connections(session, self.id, actor=self.actor, now=self.now)
             push(changes)
         return len(changes)
 
     def configure(self, connection_id: str, fields: Mapping[str, Any]) -> None:
         wanted = UUID(connection_id)
         with self.work() as (session, push):
-            push(connections.configure(session, wanted, fields=fields, actor=self.actor, now=self.now)[1])
+            push(connections.configure_connection(session, wanted, fields=fields, actor=self.actor, now=self.now)[1])
 
     def configure_type(self, type_name: str, fields: Mapping[str, Any]) -> str:
-        entry = (sources.SEEDED | sources.OPTIONAL)[type_name]
+        entry = (source_types.SEEDED_TYPES | source_types.OPTIONAL_TYPES)[type_name]
         with self.work() as (session, push):
-            case, changes = connections.configure_type(
+            case, changes = connections.configure_connection_of_type(
                 session, self.id, entry, fields=fields, actor=self.actor, now=self.now
             )
             push(changes)
         return str(case.connection.id)
 
     def create(self, type_name: str, fields: Mapping[str, Any]) -> str:
-        entry = sources.OPTIONAL[type_name]
+        entry = source_types.OPTIONAL_TYPES[type_name]
         with self.work() as (session, push):
-            case, changes = connections.create(session, self.id, entry, fields=fields, actor=self.actor, now=self.now)
+            case, changes = connections.create_connection(
+                session, self.id, entry, fields=fields, actor=self.actor, now=self.now
+            )
             push(changes)
         return str(case.connection.id)
 
     def delete(self, connection_id: str) -> None:
         with self.work() as (session, push):
-            push(connections.delete(session, UUID(connection_id), actor=self.actor, now=self.now)[2])
+            push(connections.delete_connection(session, UUID(connection_id), actor=self.actor, now=self.now)[2])
 
     def press(self, kind: str, connection_id: str, **how: Any) -> str:
         """Press verify or sync; return the operation's id."""
-        made = ids.made_at(self.now)
+        made = ids.new_id_at(self.now)
         common = {"operation_id": made, "patience": self.patience, "actor": self.actor, "now": self.now}
         with self.work() as (session, push):
             if kind == "verify":
-                opened = operations.open_verify(session, UUID(connection_id), **common, **how)
+                opened = operations.open_verification(session, UUID(connection_id), **common, **how)
             else:
                 opened = operations.open_sync(session, UUID(connection_id), **common, **how)
             push(opened.changes)
@@ -116,37 +118,41 @@ class House:
     def dispatch(self, *, lose: bool) -> list[str]:
         """Mark what is due, as beat does, and take the marks back if its jobs are to be lost; return the ids."""
         with self.work(system=True) as (session, _):
-            found = deliveries.take_due(session, now=self.now)
-        due = [delivery.operation_id for delivery in (*found.unsent, *found.overdue)]
+            found = deliveries.take_due_operations(session, now=self.now)
+        due = [delivery.operation_id for delivery in (*found.without_job, *found.job_overdue)]
         if lose and due:
             with self.work(system=True) as (session, _):
-                deliveries.release(session, due)
+                deliveries.clear_job_marks(session, due)
         return [str(operation_id) for operation_id in due]
 
     def claim(self, operation_id: str) -> Operation | None:
         with self.work(system=True) as (session, _):
-            claims = deliveries.claim(session, [UUID(operation_id)], lease=LEASE, now=self.now)
+            claims = deliveries.claim_due_operations(session, [UUID(operation_id)], post_timeout=LEASE, now=self.now)
         return next((claim.operation for claim in claims.values()), None)
 
-    def record(self, claimed: Operation, verdict: Verdict, *, error: str | None) -> None:
-        attempt = deliveries.Attempted(claimed, Outcome(verdict, status_code=None, error=error))
+    def record(self, claimed: Operation, verdict: RetryVerdict, *, error: str | None) -> None:
+        attempt = deliveries.AttemptResult(claimed, AttemptOutcome(verdict, status_code=None, error=error))
         with self.work() as (session, push):
-            _, changes = deliveries.record(
-                session, [attempt], waits=self.settings.waits, patience=self.patience, now=self.now
+            _, changes = deliveries.record_attempt_results(
+                session,
+                [attempt],
+                retry_schedule_for=self.settings.webhook_retry_schedule,
+                deadlines=self.patience,
+                now=self.now,
             )
             push(changes)
 
     def end(self, operation_id: str) -> None:
         """End an operation for the person who has given up on it."""
         with self.work() as (session, push):
-            push(operations.end(session, UUID(operation_id), actor=self.actor, now=self.now)[1])
+            push(operations.end_operation(session, UUID(operation_id), actor=self.actor, now=self.now)[1])
 
     def sweep(self) -> list[Change]:
         """End what is overdue, as beat does."""
         with self.work(system=True) as (session, _):
-            overdue = operations.find_overdue(session, now=self.now)
+            overdue = operations.find_connections_with_overdue_operations(session, now=self.now)
         with self.work(system=True) as (session, push):
-            changes = operations.expire(session, overdue, now=self.now)
+            changes = operations.expire_overdue_operations(session, overdue, now=self.now)
             push(changes)
         return changes
 
@@ -155,7 +161,7 @@ class House:
         from tasks import status  # noqa: PLC0415 - not before the environment is set, see the fixture `celery_module`
 
         with self.app.app_context():
-            refused = status.apply([(QUEUE, body) for body in bodies], now=self.now)
+            refused = status.apply_raw_messages([(QUEUE, body) for body in bodies], now=self.now)
         return [DeadLetter(bodies[place].encode(), why.reason, why.detail) for place, why in sorted(refused.items())]
 
     def look(self) -> Written:
@@ -188,7 +194,7 @@ class House:
 
     @property
     def _stream(self) -> str:
-        return f"{events.channel_of(self.id)}:events"
+        return f"{events.channel_of_organization(self.id)}:events"
 
     def _select(self, query: str, **values: str) -> list[Row]:
         with self.postgres.cursor(cursor_factory=RealDictCursor) as cursor:

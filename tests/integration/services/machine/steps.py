@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
-from app.domain.retry import Verdict
+from app.domain.retry import RetryVerdict
 from tests.integration.services.machine.deliveries import Deliveries
 from tests.integration.services.machine.expected import SEEDED
 from tests.integration.services.machine.ground import id_of, pick
@@ -22,7 +22,7 @@ OFTEN = ("websearch", "websearch", *TYPES)
 # Where an example's first operations stand.
 STAGES = ("succeeded", "started", "delivered", "expired", "undelivered", "pending", "claimed")
 types = st.sampled_from(OFTEN)
-firsts = st.sampled_from([Verdict.DONE, None, Verdict.RETRY, Verdict.DONE, Verdict.FINAL])
+firsts = st.sampled_from([RetryVerdict.DONE, None, RetryVerdict.RETRY, RetryVerdict.DONE, RetryVerdict.FINAL])
 fields = st.fixed_dictionaries(
     {},
     optional={
@@ -49,7 +49,7 @@ class Machine(Deliveries):
 
     def bring(self, of: str, kind: str, stage: str, **how: bool) -> None:
         """Bring a first operation to a stage."""
-        first = {"pending": None, "claimed": None, "undelivered": Verdict.FINAL}.get(stage, Verdict.DONE)
+        first = {"pending": None, "claimed": None, "undelivered": RetryVerdict.FINAL}.get(stage, RetryVerdict.DONE)
         self.press(of, kind, first, **how)
         self.look()
         if stage == "expired":
@@ -95,14 +95,14 @@ class Machine(Deliveries):
         source.configure(fields, by=str(self.house.actor.email), now=self.house.now)
 
     @rule(of=types, with_credentials=st.sampled_from([True, True, False]), first=firsts)
-    def verify(self, of: str, *, with_credentials: bool, first: Verdict | None) -> None:
+    def verify(self, of: str, *, with_credentials: bool, first: RetryVerdict | None) -> None:
         self.press(of, "verify", first, with_credentials=with_credentials)
 
     @rule(of=types, force=st.booleans(), first=firsts)
-    def sync(self, of: str, *, force: bool, first: Verdict | None) -> None:
+    def sync(self, of: str, *, force: bool, first: RetryVerdict | None) -> None:
         self.press(of, "sync", first, force=force)
 
-    def press(self, of: str, kind: str, first: Verdict | None, **how: bool) -> None:
+    def press(self, of: str, kind: str, first: RetryVerdict | None, **how: bool) -> None:
         """Press, and make the first attempt at once, as it is on a quiet day."""
         source = self.sources[of]
         refusals = source.refusals(kind, **how)

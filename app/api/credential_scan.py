@@ -1,0 +1,60 @@
+"""Looking for credentials in what somebody configures, without making anybody else wait for it.
+
+The largest configuration takes tenths of a second of the processor, and a web process has one thread for everybody. So
+a large one is looked through in pieces, between which others have their turn, and of an organization's one at a time.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, cast
+
+from flask import Flask, current_app, request
+
+from app import errors
+from app.api import auth
+from app.api.request_bodies import ConfigureBody
+from app.domain import credential_detection
+from app.outbound.concurrency_limits import ConcurrencyLimits, ConcurrencyLimitTimeout
+
+# Bodies that are looked through in one go, in bytes: in some milliseconds.
+UNLIMITED_BODY_BYTES = 8 * 1024
+# In seconds. Of a sleep of nothing gevent's loop makes no turn in which it looks at its sockets.
+YIELD_SECONDS = 0.001
+# How long a large one waits for others of its organization, and how long its sender is then to wait, in seconds.
+MAX_WAIT_SECONDS, RETRY_AFTER_SECONDS = 10.0, 10
+
+
+def init_app(app: Flask) -> None:
+    """Make the gates through which large configurations go."""
+    app.extensions["credential_scan_limits"] = ConcurrencyLimits(1)
+
+
+def checked_fields(request_body: ConfigureBody) -> dict[str, Any]:
+    """Return the fields to set. Raises SecretRefused, and RateLimited where too many large ones wait."""
+    # A body in chunks does not say how long it is.
+    if request.content_length is not None and request.content_length <= UNLIMITED_BODY_BYTES:
+        return request_body.checked_fields()
+    scan_limits = cast(ConcurrencyLimits, current_app.extensions["credential_scan_limits"])
+    try:
+        with scan_limits.acquire(str(auth.current_identity().organization_id), timeout_seconds=MAX_WAIT_SECONDS):
+            return request_body.checked_fields(on_progress=_YieldToOthers())
+    except ConcurrencyLimitTimeout:
+        raise errors.RateLimited(
+            "Many large configurations of your organization are being looked at; "
+            f"try again in {RETRY_AFTER_SECONDS} seconds",
+            retry_after=RETRY_AFTER_SECONDS,
+        ) from None
+
+
+class _YieldToOthers:
+    """Lets others have a turn after each piece."""
+
+    def __init__(self) -> None:
+        self._looked_at = 0
+
+    def __call__(self, count: int) -> None:
+        self._looked_at += count
+        if self._looked_at >= credential_detection.SCAN_CHUNK_LENGTH:
+            self._looked_at = 0
+            time.sleep(YIELD_SECONDS)

@@ -1,0 +1,63 @@
+"""Bound how many reads of one organization run at a time: a request of a few bytes may be answered with megabytes.
+
+Without this, whoever asks over many connections would have all of a process's connections to the database, and nobody
+else a turn. A large answer counts until it has been read, because it is in our memory until then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import wraps
+from typing import Any, cast
+
+from flask import Flask, Response, current_app
+
+from app import errors
+from app.api import auth
+from app.outbound.concurrency_limits import ConcurrencyLimits, ConcurrencyLimitTimeout
+
+# A third of the process's connections to the database. More would make nobody's answers quicker: a process computes one
+# at a time.
+MAX_CONCURRENT_READS = 4
+# How long one waits for the others, and how long its sender is then to wait, in seconds.
+MAX_WAIT_SECONDS, RETRY_AFTER_SECONDS = 10.0, 10
+# An answer that is longer, in bytes, may have to wait for its reader.
+LARGE_RESPONSE_BYTES = 64 * 1024
+
+
+def init_app(app: Flask) -> None:
+    """Make the gates through which requests go."""
+    app.extensions["read_limits"] = ConcurrencyLimits(MAX_CONCURRENT_READS)
+
+
+@contextmanager
+def limited_read() -> Iterator[None]:
+    """Read for the caller's organization. Raises RateLimited where too many wait."""
+    read_limits = cast(ConcurrencyLimits, current_app.extensions["read_limits"])
+    with ExitStack() as place:
+        try:
+            place.enter_context(
+                read_limits.acquire(str(auth.current_identity().organization_id), timeout_seconds=MAX_WAIT_SECONDS)
+            )
+        except ConcurrencyLimitTimeout:
+            raise errors.RateLimited(
+                f"Many answers to your organization are being read; try again in {RETRY_AFTER_SECONDS} seconds",
+                retry_after=RETRY_AFTER_SECONDS,
+            ) from None
+        yield
+
+
+def limit_concurrent_reads(view: Callable[..., Response]) -> Callable[..., Response]:
+    """Let a view read in its turn."""
+
+    @wraps(view)
+    def answer(*args: Any, **options: Any) -> Response:
+        with ExitStack() as place:
+            place.enter_context(limited_read())
+            response = view(*args, **options)
+            if (response.content_length or 0) > LARGE_RESPONSE_BYTES:
+                response.call_on_close(place.pop_all().close)
+            return response
+
+    return answer

@@ -1,5 +1,0 @@
-"""Attributes of spans that more than one module writes."""
-
-from __future__ import annotations
-
-OPERATION_ID = "rita.operation_id"
