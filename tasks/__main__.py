@@ -59,8 +59,8 @@ class LazyProcessGroup(click.Group):
             Settings.from_environment(name)
             if name == "flower":
                 ours = import_module("tasks.flower")
-                ours.demand_password()
-                ours.bound_history()
+                ours.require_password_on_every_page()
+                ours.limit_history()
             app = getattr(import_module("tasks.celery"), PROCESSES[name].celery_app_name)
             ctx.obj = CLIContext(app=app, no_color=True, workdir=None, quiet=True)
         return name, command, rest
