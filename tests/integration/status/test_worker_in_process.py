@@ -49,14 +49,14 @@ def test_a_fault_of_the_consumers_own_costs_the_connection_and_nothing_else(
     service: Service, database_rows: Database, consumer: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connections, faults = database_rows.connections(30), iter([RuntimeError("a fault of ours")])
-    honest = consumer.task_message
+    honest = consumer.build_task_message
 
     def faulty_once(*args: Any, **kwargs: Any) -> Message:
         for fault in faults:
             raise fault
         return honest(*args, **kwargs)
 
-    monkeypatch.setattr(consumer, "task_message", faulty_once)
+    monkeypatch.setattr(consumer, "build_task_message", faulty_once)
 
     service.send(*completions(connections))
 
@@ -73,12 +73,12 @@ def test_a_message_that_our_code_stumbles_over_is_kept_and_the_others_are_applie
 ) -> None:
     connections = database_rows.connections(3)
 
-    def stumble(text: str, *, queue: str) -> Report:
+    def stumble(text: str, *, queue_name: str) -> Report:
         if connections[1]["id"] in text:
             raise KeyError(connections[1]["id"])
-        return parse_report(text, queue_name=queue)
+        return parse_report(text, queue_name=queue_name)
 
-    monkeypatch.setattr("tasks.status.parse", stumble)
+    monkeypatch.setattr("tasks.status.parse_report", stumble)
 
     service.send(*completions(connections))
 
@@ -86,7 +86,7 @@ def test_a_message_that_our_code_stumbles_over_is_kept_and_the_others_are_applie
     eventually(lambda: [(letter.reason, letter.detail) for letter in letters()] == [("apply_failed", "KeyError")])
 
 
-@pytest.mark.parametrize("place", ["event_of", "publish"])
+@pytest.mark.parametrize("place", ["event_for_change", "publish_changes"])
 def test_a_fault_after_the_commit_reapplies_nothing_and_costs_nobody_elses_event(
     service: Service,
     database_rows: Database,
@@ -119,7 +119,7 @@ def test_a_fault_after_the_commit_reapplies_nothing_and_costs_nobody_elses_event
     eventually(lambda: service.waiting() == 0)
     assert [len(database_rows.operations(each["id"])) for each in connections + late] == [1] * 13
     assert letters() == []
-    told = others + late if place == "event_of" else late
+    told = others + late if place == "event_for_change" else late
     channels = [events.channel_of_organization(UUID(each["organization_id"])) for each in told]
     eventually(lambda: [redis.xlen(f"{channel}:events") for channel in channels] == [1] * len(told))
 
