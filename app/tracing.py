@@ -34,20 +34,20 @@ class _ProcessState:
 def instrument_flask(app: Flask, settings: Settings) -> None:
     """Trace an application's requests. Raises SettingsError where what that needs is not installed."""
     if settings.otel_exporter_otlp_endpoint is not None:
-        _import_otel_sdk().instrument(app)
+        _import_otel_sdk().instrument_flask(app)
 
 
 def start_sending_spans(settings: Settings) -> None:
     """Send this process's spans from now on; to be called after the fork, once or more often."""
     if settings.otel_exporter_otlp_endpoint is not None:
-        _import_otel_sdk().start()
+        _import_otel_sdk().start_sending_spans()
         _ProcessState.sends_spans = True
 
 
 def flush_spans(settings: Settings) -> None:
     """Send what is still held back, before a process ends that runs nothing at its exit."""
     if settings.otel_exporter_otlp_endpoint is not None:
-        _import_otel_sdk().flush()
+        _import_otel_sdk().flush_spans()
 
 
 def _import_otel_sdk() -> ModuleType:

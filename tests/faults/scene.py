@@ -285,7 +285,7 @@ def _copy(scene: Scene, evidence: Evidence) -> list[str]:
 
 def _late(scene: Scene) -> int:
     """Return how many messages the workers say changed nothing."""
-    lines = [line for line in scene.world.logs().splitlines() if '"status_messages_applied"' in line]
+    lines = [line for line in scene.world.logs().splitlines() if '"status_batch_applied"' in line]
     return sum(json.loads(line)["late"] for line in lines)
 
 

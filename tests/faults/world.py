@@ -86,6 +86,8 @@ class World:
                 rabbitmq_url=self.rabbitmq.url,
                 webhook_url=f"http://{LOOPBACK}:{self.door.port}/webhook",
                 **SETTINGS,
+                # A line for each batch of messages.
+                LOG_LEVEL="DEBUG",
             )
             for line in LINES:
                 self.brokers[line] = stack.enter_context(Proxy(self.rabbitmq.port))

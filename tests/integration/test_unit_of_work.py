@@ -186,7 +186,7 @@ def test_it_sees_its_organizations_and_the_system_sees_all() -> None:
             work.session.execute(ADD, {"id": tenant})
 
     seen = []
-    for scope in ({}, {"tenants": tenants[:1]}, {"tenants": iter(tenants[:2])}, {"system": True}):
+    for scope in ({}, {"tenant_ids": tenants[:1]}, {"tenant_ids": iter(tenants[:2])}, {"all_tenants": True}):
         with unit_of_work(**scope) as work:
             seen.append(work.session.scalar(COUNT))
 
@@ -194,7 +194,7 @@ def test_it_sees_its_organizations_and_the_system_sees_all() -> None:
 
 
 @pytest.mark.parametrize("fails", [False, True])
-@pytest.mark.parametrize("scope", [{"tenants": [UUID(int=1)]}, {"system": True}], ids=str)
+@pytest.mark.parametrize("scope", [{"tenant_ids": [UUID(int=1)]}, {"all_tenants": True}], ids=str)
 def test_no_scope_stays_behind_on_a_pooled_connection(
     another_app: Callable[..., Flask], web: Flask, scope: dict[str, Any], *, fails: bool
 ) -> None:
@@ -224,7 +224,7 @@ def test_a_unit_after_another_has_its_own_scope_on_the_same_connection(
     app = another_app(database_pool_size=1)
     seen = []
     with app.app_context():
-        for scope in ({"system": True}, {"tenants": [UUID(int=1)]}, {}):
+        for scope in ({"all_tenants": True}, {"tenant_ids": [UUID(int=1)]}, {}):
             with unit_of_work(**scope) as work:
                 seen.append(tuple(work.session.execute(SCOPE).one()))
 
@@ -242,7 +242,7 @@ def test_a_session_outside_any_unit_sees_nothing() -> None:
     db.session.remove()
 
 
-@pytest.mark.parametrize("scope", [{"tenants": [UUID(int=1)]}, {"system": True}], ids=str)
+@pytest.mark.parametrize("scope", [{"tenant_ids": [UUID(int=1)]}, {"all_tenants": True}], ids=str)
 def test_the_scope_of_a_unit_that_asked_nothing_is_nobody_elses(
     another_app: Callable[..., Flask], scope: dict[str, Any]
 ) -> None:

@@ -30,7 +30,7 @@ def breaker(tasks_app: Flask, monkeypatch: pytest.MonkeyPatch) -> Iterator[Circu
     """A breaker that opens soon, in place of the one that the tests' settings keep closed."""
     redis = tasks_app.extensions["redis"]
     made = CircuitBreaker(redis, failure_threshold=FAILURES, probe_interval=PROBE)
-    monkeypatch.setitem(tasks_app.extensions, "breaker", made)
+    monkeypatch.setitem(tasks_app.extensions, "circuit_breaker", made)
     yield made
     redis.delete(f"{REDIS_KEY_PREFIX}failures", f"{REDIS_KEY_PREFIX}probe")
 

@@ -150,7 +150,7 @@ def test_when_the_broker_is_away_the_marks_are_taken_back(
     away = Settings(**settings.model_dump() | {"rabbitmq_url": "amqp://127.0.0.1:1//"})
 
     with pytest.MonkeyPatch.context() as broken:
-        broken.setitem(tasks_app.extensions, "jobs", JobSender(away))
+        broken.setitem(tasks_app.extensions, "job_sender", JobSender(away))
         run(DISPATCH)
 
     assert desk.operation(operation_id)["queued_until"] is None

@@ -243,7 +243,7 @@ def test_credentials_that_cannot_be_reached_are_waited_for(
     operation_id = desk.verify()
 
     with pytest.MonkeyPatch.context() as broken, a_redis_that_is_away() as away:
-        broken.setitem(tasks_app.extensions, "seals", CredentialStore(away, keys=settings.seal_keys))
+        broken.setitem(tasks_app.extensions, "credential_store", CredentialStore(away, keys=settings.seal_keys))
         run(DELIVER, operation_id)
 
     operation = desk.operation(operation_id)

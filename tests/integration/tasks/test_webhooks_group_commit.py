@@ -46,7 +46,7 @@ class Crowd:
                 asked = [threads.submit(self._run, DELIVER, first)]
                 eventually(lambda: len(self._receiver.received) == 1)
                 asked += [threads.submit(self._run, DELIVER, other) for other in others]
-                eventually(lambda: self._webhooks.record.waiting_count == len(others))
+                eventually(lambda: self._webhooks.record_attempt.waiting_count == len(others))
                 yield
             for one in asked:
                 one.result(WITHIN)
@@ -131,7 +131,7 @@ def test_a_record_waits_for_others_on_their_way_unless_jobs_wait_for_a_thread(
     monkeypatch.setattr(webhooks, "active_requests", requests[:under_way])
     monkeypatch.setattr(webhooks, "reserved_requests", requests)
 
-    assert webhooks.company() == seconds
+    assert webhooks.record_batching_delay() == seconds
 
 
 def test_of_two_jobs_for_one_operation_that_are_claimed_together_one_has_it(
@@ -140,7 +140,7 @@ def test_of_two_jobs_for_one_operation_that_are_claimed_together_one_has_it(
     operation_id, other = UUID(desk.sync()), UUID(desk.another().sync())
 
     with tasks_app.app_context():
-        claims = webhooks.claim_all([operation_id, other, operation_id])
+        claims = webhooks.claim_operations([operation_id, other, operation_id])
 
     assert [claim and claim.operation.id for claim in claims] == [operation_id, other, None]
 
@@ -149,9 +149,9 @@ def test_what_is_done_for_several_names_none_of_them(webhooks: ModuleType) -> No
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(operation_id="mine", task="webhooks.deliver")
 
-    with webhooks.shared_by([UUID(int=1), UUID(int=2)], "record webhooks"):
+    with webhooks.trace_shared_step([UUID(int=1), UUID(int=2)], "record webhooks"):
         together = structlog.contextvars.get_contextvars()
-    with webhooks.shared_by([UUID(int=1)], "record webhooks"):
+    with webhooks.trace_shared_step([UUID(int=1)], "record webhooks"):
         alone = structlog.contextvars.get_contextvars()
     structlog.contextvars.clear_contextvars()
 

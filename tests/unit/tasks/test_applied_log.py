@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import CapturingLogger
 
 from tasks import applied_log
-from tasks.applied_log import EVERY, AppliedLog
+from tasks.applied_log import WRITE_INTERVAL_SECONDS, AppliedMessagesLog
 
 
 class Timer:
@@ -35,11 +35,11 @@ def log(monkeypatch: pytest.MonkeyPatch) -> CapturingLogger:
 
 def test_a_seconds_batches_are_one_line_within_that_second(log: CapturingLogger) -> None:
     timer = Timer()
-    said = AppliedLog(timer)
+    said = AppliedMessagesLog(timer)
 
     for refused in (0, 1, 0):
         said.add(messages=2, refused=refused)
-    assert [seconds for seconds, _ in timer.due] == [EVERY]
+    assert [seconds for seconds, _ in timer.due] == [WRITE_INTERVAL_SECONDS]
     assert log.calls == []
     timer.ring()
 
@@ -50,7 +50,7 @@ def test_a_seconds_batches_are_one_line_within_that_second(log: CapturingLogger)
 
 def test_nothing_is_said_of_nothing_and_the_next_second_has_a_line_of_its_own(log: CapturingLogger) -> None:
     timer = Timer()
-    said = AppliedLog(timer)
+    said = AppliedMessagesLog(timer)
 
     said.write()
     said.add(messages=1, refused=0)

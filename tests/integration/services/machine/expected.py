@@ -30,7 +30,7 @@ RANKS = {"started": 0, "succeeded": 1, "failed": 1}
 class Waits:
     """The numbers of the settings under test."""
 
-    verify: timedelta
+    verification: timedelta
     sync_delivery: timedelta
     sync_start: timedelta
     sync_silence: timedelta
@@ -127,7 +127,7 @@ class Source:
 
     def press(self, kind: str, *, operation_id: str, now: datetime) -> None:
         self.abandon(now=now)
-        patience = self.waits.verify if kind == "verify" else self.waits.sync_delivery
+        patience = self.waits.verification if kind == "verify" else self.waits.sync_delivery
         asked = Question(kind, operation_id, deadline=now + patience, due=now, queued=now + timedelta(seconds=3))
         self.questions.append(asked)
         if kind == "sync":
