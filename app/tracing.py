@@ -161,7 +161,7 @@ def _export_root_span(operation: Operation) -> None:
         "rita.origin": operation.origin,
         "rita.attempts": operation.attempts,
     }
-    with _import_otel_sdk().being(operation.id):
+    with _import_otel_sdk().use_operation_id_as_trace_id(operation.id):
         span = get_tracer().start_span(
             operation.kind, Context(), attributes=attributes, start_time=_to_nanoseconds(operation.created_at)
         )
@@ -174,7 +174,7 @@ def _to_nanoseconds(moment: datetime) -> int:
 
 def _operation_context(operation_id: UUID) -> Context:
     """Return the context of an operation's trace, whose first span need not be known yet."""
-    is_kept = is_enabled() and _import_otel_sdk().is_kept(operation_id)
+    is_kept = is_enabled() and _import_otel_sdk().is_trace_sampled(operation_id)
     flags = TraceFlags(TraceFlags.SAMPLED if is_kept else TraceFlags.DEFAULT)
     parent = SpanContext(operation_id.int, operation_id.int & _LOW_64_BITS, is_remote=True, trace_flags=flags)
     return trace.set_span_in_context(trace.NonRecordingSpan(parent), Context())

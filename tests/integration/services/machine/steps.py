@@ -43,8 +43,8 @@ class Machine(Deliveries):
         for of in TYPES:
             self.configure_by_type(of, {"enabled": True})
         self.look()
-        self.bring("confluence", "verify", verification, with_credentials=True)
-        self.bring("websearch", "sync", sync, force=False)
+        self.bring("confluence", "verify", verification, has_credentials=True)
+        self.bring("websearch", "sync", sync, replace_running=False)
         self.configure_by_type("websearch", {"enabled": not disabled})
 
     def bring(self, of: str, kind: str, stage: str, **how: bool) -> None:
