@@ -18,7 +18,7 @@ from typing import NoReturn
 from honcho.environ import parse_procfile
 
 from app.process_settings import environment_for_process
-from devstack import environment, links, signal_handling
+from devstack import environment, links, short_links, signal_handling
 from devstack.child import LOOPBACK, Child, StartError, stop_all, wait_until
 from devstack.servers import lock_directory, remove, servers
 
@@ -184,7 +184,7 @@ def _people(environ: Mapping[str, str]) -> Iterator[list[str]]:
     if not environ.get("JWT_SECRET"):
         yield []
         return
-    with links.short(environ) as lines:
+    with short_links.served(environ) as lines:
         yield lines
 
 
