@@ -11,6 +11,7 @@ import json
 import logging.config
 import os
 import re
+import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -103,10 +104,18 @@ def write_from_signal_handler(message: str, _stream: object = None) -> None:
     os.write(STANDARD_OUTPUT, json.dumps(line).encode() + b"\n")
 
 
+def _log_thread_failure(failure: threading.ExceptHookArgs) -> None:
+    """Log what ends a thread, which Python would print as bare text."""
+    if failure.exc_value is not None and not isinstance(failure.exc_value, SystemExit):
+        fault = (failure.exc_type, failure.exc_value, failure.exc_traceback)
+        logging.getLogger(__name__).error("thread_failed", exc_info=fault)
+
+
 def configure_logging(level: str) -> None:
     """Set the process's logging up."""
     logging.config.dictConfig(logging_config(level))
     logging.captureWarnings(capture=True)
+    threading.excepthook = _log_thread_failure
     structlog.configure(
         processors=[
             *_SHARED_PROCESSORS,

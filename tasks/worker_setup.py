@@ -59,9 +59,12 @@ def limit_shutdown_time(**_: Any) -> None:
         for child in left:
             with suppress(ProcessLookupError):
                 os.kill(child.pid, signal.SIGKILL)
-        for child in left:
-            child.join(timeout=1)
-        os._exit(1)
+        try:
+            for child in left:
+                child.join(timeout=1)
+        finally:
+            # Whatever happens: the pool may have closed what a child is waited for by.
+            os._exit(1)
 
     for seconds, act in (
         (WARM_SHUTDOWN_SECONDS, end_children),

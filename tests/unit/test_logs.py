@@ -102,3 +102,14 @@ def test_what_is_below_the_level_is_not_written() -> None:
 
 def test_libraries_that_talk_too_much_are_heard_from_warning_on(at_info: dict[str, dict[str, Any]]) -> None:
     assert "quiet" not in at_info
+
+
+def test_what_ends_a_thread_is_a_line_of_its_own() -> None:
+    script = "import threading; from app import logs; logs.configure_logging('INFO'); "
+    script += "threading.Thread(target=int, args=('hunter2',)).start()"
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    line = json.loads(done.stdout)
+    assert (line["event"], line["level"], done.stderr) == ("thread_failed", "error", "")
+    assert line["exception"].endswith("ValueError")
