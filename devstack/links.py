@@ -28,15 +28,15 @@ HEADING = "Open a link to be signed in for 12 hours:"
 
 def sign_in_lines(environ: Mapping[str, str]) -> list[str]:
     """Return a line that names each person, and one with their link."""
-    return lines_of({person: link_of(person, environ) for person in PEOPLE})
+    return format_lines({person: link_or_reason(person, environ) for person in PEOPLE})
 
 
-def lines_of(links: Mapping[str, str]) -> list[str]:
+def format_lines(links: Mapping[str, str]) -> list[str]:
     """Return two lines for each person: who it is, and the link."""
     return [line for person, link in links.items() for line in (f"  {person} ({PEOPLE[person][2]})", f"    {link}")]
 
 
-def link_of(person: str, environ: Mapping[str, str]) -> str:
+def link_or_reason(person: str, environ: Mapping[str, str]) -> str:
     """Return a fresh link of one of our people, or why there is none."""
     organization, user, email, role = PEOPLE[person]
     try:

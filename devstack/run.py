@@ -184,7 +184,7 @@ def _people(environ: Mapping[str, str]) -> Iterator[list[str]]:
     if not environ.get("JWT_SECRET"):
         yield []
         return
-    with short_links.served(environ) as lines:
+    with short_links.serve_short_links(environ) as lines:
         yield lines
 
 

@@ -20,7 +20,7 @@ CODE_BYTES = 6
 
 
 @contextmanager
-def served(environ: Mapping[str, str]) -> Iterator[list[str]]:
+def serve_short_links(environ: Mapping[str, str]) -> Iterator[list[str]]:
     """Serve links that fit a line, each of which leads to a fresh long one; yield the lines that tell them.
 
     A code is good for as long as this runs. Nothing is served to whoever names another host, as a page does that has
@@ -35,7 +35,7 @@ def served(environ: Mapping[str, str]) -> Iterator[list[str]]:
             person = people.get(self.path) if self.headers["Host"] == address else None
             self.send_response(HTTPStatus.FOUND if person else HTTPStatus.NOT_FOUND)
             if person:
-                self.send_header("Location", links.link_of(person, environ))
+                self.send_header("Location", links.link_or_reason(person, environ))
             self.send_header("Cache-Control", "no-store")
             self.send_header("Referrer-Policy", "no-referrer")
             self.send_header("Content-Length", "0")
@@ -46,13 +46,13 @@ def served(environ: Mapping[str, str]) -> Iterator[list[str]]:
 
     shown = {}
     for path, person in people.items():
-        made = links.link_of(person, environ)
+        made = links.link_or_reason(person, environ)
         shown[person] = f"http://{address}{path}" if made.startswith("http") else made
     with ThreadingHTTPServer((LOOPBACK, port), Redirect) as server:
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
         thread.start()
         try:
-            yield links.lines_of(shown)
+            yield links.format_lines(shown)
         finally:
             server.shutdown()
             thread.join()

@@ -1,19 +1,26 @@
-"""Python run elsewhere or on other servers, bounded in time: one run of pytest, and how it ended."""
+"""Tests run elsewhere or on other servers, for `make brokers` and `make matrix`.
+
+Their options, the combinations that are asked for and those left out; and one run of pytest, bounded in time.
+"""
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeVar
 from xml.etree import ElementTree as ET
 
 from tests.project import PROJECT
+
+Outcome = TypeVar("Outcome")
 
 # For what was started to be stopped in order.
 STOPPED_WITHIN = timedelta(minutes=1)
@@ -90,3 +97,44 @@ def _bounded(process: subprocess.Popen[str], *, within: timedelta) -> Iterator[N
         raise
     finally:
         timer.cancel()
+
+
+def create_parser(prog: str, description: str | None, *, quick_help: str) -> argparse.ArgumentParser:
+    """Return a parser of the options that both have."""
+    parser = argparse.ArgumentParser(prog=prog, description=description)
+    parser.add_argument("--only", metavar="NAME[,NAME]", help="run these combinations alone; the others' rows stay")
+    parser.add_argument("--list", action="store_true", help="name the combinations and end")
+    parser.add_argument("--quick", action="store_true", help=quick_help)
+    return parser
+
+
+def select_names(parser: argparse.ArgumentParser, only: str | None, known_names: Collection[str]) -> list[str]:
+    """Return the combinations that `--only` names, or all; end the command if one is unknown."""
+    names = only.split(",") if only else list(known_names)
+    if unknown := [name for name in names if name not in known_names]:
+        parser.error(f"no such combination: {', '.join(unknown)}")
+    return names
+
+
+def run_each(
+    names: Iterable[str],
+    run_combination: Callable[[str], Outcome | None],
+    *,
+    publish: Callable[[list[Outcome]], None] | None,
+) -> list[Outcome]:
+    """Run combinations and return the outcomes of those that could be had; TERM stops it as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    outcomes: list[Outcome] = []
+    for name in names:
+        if outcome := run_combination(name):
+            outcomes.append(outcome)
+            # Each when it is done: all of them take an hour.
+            if publish:
+                publish([outcome])
+    return outcomes
+
+
+def print_left_out(name: object, problem: Exception) -> None:
+    """Say that a combination cannot be had here; in CI in capitals, since nobody reads its output from end to end."""
+    sentence = f"{name} is left out: {problem}"
+    print(sentence.upper() if os.environ.get("CI") else sentence, flush=True)

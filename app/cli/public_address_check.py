@@ -51,10 +51,8 @@ def check_public_address(public_address: PublicAddress) -> Iterator[Finding]:
 
 def _check_stream(public_address: PublicAddress) -> Iterator[Finding]:
     nobody = uuid4()
-    channel, heartbeat = (
-        events.channel_of_organization(nobody),
-        extensions.settings().sse_heartbeat_seconds.total_seconds(),
-    )
+    channel = events.channel_of_organization(nobody)
+    heartbeat = extensions.settings().sse_heartbeat_seconds.total_seconds()
     with public_address.open_stream(_issue_ticket(nobody)) as stream:
         try:
             yield _check_event_delay(stream, channel)
@@ -72,7 +70,7 @@ def _check_event_delay(stream: PublicStream, channel: str) -> Finding:
             "front events", ok=False, found="the event stream is compressed on the way", mend=PROXY_CONFIGURATION_ADVICE
         )
     try:
-        stream.read_snapshot()
+        stream.read_event()
         delay = stream.measure_event_delay(partial(events.event_stream.publish, {"change": "doctor"}, channel=channel))
     except TimeoutError:
         return Finding(

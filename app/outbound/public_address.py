@@ -107,8 +107,8 @@ class PublicStream:
         """Whether somebody on the way packs the events, and so waits until there are enough."""
         return self._answer.headers.get("Content-Encoding", "identity") != "identity"
 
-    def read_snapshot(self) -> None:
-        """Read the beginning, up to the end of the snapshot. Raises TimeoutError if it is held back."""
+    def read_event(self) -> None:
+        """Read up to the next event, of which the first is the snapshot. Raises TimeoutError if it is held back."""
         self._read_until_line(lambda line: line.startswith(b"data:"))
 
     def measure_event_delay(self, publish: Callable[[], object]) -> float:
@@ -120,7 +120,7 @@ class PublicStream:
         for _ in range(EVENTS_PUBLISHED):
             published = time.monotonic()
             publish()
-            self._read_until_line(lambda line: line.startswith(b"data:"))
+            self.read_event()
             slowest = max(slowest, time.monotonic() - published)
         return slowest
 

@@ -5,9 +5,7 @@ A combination that cannot be had here (no Debian, no right to mount, no mirror) 
 
 from __future__ import annotations
 
-import argparse
 import os
-import signal
 import sys
 import time
 from datetime import timedelta
@@ -20,7 +18,7 @@ from tests.brokers import report
 from tests.brokers.runs import Outcome, run_faults
 from tests.faults import injected
 from tests.faults.scene import FAULTS
-from tests.runs import run_tests
+from tests.runs import create_parser, print_left_out, run_each, run_tests, select_names
 
 TESTS = (
     "tests/integration/status",
@@ -41,27 +39,18 @@ BROKERS_FAULTS = "tests.faults.injected.broker"
 
 def main() -> int:
     """Run what the command line asks for; return the exit code."""
-    parser = argparse.ArgumentParser(prog="make brokers", description=__doc__)
-    parser.add_argument("--only", metavar="NAME[,NAME]", help="run these combinations alone; the others' rows stay")
-    parser.add_argument("--list", action="store_true", help="name the combinations and end")
-    parser.add_argument(
-        "--quick", action="store_true", help="only what CI runs: no faults, and the page stays as it is"
+    parser = create_parser(
+        "make brokers", __doc__, quick_help="only what CI runs: no faults, and the page stays as it is"
     )
     options = parser.parse_args()
     if options.list:
         print("\n".join(COMBINATIONS))
         return 0
-    names = options.only.split(",") if options.only else list(COMBINATIONS)
-    if unknown := [name for name in names if name not in COMBINATIONS]:
-        parser.error(f"no such combination: {', '.join(unknown)}")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    outcomes: list[Outcome] = []
-    for name in names:
-        if outcome := _try(COMBINATIONS[name], quick=options.quick):
-            outcomes.append(outcome)
-            # Each when it is done: all of them take an hour.
-            if not options.quick:
-                report.publish([outcome])
+    outcomes = run_each(
+        select_names(parser, options.only, COMBINATIONS),
+        lambda name: _try(COMBINATIONS[name], quick=options.quick),
+        publish=None if options.quick else report.publish,
+    )
     print("\n" + report.table(outcomes))
     return int(any(outcome.failed for outcome in outcomes))
 
@@ -71,9 +60,7 @@ def _try(combination: Combination, *, quick: bool) -> Outcome | None:
     try:
         installation = combination.installation(os.environ)
     except StartError as problem:
-        sentence = f"{combination} is left out: {problem}"
-        # Nobody reads CI's output from end to end.
-        print(sentence.upper() if os.environ.get("CI") else sentence, flush=True)
+        print_left_out(combination, problem)
         return None
     rabbitmq, erlang = installation.versions()
     print(f"\n{combination}: RabbitMQ {rabbitmq}, Erlang {erlang}", flush=True)

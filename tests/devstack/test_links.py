@@ -9,7 +9,7 @@ import requests
 
 from devstack.links import PEOPLE, sign_in_link
 from devstack.offline_application import create_offline_application
-from devstack.short_links import served
+from devstack.short_links import serve_short_links
 
 ENVIRON = {"JWT_SECRET": "a-secret-of-the-tests-that-is-long-enough", "PORT": "8000"}
 RENAMED = {
@@ -45,7 +45,7 @@ def test_who_cannot_be_signed_in_is_told_why() -> None:
 
 
 def test_a_short_link_fits_a_line_and_leads_to_a_fresh_long_one() -> None:
-    with served(ENVIRON) as lines:
+    with serve_short_links(ENVIRON) as lines:
         links = [line.strip() for line in lines[1::2]]
         answers = [requests.get(link, allow_redirects=False, timeout=10) for link in links]
         guessed = requests.get(links[0][:-1] + "!", allow_redirects=False, timeout=10)
@@ -60,6 +60,6 @@ def test_a_short_link_fits_a_line_and_leads_to_a_fresh_long_one() -> None:
 
 
 def test_who_has_no_link_is_told_why_in_its_place() -> None:
-    with served(ENVIRON | {"JWT_ROLE_MAP": "*:member"}) as lines:
+    with serve_short_links(ENVIRON | {"JWT_ROLE_MAP": "*:member"}) as lines:
         assert "no link: " in lines[1]
         assert lines[3].strip().startswith("http://127.0.0.1:")

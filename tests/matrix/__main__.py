@@ -6,9 +6,6 @@ no mirror) says so and is left out.
 
 from __future__ import annotations
 
-import argparse
-import os
-import signal
 import sys
 import time
 from datetime import timedelta
@@ -19,7 +16,7 @@ from devstack.child import StartError
 from tests.matrix import report
 from tests.matrix.combinations import COMBINATIONS, QUICK_TESTS, Combination
 from tests.matrix.report import Outcome
-from tests.runs import run_tests
+from tests.runs import create_parser, print_left_out, run_each, run_tests, select_names
 
 # A run hangs, or nearly, if it takes longer.
 TESTS_WITHIN, FULL_WITHIN, QUICK_WITHIN = timedelta(minutes=20), timedelta(minutes=60), timedelta(minutes=6)
@@ -27,26 +24,17 @@ TESTS_WITHIN, FULL_WITHIN, QUICK_WITHIN = timedelta(minutes=20), timedelta(minut
 
 def main() -> int:
     """Run what the command line asks for; return the exit code."""
-    parser = argparse.ArgumentParser(prog="make matrix", description=__doc__)
-    parser.add_argument("--only", metavar="NAME[,NAME]", help="run these combinations alone; the others' rows stay")
-    parser.add_argument("--list", action="store_true", help="name the combinations and end")
-    parser.add_argument("--quick", action="store_true", help="only what CI runs, and the page stays as it is")
+    parser = create_parser("make matrix", __doc__, quick_help="only what CI runs, and the page stays as it is")
     parser.add_argument("--full", action="store_true", help="the whole test suite on each, and the page stays as it is")
     options = parser.parse_args()
     if options.list:
         print("\n".join(COMBINATIONS))
         return 0
-    names = options.only.split(",") if options.only else list(COMBINATIONS)
-    if unknown := [name for name in names if name not in COMBINATIONS]:
-        parser.error(f"no such combination: {', '.join(unknown)}")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    outcomes: list[Outcome] = []
-    for name in names:
-        if outcome := _try(COMBINATIONS[name], quick=options.quick, full=options.full):
-            outcomes.append(outcome)
-            # Each when it is done: all of them take an hour.
-            if not (options.quick or options.full):
-                report.publish([outcome])
+    outcomes = run_each(
+        select_names(parser, options.only, COMBINATIONS),
+        lambda name: _try(COMBINATIONS[name], quick=options.quick, full=options.full),
+        publish=None if options.quick or options.full else report.publish,
+    )
     print("\n" + report.table(outcomes))
     return int(any(outcome.tests.failed for outcome in outcomes))
 
@@ -56,9 +44,7 @@ def _try(combination: Combination, *, quick: bool, full: bool) -> Outcome | None
     try:
         python, tried = combination.prepare()
     except StartError as problem:
-        sentence = f"{combination.name} is left out: {problem}"
-        # Nobody reads CI's output from end to end.
-        print(sentence.upper() if os.environ.get("CI") else sentence, flush=True)
+        print_left_out(combination.name, problem)
         return None
     print(f"\n{combination.name}: {tried}", flush=True)
     if quick:
