@@ -28,7 +28,7 @@ from app.extensions import db
 from app.outbound.broker import TASK_EXCHANGE_NAME
 from devstack import brokers, postgres_programs, redis_programs
 from devstack.servers import Servers, servers
-from tests import scratch
+from tests import docker_engine, scratch
 from tests.databases import Template, migrated_template
 from tests.e2e.service import QUEUES, Service, channel
 from tests.factories import forget_organizations
@@ -40,7 +40,7 @@ scratch.in_memory()
 # Of what is imported and collected nothing is garbage, so nobody looks for some.
 gc.disable()
 
-pytest_plugins = ("celery.contrib.pytest", "tests.side_by_side")
+pytest_plugins = ("tests.side_by_side", *(docker_engine.PLUGINS if docker_engine.may_answer() else ()))
 
 # The same examples each time, however busy the machine: a failure is one that anybody can see again.
 hypothesis.settings.register_profile(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from functools import cache
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -80,7 +81,12 @@ def _unit(nodeid: str) -> str:
     """Return the name of what a test stays together with."""
     if _IS_ALONE.search(nodeid):
         return ALONE
-    file = nodeid.split("::", 1)[0]
+    return _unit_of_file(nodeid.split("::", 1)[0])
+
+
+# Asked of each test, by each process and once more when it ends.
+@cache
+def _unit_of_file(file: str) -> str:
     return next((unit for unit in UNITS if any(_lies_in(file, place) for place in unit.split())), file)
 
 

@@ -16,6 +16,7 @@ from datetime import timedelta
 import pytest
 
 from devstack.child import StartError, wait_until
+from tests import docker_engine
 from tests.containers import bases, places
 from tests.containers.podman import REGISTRY, configure, podman, take_in
 
@@ -23,6 +24,8 @@ SOCKET = places.running() / "podman.sock"
 ANSWERS_WITHIN = timedelta(seconds=30)
 # Commands and flags of Linux's netdevice(7).
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 0x1
+
+pytest_plugins = docker_engine.PLUGINS
 
 _service: list[subprocess.Popen[bytes]] = []
 

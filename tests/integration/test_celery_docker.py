@@ -10,8 +10,14 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
-import docker
 import pytest
+
+from tests import docker_engine
+
+if not docker_engine.may_answer():
+    pytest.skip("no Docker engine; `make containers` runs these without one", allow_module_level=True)
+
+import docker
 from docker.errors import DockerException, ImageNotFound
 from pytest_celery import CeleryWorkerContainer, RabbitMQTestBroker
 from pytest_docker_tools import container, fxtr

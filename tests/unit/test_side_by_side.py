@@ -45,9 +45,15 @@ def run(folder: Path, modules: dict[str, str], *options: str) -> list[dict[str, 
     for name, text in modules.items():
         (folder / f"test_{name}.py").write_text(MODULE + text)
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", *options],
+        [sys.executable, "-m", "pytest", "-q", "-p", "xdist.plugin", "-n", "2", "-p", "no:cacheprovider", *options],
         cwd=folder,
-        env={"PATH": "/usr/bin:/bin", "NOTES": str(notes), "PYTHONPATH": str(PROJECT)},
+        env={
+            "PATH": "/usr/bin:/bin",
+            "NOTES": str(notes),
+            "PYTHONPATH": str(PROJECT),
+            # What else is installed takes seconds to load, in three processes.
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        },
         check=False,
         capture_output=True,
         text=True,
