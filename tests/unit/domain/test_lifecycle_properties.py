@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from datetime import datetime, timedelta
+from itertools import product
 from typing import Any
 
 from hypothesis import example, given, settings
@@ -31,17 +32,14 @@ ANSWERED = {"succeeded", "failed", "running"}
 FOLLOWS = {"succeeded": ANSWERED, "failed": ANSWERED, "replaced": {"replaced"}}
 STATUSES = {"sync": "syncing", "verify": "verifying"}
 
-moments = st.one_of(st.none(), st.integers(-3, 3).map(lambda n: NOON + timedelta(minutes=n)))
-syncs = st.tuples(
-    st.just("sync"),
-    st.sampled_from(["sync_started", "sync_completed", "sync_failed"]),
-    st.booleans(),
-    moments,
-)
-verifications = st.tuples(st.just("verify"), st.sampled_from(["success", "failed"]), st.booleans(), st.none())
-presses = st.tuples(st.just("press"), st.sampled_from(["sync", "verify"]), st.booleans(), st.none())
-steps = st.lists(st.one_of(syncs, verifications, presses), max_size=12)
-expiries = st.tuples(st.just("expire"), st.sampled_from(["sync", "verify"]), st.booleans(), st.none())
+# Drawn with one choice each, which takes a quarter of the time of a choice for each part. Each kind is as likely as the
+# others, and no date as likely as all dates.
+MOMENTS = [*[None] * 7, *(NOON + timedelta(minutes=minutes) for minutes in range(-3, 4))]
+SYNCS: list[Step] = list(product(["sync"], ["sync_started", "sync_completed", "sync_failed"], [False, True], MOMENTS))
+VERIFICATIONS: list[Step] = list(product(["verify"], ["success", "failed"], [False, True], [None])) * 21
+PRESSES: list[Step] = list(product(["press"], ["sync", "verify"], [False, True], [None])) * 21
+EXPIRIES: list[Step] = list(product(["expire"], ["sync", "verify"], [False, True], [None])) * 21
+steps = st.lists(st.sampled_from(SYNCS + VERIFICATIONS + PRESSES), max_size=12)
 
 
 def take(case: ConnectionAggregate, step: Step, *, now: datetime) -> bool:
@@ -120,8 +118,8 @@ PRESS, EXPIRY = ("press", "sync", True, None), ("expire", "sync", True, None)
 
 @settings(max_examples=2_000)
 @given(
-    st.lists(st.one_of(syncs, verifications, presses, expiries), max_size=6),
-    st.one_of(syncs, verifications),
+    st.lists(st.sampled_from(SYNCS + VERIFICATIONS + PRESSES + EXPIRIES), max_size=6),
+    st.sampled_from(SYNCS + VERIFICATIONS),
     st.integers(0, 2),
     st.sampled_from([timedelta(minutes=1), timedelta(hours=1)]),
 )
