@@ -26,6 +26,8 @@ INITDB_WITHIN = timedelta(minutes=1)
 PROBE = timedelta(seconds=2)
 # The same order and case rules on every system, and in every release that has its own.
 OWN_LOCALE_SINCE = 17
+# How often a password is hashed for each connection: made for guesses, which nobody makes in a test.
+SCRAM_ITERATIONS_SINCE = 16
 # PostgreSQL refuses to run as root. This user is there on every system and owns nothing else; it can reach neither
 # root's home, where the project and its .venv may be, nor `.local`, so that it gets a place of its own.
 UNPRIVILEGED_USER = "nobody"
@@ -164,6 +166,8 @@ class PostgreSQL(Server):
             options.append("--locale=C.UTF-8")
         if not self._durable:
             options.append("--no-sync")
+            if int(self._programs.major) >= SCRAM_ITERATIONS_SINCE:
+                options.append("--set=scram_iterations=1")
         command = self._programs.command("initdb", "-D", str(self._data), *options)
         initdb.run(command, environ=self._environ, within=INITDB_WITHIN)
         first_password.unlink()

@@ -11,12 +11,10 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import hypothesis
-import psycopg2
 import pytest
 from cryptography.fernet import Fernet
 from flask import Flask
@@ -29,7 +27,7 @@ from app.outbound.broker import TASK_EXCHANGE_NAME
 from devstack import brokers, postgres_programs, redis_programs
 from devstack.servers import Servers, servers
 from tests import docker_engine, scratch
-from tests.databases import Template, migrated_template
+from tests.databases import Template, migrated_template, transaction
 from tests.e2e.service import QUEUES, Service, channel
 from tests.factories import forget_organizations
 from tests.project import do_without
@@ -196,7 +194,7 @@ def rabbitmq_url(private_servers: Servers) -> str:
 
 
 def _empty_tables(owner_url: str) -> None:
-    with closing(psycopg2.connect(owner_url)) as connection, connection, connection.cursor() as cursor:
+    with transaction(owner_url) as cursor:
         cursor.execute("TRUNCATE operations, data_source_connections, audit_logs, organizations")
 
 

@@ -112,7 +112,6 @@ def running(*, database_urls: tuple[str, str], redis_url: str, rabbitmq_url: str
             _stand_in(rabbitmq_url, port=port, authorization=environ["AUTOMATION_AUTH"]),
             Processes(environ, directory=directory) as processes,
         ):
-            processes.run("release")
             processes.start("web", "worker", "webhook_worker", "beat")
             yield Stack(processes)
             processes.stop_all()

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import psycopg2
 import pytest
 from psycopg2.extras import RealDictCursor
 from redis import Redis
 
 from devstack.ports import free_port
 from devstack.servers import Servers
-from tests.databases import Template
+from tests.databases import Template, transaction
 from tests.e2e.browser import Person
 from tests.e2e.processes import Processes, environment
 from tests.e2e.processes import show_logs as pytest_runtest_makereport  # noqa: F401 - pytest finds it by this name
@@ -123,15 +121,12 @@ class Rows:
         self.url = url
 
     def __call__(self, query: str, *values: Any) -> list[dict[str, Any]]:
-        with (
-            closing(psycopg2.connect(self.url)) as connection,
-            connection.cursor(cursor_factory=RealDictCursor) as cursor,
-        ):
+        with transaction(self.url, cursor_factory=RealDictCursor) as cursor:
             cursor.execute(query, values)
             return [dict(row) for row in cursor.fetchall()]
 
     def change(self, statement: str, *values: Any) -> None:
-        with closing(psycopg2.connect(self.url)) as connection, connection, connection.cursor() as cursor:
+        with transaction(self.url) as cursor:
             cursor.execute(statement, values)
 
     def operation(self, connection_id: str, kind: str) -> dict[str, Any]:

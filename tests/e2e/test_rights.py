@@ -77,7 +77,6 @@ def rita_of_rights(
         webhook_url=environ["AUTOMATION_WEBHOOK_URL"],
     )
     with Processes(own, directory=tmp_path_factory.mktemp("processes_of_rights")) as processes:
-        processes.run("release")
         for line in LINES:
             processes.start(line, RABBITMQ_URL=url_of(broker, line))
         yield processes

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from app import create_app
+from app.config import Settings
+from app.extensions import db
 from devstack.certificates import Certificate
 from devstack.child import LOOPBACK
 from devstack.ports import free_port
@@ -26,25 +29,42 @@ Doctor = Callable[[str], Findings]
 
 
 @pytest.fixture
-def doctor(rita: Processes, certificate: Certificate) -> Doctor:
-    """Return what asks an operator's doctor about an address; its findings of that, by what they are about."""
+def doctor(rita: Processes, certificate: Certificate, monkeypatch: pytest.MonkeyPatch) -> Iterator[Doctor]:
+    """Return what asks an operator's doctor about an address; its findings of that, by what they are about.
+
+    It runs in this process, for to start another one takes longer than to ask.
+    """
+    for name, value in rita.environ.items():
+        if name.lower() in Settings.model_fields:
+            monkeypatch.setenv(name, value)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.authority))
+    app = create_app()
 
     def ask(address: str) -> Findings:
-        command = [sys.executable, "-m", "flask", "--app", "app", "doctor", "--json", "--front", address]
-        environ = rita.environ | {"SSL_CERT_FILE": str(certificate.authority)}
-        done = subprocess.run(
-            command, cwd=PROJECT, env=environ, capture_output=True, text=True, check=False, timeout=120
-        )
-        assert done.returncode == 1, done.stderr
-        rows = map(json.loads, done.stdout.splitlines())
-        return {row["what"]: row for row in rows if row["what"].startswith("front")}
+        done = app.test_cli_runner().invoke(args=["doctor", "--json", "--front", address])
+        assert done.exit_code == 1, done.output
+        return _of_the_front(done.stdout)
 
-    return ask
+    yield ask
+    with app.app_context():
+        db.engine.dispose()
+    app.extensions["redis"].close()
 
 
-def test_it_finds_nothing_wrong_with_those_that_are_recommended(front: Front, doctor: Doctor) -> None:
-    found = doctor(front.url)
+def _of_the_front(printed: str) -> Findings:
+    rows = map(json.loads, printed.splitlines())
+    return {row["what"]: row for row in rows if row["what"].startswith("front")}
 
+
+def test_it_finds_nothing_wrong_with_those_that_are_recommended(
+    rita: Processes, front: Front, certificate: Certificate
+) -> None:
+    command = [sys.executable, "-m", "flask", "--app", "app", "doctor", "--json", "--front", front.url]
+    environ = rita.environ | {"SSL_CERT_FILE": str(certificate.authority)}
+    done = subprocess.run(command, cwd=PROJECT, env=environ, capture_output=True, text=True, check=False, timeout=120)
+
+    assert done.returncode == 1, done.stderr
+    found = _of_the_front(done.stdout)
     assert [row["what"] for row in found.values() if row["ok"]] == ["front", "front events", "front streams"], found
     assert found["front"]["found"] == "answers over HTTP/2, and tells browsers to stay with TLS"
     assert found["front streams"]["found"] == f"a stream lasts through {HEARTBEAT:g} s of silence"

@@ -17,6 +17,7 @@ from psycopg2.extras import RealDictCursor, execute_values
 from app.config import Settings
 from app.outbound.broker import open_confirmed_connection
 from app.outbound.dead_letters import DeadLetter, DeadLetterQueue
+from tests.databases import transaction
 from tests.e2e.processes import Processes, environment
 from tests.e2e.processes import show_logs as pytest_runtest_makereport  # noqa: F401 - pytest finds it by this name
 from tests.e2e.service import DEAD, Service
@@ -77,16 +78,14 @@ class Database:
         self.url = url
 
     def __call__(self, query: str, *values: Any) -> list[dict[str, Any]]:
-        with closing(psycopg2.connect(self.url)) as connection, connection:
-            cursor = connection.cursor(cursor_factory=RealDictCursor)
+        with transaction(self.url, cursor_factory=RealDictCursor) as cursor:
             cursor.execute(query, values)
             return [dict(row) for row in cursor.fetchall()] if cursor.description else []
 
     def connections(self, count: int) -> list[dict[str, str]]:
         """Make organizations with one connection each, and return these as the API would."""
         made = [(uuid4(), uuid4()) for _ in range(count)]
-        with closing(psycopg2.connect(self.url)) as connection, connection:
-            cursor = connection.cursor()
+        with transaction(self.url) as cursor:
             organizations = [(str(organization),) for _, organization in made]
             execute_values(cursor, "INSERT INTO organizations (id) VALUES %s", organizations)
             rows = [

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import datetime
 from types import ModuleType
 from typing import Any
 
-import psycopg2
 import pytest
 from celery import signals
 from celery.contrib.testing.worker import start_worker
@@ -22,6 +21,7 @@ from app.jobs import VERIFICATIONS, WEBHOOKS
 from app.outbound.broker import open_confirmed_connection
 from app.outbound.events import channel_of_organization
 from tasks.flask_context import flask_app_of
+from tests.databases import transaction
 from tests.factories import Browser, id_made_at
 
 Sql = Callable[..., list[dict[str, Any]]]
@@ -64,11 +64,7 @@ def sql(settings: Settings) -> Sql:
     """Run SQL as the owner: the hand that turns clocks and breaks things."""
 
     def execute(statement: str, **values: Any) -> list[dict[str, Any]]:
-        with (
-            closing(psycopg2.connect(settings.owner_database_url)) as connection,
-            connection,
-            connection.cursor(cursor_factory=RealDictCursor) as cursor,
-        ):
+        with transaction(settings.owner_database_url, cursor_factory=RealDictCursor) as cursor:
             cursor.execute("SELECT set_config('app.system', 'on', true)")
             cursor.execute(statement, values)
             return [dict(row) for row in cursor.fetchall()] if cursor.description else []
