@@ -26,7 +26,7 @@ from app.extensions import db
 from app.outbound.broker import TASK_EXCHANGE_NAME
 from devstack import brokers, postgres_programs, redis_programs
 from devstack.servers import Servers, servers
-from tests import docker_engine, scratch
+from tests import docker_engine, scratch, shared_broker
 from tests.databases import Template, migrated_template, transaction
 from tests.e2e.service import QUEUES, Service, channel
 from tests.factories import forget_organizations
@@ -38,7 +38,11 @@ scratch.in_memory()
 # Of what is imported and collected nothing is garbage, so nobody looks for some.
 gc.disable()
 
-pytest_plugins = ("tests.side_by_side", *(docker_engine.PLUGINS if docker_engine.may_answer() else ()))
+pytest_plugins = (
+    "tests.side_by_side",
+    "tests.shared_broker",
+    *(docker_engine.PLUGINS if docker_engine.may_answer() else ()),
+)
 
 # The same examples each time, however busy the machine: a failure is one that anybody can see again.
 hypothesis.settings.register_profile(
@@ -62,12 +66,12 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(scope="session")
-def private_servers() -> Iterator[Servers]:
-    """Every server, started once for the session, or named by the environment."""
+def private_servers(pytestconfig: pytest.Config) -> Iterator[Servers]:
+    """Every server, started once for the session, or named by the environment; one RabbitMQ for several processes."""
     given = {
         "DATABASE_URL": os.environ.get("TEST_DATABASE_URL", ""),
         "REDIS_URL": os.environ.get("TEST_REDIS_URL", ""),
-        "RABBITMQ_URL": os.environ.get("TEST_RABBITMQ_URL", ""),
+        "RABBITMQ_URL": os.environ.get("TEST_RABBITMQ_URL", "") or shared_broker.url_for(pytestconfig),
         "PATH": os.environ["PATH"],
         **{name: os.environ.get(name, "") for name in CHOOSING},
     }
