@@ -17,7 +17,7 @@ from flask import current_app
 from redis import Redis
 
 from app import metrics
-from app.outbound.encryption import ContextBoundEncryption, DecryptionRefused
+from app.outbound.encryption import ContextBoundEncryption, DecryptionRefused, read_encrypted
 
 log = structlog.get_logger()
 
@@ -45,10 +45,10 @@ class StreamTickets:
 
     def redeem(self, ticket: str) -> Any | None:
         """Return a ticket's content once, and None ever after. Raises redis.RedisError."""
-        encrypted = cast("bytes | None", self._redis.getdel(_redis_key(ticket)))
-        if encrypted is None:
-            return None
         try:
+            encrypted = read_encrypted(self._redis.getdel, _redis_key(ticket))
+            if encrypted is None:
+                return None
             return self._encryption.decrypt(
                 encrypted, context=_encryption_context(ticket), ttl=self._ttl + MAX_CLOCK_SKEW
             )
