@@ -146,7 +146,7 @@ def _parse_stored_reports(text: object) -> object:
     """Return what an operation's row keeps as text."""
     if text is not None and not isinstance(text, str):
         return text
-    found = report_log.parse_report_entries(text)
+    found = report_log.parse_entries(text)
     return [Reported(at=report_log.entry_time(e), documents_processed=e.documents, is_end=e.is_end) for e in found]
 
 
