@@ -24,8 +24,7 @@ from app.domain.status_messages import (
 from app.domain.unreadable_messages import UnreadableMessage
 from app.extensions import Session
 from app.services import aggregate_store
-
-CONNECTION_COLUMNS = aggregate_store.CONNECTIONS_TABLE.c
+from app.services.tables import CONNECTIONS
 
 
 @dataclass(slots=True)
@@ -53,9 +52,8 @@ def apply_reports(
         for position, report in enumerate(reports)
         if isinstance(report, UnreadableMessage) or not has_plausible_timestamp(report, now=now)
     }
-    aggregate_store.load_history(
-        session, _report_times_needing_history(aggregates, reports, invalid_positions=wrong, now=now), aggregates
-    )
+    report_times = _report_times_needing_history(aggregates, reports, invalid_positions=wrong, now=now)
+    aggregate_store.load_history(session, report_times, aggregates)
     applied = AppliedBatch()
 
     def new_id() -> UUID:
@@ -121,10 +119,8 @@ def _report_times_needing_history(
 
 def refusals_for_unknown_connections(session: Session, connection_ids: Sequence[UUID]) -> list[MessageRefused]:
     """Tell, with a session of the system's scope, a connection that does not exist from one of another tenant."""
-    exists = select(CONNECTION_COLUMNS.id).where(
-        CONNECTION_COLUMNS.id == any_(literal(connection_ids, UUID_ARRAY)), CONNECTION_COLUMNS.deleted_at.is_(None)
-    )
-    existing = set(session.scalars(exists))
+    is_one = CONNECTIONS.c.id == any_(literal(connection_ids, UUID_ARRAY))
+    existing = set(session.scalars(select(CONNECTIONS.c.id).where(is_one, CONNECTIONS.c.deleted_at.is_(None))))
     foreign = MessageRefused("tenant_mismatch", "the connection belongs to another tenant than the message says")
     unknown = MessageRefused("unknown_connection", "there is no such connection")
     return [foreign if connection_id in existing else unknown for connection_id in connection_ids]
