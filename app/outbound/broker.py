@@ -38,12 +38,8 @@ TASK_EXCHANGE_NAME = "rita"
 
 # The only bound on a publish to a frozen broker that holds (confirm timeouts alone do not): limits on the socket.
 CONFIRM_TIMEOUT_SECONDS = 5
-CONFIRMED_PUBLISH_OPTIONS = {
-    "confirm_publish": True,
-    "confirm_timeout": CONFIRM_TIMEOUT_SECONDS,
-    "read_timeout": 8,
-    "write_timeout": 8,
-}
+CONFIRM_OPTIONS = {"confirm_publish": True, "confirm_timeout": CONFIRM_TIMEOUT_SECONDS}
+CONFIRMED_PUBLISH_OPTIONS = CONFIRM_OPTIONS | {"read_timeout": 8, "write_timeout": 8}
 # Of a worker's own connections: without a limit, it would wait for ever for a dead one to say that it is closed. The
 # heartbeats that have found it dead took most of the half minute in which a worker must be back.
 SOCKET_TIMEOUT_OPTIONS = {"read_timeout": 3, "write_timeout": 3}
@@ -180,10 +176,8 @@ _COPIED_PROPERTIES = (
 
 def message_properties(message: Message) -> dict[str, Any]:
     """Return what a message says of itself, beside its headers."""
-    properties = message.properties | {
-        "content_type": message.content_type,
-        "content_encoding": message.content_encoding,
-    }
+    content = {"content_type": message.content_type, "content_encoding": message.content_encoding}
+    properties = message.properties | content
     return {name: properties[name] for name in _COPIED_PROPERTIES if properties.get(name) is not None}
 
 
@@ -203,37 +197,23 @@ def copy_for_republish(message: Message, *, queue: str) -> OutgoingMessage:
     return OutgoingMessage(queue, body_bytes(message.body), headers, message_properties(message))
 
 
-def publish_to_queue(channel: Any, outgoing_message: OutgoingMessage) -> None:
+def publish_to_queue(channel: Any, outgoing: OutgoingMessage) -> None:
     """Publish a message, persistent, to its queue alone. Where the channel waits for confirms, RabbitMQ has it then.
 
     Raises BrokerError, or TimeoutError; also where there is no such queue, which RabbitMQ confirms like any other.
     """
-    properties = {
-        name: value
-        for name, value in outgoing_message.properties.items()
-        if name not in _PROPERTIES_KOMBU_TAKES_SEPARATELY
-    }
-    message = channel.prepare_message(
-        outgoing_message.body,
-        priority=outgoing_message.properties.get("priority"),
-        content_type=outgoing_message.properties.get("content_type"),
-        content_encoding=outgoing_message.properties.get("content_encoding"),
-        headers={name: value for name, value in outgoing_message.headers.items() if name not in _ROUTING_HEADERS},
-        properties=properties | {"delivery_mode": 2},
-    )
+    properties = {**outgoing.properties, "delivery_mode": 2}
+    # What kombu's channels take by themselves.
+    separate = {name: properties.pop(name, None) for name in ("priority", "content_type", "content_encoding")}
+    headers = {name: value for name, value in outgoing.headers.items() if name not in _ROUTING_HEADERS}
+    message = channel.prepare_message(outgoing.body, headers=headers, properties=properties, **separate)
     channel.basic_publish(
-        message,
-        exchange="",
-        routing_key=outgoing_message.queue,
-        mandatory=True,
-        confirm_timeout=CONFIRM_TIMEOUT_SECONDS,
+        message, exchange="", routing_key=outgoing.queue, mandatory=True, confirm_timeout=CONFIRM_TIMEOUT_SECONDS
     )
 
 
 # By these, RabbitMQ sends a message to further queues: its publisher's wish, and carried out when it was published.
 _ROUTING_HEADERS = frozenset(("CC", "BCC"))
-# What kombu's channels take by themselves.
-_PROPERTIES_KOMBU_TAKES_SEPARATELY = ("priority", "content_type", "content_encoding")
 
 
 def build_task_message(task: str, task_id: str, *, argument: Sequence[Any], origin: str) -> Message:
@@ -242,9 +222,8 @@ def build_task_message(task: str, task_id: str, *, argument: Sequence[Any], orig
     The reprs are constants, so no content reaches logs, events or Flower.
     """
     message = Message(delivery_info={"exchange": "", "routing_key": "", "redelivered": False})
-    rewrite_as_task_message(
-        message, task, task_id, args=[argument], kwargs={}, reprs=(f"<{len(argument)} messages>", "{}")
-    )
+    reprs = (f"<{len(argument)} messages>", "{}")
+    rewrite_as_task_message(message, task, task_id, args=[argument], kwargs={}, reprs=reprs)
     message.headers["origin"] = origin
     return message
 

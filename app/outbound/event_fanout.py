@@ -170,16 +170,13 @@ class EventFanout:
             now = time.monotonic()
             with self._lock:
                 everyone = chain.from_iterable(self._clients.values())
-                ended_connections = {
-                    line
-                    for line in everyone
-                    if isinstance(line, StreamConnection) and not line.send_heartbeat_or_expire(now)
-                }
-                ended_connections.update(self._disconnect_watcher.disconnected())
+                lines = [client for client in everyone if isinstance(client, StreamConnection)]
+                ended = {line for line in lines if not line.send_heartbeat_or_expire(now)}
+                ended.update(self._disconnect_watcher.disconnected())
                 # Under the lock, so that nobody joins whose channel is being left.
                 with suppress(RedisError):
                     self._subscription.unsubscribe_all_but(self._clients)
-            for line in ended_connections:
+            for line in ended:
                 self.remove_client(line)
                 line.close_stream()
 
