@@ -98,35 +98,33 @@ def openapi_document(app: Flask) -> dict[str, Any]:
     found = sorted(_documented_endpoints(app), key=lambda endpoint: endpoint[0].rule)
     model_schemas = _ModelSchemas([endpoint for _, endpoint in found])
     paths: dict[str, PathItem] = defaultdict(PathItem)
-    linked_operation_ids = {
-        name: [_openapi_operation_id(rule) for rule, _ in found if name in rule.arguments]
-        for name in ("connection_id", "operation_id")
-    }
+    linked_ids: dict[str, list[str]] = defaultdict(list)
+    for rule, _ in found:
+        for name in rule.arguments:
+            linked_ids[name].append(_openapi_operation_id(rule))
     for rule, endpoint in found:
         operation = _openapi_operation(app, rule, endpoint, model_schemas=model_schemas)
-        operation.responses = _openapi_responses(
-            endpoint, model_schemas=model_schemas, linked_operation_ids=linked_operation_ids
-        )
+        operation.responses = _openapi_responses(endpoint, model_schemas=model_schemas, linked_ids=linked_ids)
         for method in sorted((rule.methods or set()) - IMPLIED_METHODS):
             setattr(paths[_openapi_path(rule)], method.lower(), operation)
+    webhooks = {
+        name: _webhook_path_item(name, model, model_schemas=model_schemas)
+        for name, model in outgoing_schemas.WEBHOOK_MODELS.items()
+    }
+    schemas = model_schemas.all_schemas()
     made = OpenAPI(
         openapi="3.1.1",
         info=Info(title="Rita Data Sources", version=version("rita-data-sources"), description=API_DESCRIPTION),
         servers=[Server(url="..")],
         tags=[Tag(name=name, description=text) for name, text in TAG_DESCRIPTIONS.items()],
         paths=dict(paths),
-        webhooks={
-            name: _webhook_path_item(name, model, model_schemas=model_schemas)
-            for name, model in outgoing_schemas.WEBHOOK_MODELS.items()
-        },
-        components=Components(
-            schemas=model_schemas.all_schemas(), securitySchemes=dict(SECURITY_SCHEMES), headers=dict(RESPONSE_HEADERS)
-        ),
+        webhooks=webhooks,
+        components=Components(schemas=schemas, securitySchemes=dict(SECURITY_SCHEMES), headers=dict(RESPONSE_HEADERS)),
     )
     return made.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True)
 
 
-class _SchemaGeneratorWithoutTitles(GenerateJsonSchema):
+class _TitlelessSchemas(GenerateJsonSchema):
     """Without titles that only repeat the names of fields."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - pydantic's signature
@@ -146,9 +144,8 @@ class _ModelSchemas:
         modes: dict[type[BaseModel], JsonSchemaMode] = dict.fromkeys(given, "serialization")
         modes |= dict.fromkeys(taken, "validation")
         by_name = sorted(modes.items(), key=lambda pair: pair[0].__name__)
-        references, made = models_json_schema(
-            by_name, ref_template="#/components/schemas/{model}", schema_generator=_SchemaGeneratorWithoutTitles
-        )
+        template = "#/components/schemas/{model}"
+        references, made = models_json_schema(by_name, ref_template=template, schema_generator=_TitlelessSchemas)
         self._references = {model: reference["$ref"] for (model, _), reference in references.items()}
         self._schemas = made["$defs"]
 
@@ -204,13 +201,13 @@ def _openapi_operation(app: Flask, rule: Rule, endpoint: EndpointDocs, *, model_
 
 
 def _openapi_responses(
-    endpoint: EndpointDocs, *, model_schemas: _ModelSchemas, linked_operation_ids: dict[str, list[str]]
+    endpoint: EndpointDocs, *, model_schemas: _ModelSchemas, linked_ids: dict[str, list[str]]
 ) -> Responses:
     good = _openapi_response(endpoint.status)
     links = {
         target: Link(operationId=target, parameters={name: f"$response.body#{pointer}"})
         for name, pointer in endpoint.id_pointers.items()
-        for target in linked_operation_ids[name]
+        for target in linked_ids[name]
     }
     good.links = dict(links) or None
     if isinstance(endpoint.response_model, str):
@@ -229,14 +226,12 @@ def _openapi_responses(
     return {str(status): responses[status] for status in sorted(responses)}
 
 
-def _error_response(
-    status: int, error_classes: list[type[errors.AppError]], *, model_schemas: _ModelSchemas
-) -> Response:
+def _error_response(status: int, classes: list[type[errors.AppError]], *, model_schemas: _ModelSchemas) -> Response:
     """Return the response of a status: one of the errors that share it, told apart by their codes."""
-    references = [model_schemas.schema_reference(error_schemas.error_models()[error]) for error in error_classes]
+    references = [model_schemas.schema_reference(error_schemas.error_models()[error]) for error in classes]
     one_of = references[0] if len(references) == 1 else Schema(oneOf=list(references))
     response = _openapi_response(status, content={JSON_MEDIA_TYPE: MediaType(media_type_schema=one_of)})
-    codes = ", ".join(f"`{error.code}`" for error in error_classes)
+    codes = ", ".join(f"`{error.code}`" for error in classes)
     response.description = f"{response.description}: {codes}"
     if status == HTTPStatus.UNAUTHORIZED and response.headers is not None:
         response.headers["WWW-Authenticate"] = _header_reference("WWW-Authenticate")
@@ -257,17 +252,14 @@ def _openapi_parameters(parameter_docs: Sequence[request_parameters.ParameterDoc
 
 
 def _webhook_path_item(name: str, model: type[WebhookBody], *, model_schemas: _ModelSchemas) -> PathItem:
-    return PathItem(
-        post=Operation(
-            operationId=f"webhook_{name}",
-            summary=cleandoc(model.__doc__ or ""),
-            description=outgoing_schemas.WEBHOOK_DELIVERY_DESCRIPTION,
-            parameters=_openapi_parameters(request_parameters.webhook_header_docs()),
-            requestBody=RequestBody(content=model_schemas.json_content(model), required=True),
-            responses={
-                status: Response(description=text)
-                for status, text in outgoing_schemas.WEBHOOK_ANSWER_DESCRIPTIONS.items()
-            },
-            security=[{"automation": []}],
-        )
+    answers = outgoing_schemas.WEBHOOK_ANSWER_DESCRIPTIONS
+    operation = Operation(
+        operationId=f"webhook_{name}",
+        summary=cleandoc(model.__doc__ or ""),
+        description=outgoing_schemas.WEBHOOK_DELIVERY_DESCRIPTION,
+        parameters=_openapi_parameters(request_parameters.webhook_header_docs()),
+        requestBody=RequestBody(content=model_schemas.json_content(model), required=True),
+        responses={status: Response(description=text) for status, text in answers.items()},
+        security=[{"automation": []}],
     )
+    return PathItem(post=operation)

@@ -112,11 +112,11 @@ class ConnectionView(Representation):
     @classmethod
     def from_aggregate(cls, aggregate: ConnectionAggregate) -> ConnectionView:
         """Return what the API shows of a connection."""
-        running_operation = aggregate.running_operation()
+        connection, running = aggregate.connection, aggregate.running_operation()
         return cls(
-            **{name: getattr(aggregate.connection, name) for name in CONNECTION_FIELDS},
-            operation=OperationView.model_validate(running_operation) if running_operation else None,
-            display=DisplayView.model_validate(display.display_of_connection(aggregate.connection, running_operation)),
+            **{name: getattr(connection, name) for name in CONNECTION_FIELDS},
+            operation=OperationView.model_validate(running) if running else None,
+            display=DisplayView.model_validate(display.display_of_connection(connection, running)),
         )
 
 
@@ -213,4 +213,5 @@ class TypeView(Representation):
     @classmethod
     def from_source_type(cls, source_type: source_types.SourceType) -> TypeView:
         """Return the view of a registry's entry."""
-        return cls.model_validate({**asdict(source_type), "seeded": source_type.name in source_types.SEEDED_TYPES})
+        seeded = source_type.name in source_types.SEEDED_TYPES
+        return cls.model_validate({**asdict(source_type), "icon": source_type.icon, "seeded": seeded})
