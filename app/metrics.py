@@ -140,35 +140,15 @@ def count_webhook_attempt(kind: str, outcome: AttemptOutcome) -> None:
         process_metrics().webhook_seconds.labels(kind).observe(outcome.duration.total_seconds())
 
 
-def count_deferred_webhook() -> None:
-    """Count an attempt that was put off."""
-    process_metrics().webhooks_deferred.inc()
-
-
 def observe_batch(*, message_count: int, seconds: float) -> None:
     """Count a batch that was settled; `seconds` in seconds."""
     process_metrics().batch_messages.observe(message_count)
     process_metrics().batch_seconds.observe(seconds)
 
 
-def count_held_batch() -> None:
-    """Count a batch that is to be tried again."""
-    process_metrics().batches_held.inc()
-
-
-def count_messages_given_back(count: int) -> None:
-    """Count messages that went back to their queue."""
-    process_metrics().messages_given_back.inc(count)
-
-
 def count_lost_consumer() -> None:
     """Count a worker that had stopped consuming unasked."""
     process_metrics().consumers_lost.inc()
-
-
-def count_republished_message() -> None:
-    """Count a message that its queue counts anew."""
-    process_metrics().messages_republished.inc()
 
 
 def count_applied_and_late_messages(*, applied: int, late: int) -> None:
@@ -182,38 +162,3 @@ def count_dead_letters(reasons: Iterable[str]) -> None:
     for reason, count in Tally(reasons).items():
         process_metrics().status_messages.labels("refused").inc(count)
         process_metrics().dead_letters.labels(reason).inc(count)
-
-
-def count_refused_redis_value(value_kind: str, reason: str) -> None:
-    """Count `credentials` or a `ticket` that Redis held and that is not ours as it lies there."""
-    process_metrics().values_refused.labels(value_kind, reason).inc()
-
-
-def count_opened_stream(started_with: str) -> None:
-    """Count an event stream that begins with a `replay` or a `snapshot`."""
-    process_metrics().sse_streams.labels(started_with).inc()
-
-
-def change_sse_client_count(change: int) -> None:
-    """Follow how many browsers' streams are open."""
-    process_metrics().sse_clients.inc(change)
-
-
-def count_dropped_streams(count: int, *, reason: str) -> None:
-    """Count the streams that we ended: of `slow` browsers, or with a `subscription_lost`."""
-    process_metrics().sse_drops.labels(reason).inc(count)
-
-
-def count_lost_events(count: int) -> None:
-    """Count events that nobody was told."""
-    process_metrics().sse_events_lost.inc(count)
-
-
-def set_database_pool_size(size: int) -> None:
-    """Tell how many database connections this process may open at most."""
-    process_metrics().pool_size.set(size)
-
-
-def change_pool_connections_in_use(change: int) -> None:
-    """Follow how many database connections are at work."""
-    process_metrics().pool_in_use.inc(change)

@@ -285,7 +285,7 @@ class StatusConsumer(MonitoredConsumer):
 
     def _hold_failed_batch(self, submission: BatchSubmission) -> None:
         """Keep a batch that could not be applied, to try it again before anything else of its connections."""
-        metrics.count_held_batch()
+        metrics.process_metrics().batches_held.inc()
         now = time.monotonic()
         retry_delays = self._held_batches.hold_failed(submission, now=now)
         log.warning(
@@ -309,5 +309,5 @@ class StatusConsumer(MonitoredConsumer):
             message.reject_log_error(log, self.connection_errors, requeue=True)
         self._inbox.clear()
         self._held_batches.replace_with_probe()
-        metrics.count_messages_given_back(len(unapplied))
+        metrics.process_metrics().messages_given_back.inc(len(unapplied))
         log.warning("status_messages_given_back", messages=len(unapplied))

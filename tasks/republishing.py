@@ -51,7 +51,9 @@ class Republisher:
             self._logged_queues.add(queue)
             log.warning("status_messages_moved", queue=queue, returns=return_count(delivery.message))
         self._publish_copy(
-            delivery, copy_for_republish(delivery.message, queue=queue), count_metric=metrics.count_republished_message
+            delivery,
+            copy_for_republish(delivery.message, queue=queue),
+            count_metric=metrics.process_metrics().messages_republished.inc,
         )
 
     def check_confirm_deadline(self) -> None:

@@ -116,7 +116,7 @@ def _defer_delivery(operation_id: UUID, delay: timedelta) -> None:
     with unit_of_work(all_tenants=True) as work:
         changes = deliveries.defer_while_service_down(work.session, operation_id, until=work.now + delay, now=work.now)
         work.after_commit(lambda: events.publish_changes(changes))
-    metrics.count_deferred_webhook()
+    metrics.process_metrics().webhooks_deferred.inc()
     log.info("webhook_parked", seconds=delay.total_seconds())
 
 

@@ -157,13 +157,13 @@ def _missed_events_or_snapshot(channel: str, identity: auth.Identity) -> tuple[l
     if last_seen and events.is_event_id(last_seen) and fanout.has_every_event_since(last_seen):
         missed = events.event_stream.events_after(channel, after_id=last_seen)
         if missed is not None:
-            metrics.count_opened_stream("replay")
+            metrics.process_metrics().sse_streams.labels("replay").inc()
             return missed, missed[-1].id if missed else last_seen
     # The id before the rows: an event in between is then sent twice rather than never.
     newest_id = events.event_stream.newest_event_id(channel)
     with read_limits.limited_read(), unit_of_work(tenant_ids=[identity.organization_id]) as work:
         aggregates = connections.list_connections(work.session, identity.organization_id)
-    metrics.count_opened_stream("snapshot")
+    metrics.process_metrics().sse_streams.labels("snapshot").inc()
     shown = [representations.ConnectionView.from_aggregate(aggregate) for aggregate in aggregates]
     return [events.snapshot_event(shown, event_id=newest_id)], newest_id
 

@@ -53,7 +53,7 @@ class CredentialStore:
         try:
             return cast("dict[str, Any]", self._encryption.decrypt(encrypted, context=context))
         except DecryptionRefused as refused:
-            metrics.count_refused_redis_value("credentials", refused.reason)
+            metrics.process_metrics().values_refused.labels("credentials", refused.reason).inc()
             log.error("seal_refused", reason=refused.reason, operation_id=str(operation_id))  # noqa: TRY400 - it is no bug
             raise
 

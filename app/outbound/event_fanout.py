@@ -111,7 +111,7 @@ class EventFanout:
             if len(self._clients.get(channel, ())) >= self._max_streams_per_organization:
                 raise TooManyStreams
             self._clients[channel].add(client)
-            metrics.change_sse_client_count(1)
+            metrics.process_metrics().sse_clients.inc()
             self._start_threads()
         return client
 
@@ -140,7 +140,7 @@ class EventFanout:
         with self._lock:
             # One that was dropped leaves again when its response is closed.
             if self._remove(client):
-                metrics.change_sse_client_count(-1)
+                metrics.process_metrics().sse_clients.dec()
 
     def __len__(self) -> int:
         with self._lock:
@@ -224,7 +224,7 @@ class EventFanout:
             return list(chain.from_iterable(self._clients.values()))
 
     def _drop_clients(self, clients: list[QueuedClient | StreamConnection], *, reason: str) -> None:
-        metrics.count_dropped_streams(len(clients), reason=reason)
+        metrics.process_metrics().sse_drops.labels(reason).inc(len(clients))
         for client in clients:
             self.remove_client(client)
             client.close_stream()

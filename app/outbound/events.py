@@ -267,7 +267,7 @@ def _events_for_changes(changes: Iterable[Change]) -> Iterator[ChannelEvent]:
         try:
             yield event_for_change(change, event_time=now)
         except Exception:
-            metrics.count_lost_events(1)
+            metrics.process_metrics().sse_events_lost.inc()
             log.exception("event_not_made", connection_id=str(change.connection.id), change=change.action)
 
 
@@ -284,7 +284,7 @@ def publish_changes(changes: Iterable[Change]) -> None:
     try:
         event_stream.publish_all(events)
     except RedisError as problem:
-        metrics.count_lost_events(len(events))
+        metrics.process_metrics().sse_events_lost.inc(len(events))
         log.warning("events_lost", count=len(events), error=type(problem).__name__)
     tracing.record_operation_spans(changes, span_name="publish event", started_ns=started, kind=SpanKind.PRODUCER)
     tracing.end_operation_traces(changes)

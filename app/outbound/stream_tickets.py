@@ -51,7 +51,7 @@ class StreamTickets:
         try:
             return self._encryption.decrypt(encrypted, context=context, ttl=ttl)
         except DecryptionRefused as refused:
-            metrics.count_refused_redis_value("ticket", refused.reason)
+            metrics.process_metrics().values_refused.labels("ticket", refused.reason).inc()
             log.error("ticket_refused", reason=refused.reason)  # noqa: TRY400 - it is no bug
             return None
 
