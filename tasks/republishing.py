@@ -39,22 +39,19 @@ class Republisher:
         """Move a message to the dead letters."""
         log.warning("status_message_refused", reason=refusal.reason, queue=queue, detail=refusal.detail)
         letter = DeadLetter.from_refused_message(delivery.message, refusal, queue=queue)
-        self._publish_copy(
-            delivery,
-            letter.to_dead_letter_message(),
-            count_metric=partial(metrics.count_dead_letters, [refusal.reason]),
-        )
+        count_letter = partial(metrics.count_dead_letters, [refusal.reason])
+        self._publish_copy(delivery, letter.to_dead_letter_message(), count_metric=count_letter)
 
     def republish_to_own_queue(self, delivery: Delivery[Message], *, queue: str) -> None:
         """Have a message's queue count anew how often it came back."""
         if queue not in self._logged_queues:
             self._logged_queues.add(queue)
             log.warning("status_messages_moved", queue=queue, returns=return_count(delivery.message))
-        self._publish_copy(
-            delivery,
+        copy, count_copy = (
             copy_for_republish(delivery.message, queue=queue),
-            count_metric=metrics.process_metrics().messages_republished.inc,
+            metrics.process_metrics().messages_republished,
         )
+        self._publish_copy(delivery, copy, count_metric=count_copy.inc)
 
     def check_confirm_deadline(self) -> None:
         """See that what is on its way arrives; to be called now and then."""

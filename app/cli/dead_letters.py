@@ -14,9 +14,8 @@ from app.domain.texts import count_with_noun
 from app.outbound import broker
 from app.outbound.dead_letters import DeadLetterQueue
 
-dead_letters_group = OperatorCommandGroup(
-    "dead-letters", help="Status messages that could not be applied: list, show, replay, drop."
-)
+_HELP = "Status messages that could not be applied: list, show, replay, drop."
+dead_letters_group = OperatorCommandGroup("dead-letters", help=_HELP)
 
 # What one command handles unless told otherwise.
 DEFAULT_LIMIT = 1_000
@@ -50,9 +49,8 @@ def list_letters(limit: int, *, as_json: bool) -> None:
     for letter in letters:
         body = letter.body.decode(errors="replace")
         if as_json:
-            print_json_line(
-                {name: getattr(letter, name) for name in SHOWN_FIELDS} | {"headers": letter.headers, "body": body}
-            )
+            shown = {name: getattr(letter, name) for name in SHOWN_FIELDS}
+            print_json_line({**shown, "headers": letter.headers, "body": body})
         else:
             print_row(letter.died_at, letter.reason, letter.detail, widths=(25, 19))
             print_row("  ", texts.truncate(body, max_length=BODY_PREVIEW_LENGTH))

@@ -65,19 +65,16 @@ def _check_stream(public_address: PublicAddress) -> Iterator[Finding]:
 
 
 def _check_event_delay(stream: PublicStream, channel: str) -> Finding:
+    mend = PROXY_CONFIGURATION_ADVICE
     if stream.is_compressed:
-        return Finding(
-            "front events", ok=False, found="the event stream is compressed on the way", mend=PROXY_CONFIGURATION_ADVICE
-        )
+        return Finding("front events", ok=False, found="the event stream is compressed on the way", mend=mend)
     try:
         stream.read_event()
         delay = stream.measure_event_delay(partial(events.event_stream.publish, {"change": "doctor"}, channel=channel))
     except TimeoutError:
-        return Finding(
-            "front events", ok=False, found="events are held back on the way", mend=PROXY_CONFIGURATION_ADVICE
-        )
+        return Finding("front events", ok=False, found="events are held back on the way", mend=mend)
     found = f"events arrive within {delay * 1000:.0f} ms"
-    return Finding("front events", ok=delay < MAX_EVENT_DELAY_SECONDS, found=found, mend=PROXY_CONFIGURATION_ADVICE)
+    return Finding("front events", ok=delay < MAX_EVENT_DELAY_SECONDS, found=found, mend=mend)
 
 
 def _issue_ticket(organization_id: UUID) -> str:
