@@ -36,12 +36,8 @@ class Material(BaseModel):
     settings: dict[str, Any] = {}
     config: dict[str, Any] = {"spaces": "ENG,PROD"}
     good: dict[str, Any] = {"url": "https://acme.example", "email": "ada@acme.example", "api_token": "a-good-token"}
-    bad: dict[str, Any] = {"url": "https://acme.example", "email": "ada@acme.example", "api_token": "a-bad-token"}
-    unreachable: dict[str, Any] = {
-        "url": "https://unreachable.example",
-        "email": "ada@acme.example",
-        "api_token": "some-token",
-    }
+    bad: dict[str, Any] = good | {"api_token": "a-bad-token"}
+    unreachable: dict[str, Any] = good | {"url": "https://unreachable.example", "api_token": "some-token"}
 
 
 @dataclass(frozen=True)
@@ -110,14 +106,11 @@ class Trial:
 
     def _knock(self) -> None:
         """Post what must be refused."""
-        good = self.material.good
-        self._post(
-            "stranger", self._verification(good), target=replace(self.target, authorization=ANOTHER_AUTHORIZATION)
-        )
+        good, stranger = self.material.good, replace(self.target, authorization=ANOTHER_AUTHORIZATION)
+        self._post("stranger", self._verification(good), target=stranger)
         if self.target.signing_secrets:
-            self._post(
-                "forged", self._verification(good), target=replace(self.target, signing_secrets=(ANOTHER_SECRET,))
-            )
+            forger = replace(self.target, signing_secrets=(ANOTHER_SECRET,))
+            self._post("forged", self._verification(good), target=forger)
             self._post("old", self._verification(good), signed_at=datetime.now(UTC) - LONG_AGO)
 
     def _verify(self) -> None:
