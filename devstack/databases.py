@@ -25,11 +25,8 @@ def create_database(
     """
     owner = _role_url(admin_url, database=name, role=f"{name}_owner", password=owner_password)
     application = _role_url(admin_url, database=name, role=f"{name}_app", password=application_password)
-    names = {
-        "database": sql.Identifier(name),
-        "owner": sql.Identifier(f"{name}_owner"),
-        "application": sql.Identifier(f"{name}_app"),
-    }
+    given = {"database": name, "owner": f"{name}_owner", "application": f"{name}_app"}
+    names = {what: sql.Identifier(text) for what, text in given.items()}
     with closing(_connect(make_url(admin_url))) as admin, admin.cursor() as cursor:
         for url in (owner, application):
             cursor.execute("SELECT FROM pg_roles WHERE rolname = %s", [url.username])

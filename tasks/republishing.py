@@ -47,11 +47,11 @@ class Republisher:
         if queue not in self._logged_queues:
             self._logged_queues.add(queue)
             log.warning("status_messages_moved", queue=queue, returns=return_count(delivery.message))
-        copy, count_copy = (
+        copy, counter = (
             copy_for_republish(delivery.message, queue=queue),
             metrics.process_metrics().messages_republished,
         )
-        self._publish_copy(delivery, copy, count_metric=count_copy.inc)
+        self._publish_copy(delivery, copy, count_metric=counter.inc)
 
     def check_confirm_deadline(self) -> None:
         """See that what is on its way arrives; to be called now and then."""
@@ -63,7 +63,7 @@ class Republisher:
         self._publisher.close()
 
     def _publish_copy(
-        self, delivery: Delivery[Message], outgoing_message: OutgoingMessage, *, count_metric: Callable[[], object]
+        self, delivery: Delivery[Message], outgoing: OutgoingMessage, *, count_metric: Callable[[], object]
     ) -> None:
         delivery.is_being_republished = True
 
@@ -72,4 +72,4 @@ class Republisher:
                 count_metric()
                 self._on_republished(delivery)
 
-        self._publisher.publish(outgoing_message, on_confirmed=on_confirmed)
+        self._publisher.publish(outgoing, on_confirmed=on_confirmed)

@@ -96,22 +96,21 @@ RESPONSE_HEADERS = {
 def openapi_document(app: Flask) -> dict[str, Any]:
     """Return the document of every described endpoint. It differs between installations in the types on offer."""
     found = sorted(_documented_endpoints(app), key=lambda endpoint: endpoint[0].rule)
-    model_schemas = _ModelSchemas([endpoint for _, endpoint in found])
+    models = _ModelSchemas([endpoint for _, endpoint in found])
     paths: dict[str, PathItem] = defaultdict(PathItem)
     linked_ids: dict[str, list[str]] = defaultdict(list)
     for rule, _ in found:
         for name in rule.arguments:
             linked_ids[name].append(_openapi_operation_id(rule))
     for rule, endpoint in found:
-        operation = _openapi_operation(app, rule, endpoint, model_schemas=model_schemas)
-        operation.responses = _openapi_responses(endpoint, model_schemas=model_schemas, linked_ids=linked_ids)
+        operation = _openapi_operation(app, rule, endpoint, models=models)
+        operation.responses = _openapi_responses(endpoint, models=models, linked_ids=linked_ids)
         for method in sorted((rule.methods or set()) - IMPLIED_METHODS):
             setattr(paths[_openapi_path(rule)], method.lower(), operation)
     webhooks = {
-        name: _webhook_path_item(name, model, model_schemas=model_schemas)
-        for name, model in outgoing_schemas.WEBHOOK_MODELS.items()
+        name: _webhook_path_item(name, model, models=models) for name, model in outgoing_schemas.WEBHOOK_MODELS.items()
     }
-    schemas = model_schemas.all_schemas()
+    schemas = models.all_schemas()
     made = OpenAPI(
         openapi="3.1.1",
         info=Info(title="Rita Data Sources", version=version("rita-data-sources"), description=API_DESCRIPTION),
@@ -178,7 +177,7 @@ def _openapi_operation_id(rule: Rule) -> str:
     return str(rule.endpoint).replace(".", "_")
 
 
-def _openapi_operation(app: Flask, rule: Rule, endpoint: EndpointDocs, *, model_schemas: _ModelSchemas) -> Operation:
+def _openapi_operation(app: Flask, rule: Rule, endpoint: EndpointDocs, *, models: _ModelSchemas) -> Operation:
     summary, _, more = cleandoc(app.view_functions[rule.endpoint].__doc__ or "").partition("\n\n")
     own = list(endpoint.parameter_docs())
     names = {parameter["name"] for parameter in own}
@@ -195,14 +194,12 @@ def _openapi_operation(app: Flask, rule: Rule, endpoint: EndpointDocs, *, model_
         security=[{name: []} for name in endpoint.security_schemes],
     )
     if endpoint.request_model:
-        content = model_schemas.json_content(endpoint.request_model)
+        content = models.json_content(endpoint.request_model)
         operation.requestBody = RequestBody(content=content, required=endpoint.body_required)
     return operation
 
 
-def _openapi_responses(
-    endpoint: EndpointDocs, *, model_schemas: _ModelSchemas, linked_ids: dict[str, list[str]]
-) -> Responses:
+def _openapi_responses(endpoint: EndpointDocs, *, models: _ModelSchemas, linked_ids: dict[str, list[str]]) -> Responses:
     good = _openapi_response(endpoint.status)
     links = {
         target: Link(operationId=target, parameters={name: f"$response.body#{pointer}"})
@@ -214,21 +211,21 @@ def _openapi_responses(
         text = MediaType(media_type_schema=Schema(type="string"), example=endpoint.response_model)
         good.content = {endpoint.media_type: text}
     else:
-        good.content = model_schemas.json_content(endpoint.response_model)
-    responses = {endpoint.status: good, 500: _openapi_response(500, content=model_schemas.json_content(InternalError))}
+        good.content = models.json_content(endpoint.response_model)
+    responses = {endpoint.status: good, 500: _openapi_response(500, content=models.json_content(InternalError))}
     by_status = defaultdict(list)
     for error in endpoint.all_errors:
         by_status[error.status].append(error)
     for status, of_status in by_status.items():
-        responses[status] = _error_response(status, of_status, model_schemas=model_schemas)
+        responses[status] = _error_response(status, of_status, models=models)
     if endpoint.unavailable_model:
-        responses[503] = _openapi_response(503, content=model_schemas.json_content(endpoint.unavailable_model))
+        responses[503] = _openapi_response(503, content=models.json_content(endpoint.unavailable_model))
     return {str(status): responses[status] for status in sorted(responses)}
 
 
-def _error_response(status: int, classes: list[type[errors.AppError]], *, model_schemas: _ModelSchemas) -> Response:
+def _error_response(status: int, classes: list[type[errors.AppError]], *, models: _ModelSchemas) -> Response:
     """Return the response of a status: one of the errors that share it, told apart by their codes."""
-    references = [model_schemas.schema_reference(error_schemas.error_models()[error]) for error in classes]
+    references = [models.schema_reference(error_schemas.error_models()[error]) for error in classes]
     one_of = references[0] if len(references) == 1 else Schema(oneOf=list(references))
     response = _openapi_response(status, content={JSON_MEDIA_TYPE: MediaType(media_type_schema=one_of)})
     codes = ", ".join(f"`{error.code}`" for error in classes)
@@ -251,14 +248,14 @@ def _openapi_parameters(parameter_docs: Sequence[request_parameters.ParameterDoc
     return [Parameter.model_validate(parameter) for parameter in parameter_docs]
 
 
-def _webhook_path_item(name: str, model: type[WebhookBody], *, model_schemas: _ModelSchemas) -> PathItem:
+def _webhook_path_item(name: str, model: type[WebhookBody], *, models: _ModelSchemas) -> PathItem:
     answers = outgoing_schemas.WEBHOOK_ANSWER_DESCRIPTIONS
     operation = Operation(
         operationId=f"webhook_{name}",
         summary=cleandoc(model.__doc__ or ""),
         description=outgoing_schemas.WEBHOOK_DELIVERY_DESCRIPTION,
         parameters=_openapi_parameters(request_parameters.webhook_header_docs()),
-        requestBody=RequestBody(content=model_schemas.json_content(model), required=True),
+        requestBody=RequestBody(content=models.json_content(model), required=True),
         responses={status: Response(description=text) for status, text in answers.items()},
         security=[{"automation": []}],
     )

@@ -60,7 +60,7 @@ def _require_no_nul(text: str) -> str:
     return text
 
 
-def _require_storable_json(value: dict[str, Any]) -> dict[str, Any]:
+def _require_storable(value: dict[str, Any]) -> dict[str, Any]:
     """Refuse what JSON can say but PostgreSQL or a reader of the row cannot hold."""
     longer_when_stored = _stored_size_increase(value, depth=1)
     if len(pydantic_core.to_json(value)) + longer_when_stored > MAX_CONFIG_BYTES:
@@ -103,9 +103,7 @@ ConnectionName = Annotated[
 ConnectionDescription = Annotated[
     str, Field(max_length=2_000, json_schema_extra={"pattern": NO_NUL_PATTERN}), AfterValidator(_require_no_nul)
 ]
-StorableJsonObject = Annotated[
-    dict[str, Any], AfterValidator(_require_storable_json), WithJsonSchema(JSON_OBJECT_SCHEMA)
-]
+StorableJsonObject = Annotated[dict[str, Any], AfterValidator(_require_storable), WithJsonSchema(JSON_OBJECT_SCHEMA)]
 
 
 def _remove_schema_defaults(schema: dict[str, Any]) -> None:
@@ -181,14 +179,14 @@ def _limit_credential_fields(value: Any) -> Any:
 
 
 _NOT_EMPTY_SCHEMA = {"type": ["string", "number", "boolean"], "minLength": 1}
-_SHAPE_SCHEMAS: list[dict[str, Any]] = [
-    {"required": sorted(shape), "properties": dict.fromkeys(sorted(shape), _NOT_EMPTY_SCHEMA)}
-    for shape in CREDENTIAL_SHAPES
-]
-_CREDENTIALS_SCHEMA: dict[str, Any] = {
-    "maxProperties": MAX_CREDENTIAL_FIELDS,
-    "anyOf": [{"maxProperties": 0}, *_SHAPE_SCHEMAS],
-}
+
+
+def _shape_schema(keys: set[str]) -> dict[str, Any]:
+    return {"required": sorted(keys), "properties": dict.fromkeys(sorted(keys), _NOT_EMPTY_SCHEMA)}
+
+
+_SHAPE_SCHEMAS: list[dict[str, Any]] = [{"maxProperties": 0}, *map(_shape_schema, CREDENTIAL_SHAPES)]
+_CREDENTIALS_SCHEMA: dict[str, Any] = {"maxProperties": MAX_CREDENTIAL_FIELDS, "anyOf": _SHAPE_SCHEMAS}
 
 
 class VerifyBody(BaseModel):

@@ -25,10 +25,8 @@ def organizations(*, limit: int, as_json: bool) -> None:
         if as_json:
             print_json_line(each._asdict())
         else:
-            since, count = (
-                each.created_at.isoformat(timespec="seconds"),
-                count_with_noun(each.connections, "connection"),
-            )
+            since = each.created_at.isoformat(timespec="seconds")
+            count = count_with_noun(each.connections, "connection")
             print_row(each.id, since, count, f"{each.at_work} at work", widths=(36, 25, 16))
     if not as_json:
         print_row(count_with_noun(len(found), "organization"))

@@ -63,7 +63,8 @@ def display_of_connection(connection: Connection, running: Operation | None) -> 
     if source_types.type_needs_credentials(connection.type) and connection.last_verification_at is None:
         return ConnectionDisplay("unconfigured", "Enter the credentials and verify them", action="verify")
     if not connection.enabled:
-        return ConnectionDisplay("unconfigured", _hint_to_save(connection), action="enable", note=note)
+        hint = "Choose what to sync and save" if connection.latest_options else "Switch it on and save"
+        return ConnectionDisplay("unconfigured", hint, action="enable", note=note)
     if connection.last_sync_status == "failed":
         return _display_of_failure(connection, endings.SYNC_KIND, note=note)
     if connection.last_sync_status is None:
@@ -119,10 +120,6 @@ def _side_note(connection: Connection) -> str | None:
     if (connection.last_sync_ending or "").endswith("_late"):
         return "The answer to the last sync came after Rita had stopped waiting for it, and was taken all the same."
     return None
-
-
-def _hint_to_save(connection: Connection) -> str:
-    return "Choose what to sync and save" if connection.latest_options else "Switch it on and save"
 
 
 def _synced_after_last_verification(connection: Connection) -> bool:

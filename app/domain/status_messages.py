@@ -209,10 +209,8 @@ def require_readable_options(report: Report, *, options_key: str | None) -> None
 # By the word in `type`.
 REPORT_MODELS_BY_TYPE: dict[str, type[Report]] = {"sync": SyncReport, "verification": VerificationReport}
 _OLD_DIALECT_SYNC_STATUS = {"started": "sync_started", "completed": "sync_completed", "failed": "sync_failed"}
-_KEYS_BY_TYPE = {
-    kind: frozenset(field.alias or name for name, field in model.model_fields.items())
-    for kind, model in REPORT_MODELS_BY_TYPE.items()
-}
+_FIELDS_BY_TYPE = {kind: model.model_fields.items() for kind, model in REPORT_MODELS_BY_TYPE.items()}
+_KEYS_BY_TYPE = {kind: {each.alias or name for name, each in fields} for kind, fields in _FIELDS_BY_TYPE.items()}
 
 
 def _translate_old_dialect(body: Mapping[str, Any], *, queue: str) -> dict[str, Any]:

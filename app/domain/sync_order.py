@@ -162,9 +162,7 @@ def id_for_new_operation(aggregate: ConnectionAggregate, kind: str, new_id: NewI
 def open_service_operation(aggregate: ConnectionAggregate, kind: str, id_: UUID, *, now: datetime) -> Operation:
     """Open an operation that the service began itself."""
     connection_id, organization_id = aggregate.connection.id, aggregate.connection.organization_id
-    operation = Operation(
-        id_, organization_id, connection_id, kind, "service", now, deadline_at=None, state="delivered"
-    )
+    operation = Operation(id_, organization_id, connection_id, kind, "service", now, None, "delivered")
     aggregate.operations[id_] = operation
     return operation
 

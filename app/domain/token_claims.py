@@ -34,12 +34,8 @@ class ClaimMapping:
     @property
     def issuer_claim_names(self) -> dict[str, str]:
         """Our names, and the issuer's for them."""
-        return {
-            USER_CLAIM: self.user,
-            EMAIL_CLAIM: self.email,
-            ORGANIZATION_CLAIM: self.organization,
-            ROLE_CLAIM: self.role,
-        }
+        names = (self.user, self.email, self.organization, self.role)
+        return dict(zip((USER_CLAIM, EMAIL_CLAIM, ORGANIZATION_CLAIM, ROLE_CLAIM), names, strict=True))
 
     def read_claims(self, claims: Mapping[str, Any]) -> dict[str, Any]:
         """Return verified claims under our own names; what is missing or does not fit is None, or as it was."""

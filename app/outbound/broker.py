@@ -11,17 +11,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+import amqp
 import pydantic_core
 import structlog
-from amqp.exceptions import (
-    AccessRefused,
-    AMQPError,
-    ChannelError,
-    IrrecoverableConnectionError,
-    NotFound,
-    PreconditionFailed,
-    ResourceLocked,
-)
 from kombu import Connection, Exchange, Message, Queue
 from kombu.exceptions import OperationalError
 from kombu.transport import pyamqp
@@ -63,9 +55,9 @@ MAX_REPUBLISH_COUNT = 2**31
 __all__ = ["BrokerError", "Connection", "Message", "Queue", "broker_tls_options"]
 
 # A broker that is there and refuses (another password, no such virtual host) says so with its client's own exceptions.
-BrokerError = (OperationalError, AMQPError)
+BrokerError = (OperationalError, amqp.AMQPError)
 # Of what the broker does not let us do: it says so each time until somebody changes something.
-BrokerRefusal = (ChannelError, IrrecoverableConnectionError)
+BrokerRefusal = (amqp.ChannelError, amqp.IrrecoverableConnectionError)
 
 
 def celery_task_queue(name: str) -> Queue:
@@ -92,7 +84,7 @@ def ensure_queue_exists(connection: Connection, name: str, *, arguments: Mapping
     with connection.channel() as channel:
         try:
             declare_durable_queue(channel, name, arguments=arguments)
-        except (AccessRefused, PreconditionFailed, ResourceLocked) as problem:
+        except (amqp.AccessRefused, amqp.PreconditionFailed, amqp.ResourceLocked) as problem:
             refusal = problem
         else:
             return None
@@ -106,9 +98,9 @@ def queue_exists(connection: Connection, name: str) -> bool:
     with connection.channel() as channel:
         try:
             channel.queue_declare(queue=name, passive=True)
-        except NotFound:
+        except amqp.NotFound:
             return False
-        except (AccessRefused, ResourceLocked):
+        except (amqp.AccessRefused, amqp.ResourceLocked):
             return True
     return True
 

@@ -129,27 +129,14 @@ def _ended_around_times_query() -> CompoundSelect[Any]:
         return func.coalesce(func.greatest(table.c.last_reported_at, table.c.asked_after), never)
 
     earlier = OPERATIONS.alias("earlier")
-    before = (
-        select(earlier.c.id)
-        .where(ended(earlier), place(earlier) < asked.c.moment)
-        .order_by(earlier.c.id.desc())
-        .limit(1)
-        .lateral("before")
-    )
+    older_ids = select(earlier.c.id).where(ended(earlier), place(earlier) < asked.c.moment)
+    before = older_ids.order_by(earlier.c.id.desc()).limit(1).lateral("before")
     first = func.coalesce(before.c.id, literal(LOWEST_ID))
     theirs = select(*OPERATION_COLUMNS).where(ended(OPERATIONS))
-    near = (
-        theirs.where(OPERATIONS.c.id >= first)
-        .order_by(OPERATIONS.c.id)
-        .limit(_SYNCS_LOADED_AROUND_A_REPORT)
-        .lateral("near")
-    )
-    older = (
-        theirs.where(OPERATIONS.c.id < first)
-        .order_by(OPERATIONS.c.id.desc())
-        .limit(_MAX_OVERTAKEN_SYNCS)
-        .lateral("older")
-    )
+    from_first_on = theirs.where(OPERATIONS.c.id >= first).order_by(OPERATIONS.c.id)
+    near = from_first_on.limit(_SYNCS_LOADED_AROUND_A_REPORT).lateral("near")
+    before_first = theirs.where(OPERATIONS.c.id < first).order_by(OPERATIONS.c.id.desc())
+    older = before_first.limit(_MAX_OVERTAKEN_SYNCS).lateral("older")
     wanted = asked.outerjoin(before, true())
     return union_all(
         select(near).select_from(wanted.join(near, true())),

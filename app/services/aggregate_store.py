@@ -114,6 +114,7 @@ def save(session: Session, aggregates: Iterable[ConnectionAggregate], *, actor: 
     inserted = bulk_writes.insert_missing_connections(session, new)
     aggregates = [aggregate for aggregate in aggregates if not aggregate.is_new or aggregate.connection.id in inserted]
     changes = [change for aggregate in aggregates for change in aggregate.changes]
+    audited = [change for change in changes if change.action not in _UNAUDITED_ACTIONS]
     compared = [(aggregate, aggregate.connection_difference()) for aggregate in aggregates]
     stale = [(aggregate, difference) for aggregate, difference in compared if difference is not None]
     changed = [difference for aggregate in aggregates for difference in aggregate.operation_differences()]
@@ -127,7 +128,7 @@ def save(session: Session, aggregates: Iterable[ConnectionAggregate], *, actor: 
         changed_connections=[difference for _, difference in stale],
         changed_operations=changed,
         new_operations=opened,
-        audit_rows=[_audit_row(change, actor=actor, now=now) for change in changes if _is_audited(change)],
+        audit_rows=[_audit_row(change, actor=actor, now=now) for change in audited],
     )
     for aggregate, _ in stale:
         for connection in (aggregate.connection, *[change.connection for change in aggregate.changes]):
@@ -139,10 +140,6 @@ def save(session: Session, aggregates: Iterable[ConnectionAggregate], *, actor: 
 
 # Steps on the way that change no status and no setting: pushed to browsers, counted on the operation, not audited.
 _UNAUDITED_ACTIONS = {"verify.delivered", "sync.delivered", "verify.delayed", "sync.delayed", "sync.progress"}
-
-
-def _is_audited(change: Change) -> bool:
-    return change.action not in _UNAUDITED_ACTIONS
 
 
 def _audit_row(change: Change, *, actor: Actor, now: datetime) -> RowValues:

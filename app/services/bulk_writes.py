@@ -146,11 +146,8 @@ def _bulk_update(table: Table, column_names: ColumnNames, *, rows_name: str) -> 
     return update(table).where(table.c.id == given.c.id).values(values)
 
 
-_INSERT_CONNECTIONS_STATEMENT = with_cached_plan(
-    _bulk_insert(CONNECTIONS, COLUMN_NAMES[Connection], rows_name="new")
-    .on_conflict_do_nothing()
-    .returning(CONNECTIONS.c.id)
-)
+_INSERTED = _bulk_insert(CONNECTIONS, COLUMN_NAMES[Connection], rows_name="new").on_conflict_do_nothing()
+_INSERT_CONNECTIONS_STATEMENT = with_cached_plan(_INSERTED.returning(CONNECTIONS.c.id))
 
 
 def insert_missing_connections(session: Session, connections: Sequence[Connection]) -> set[UUID]:

@@ -185,17 +185,15 @@ def _set_fields(aggregate: ConnectionAggregate, *, fields: Fields, actor: Actor,
         lifecycle.end_undelivered_sync_of_disabled(aggregate, ended_by=actor.email or "an operator", now=now)
 
 
-def _new_connection(
-    source_type: SourceType, organization_id: UUID, *, actor: Actor, now: datetime
-) -> ConnectionAggregate:
+def _new_connection(kind: SourceType, organization_id: UUID, *, actor: Actor, now: datetime) -> ConnectionAggregate:
     if actor.id is None:
         raise ValueError("a connection is created by a user")
     connection = Connection(
         id=uuid4(),
         organization_id=organization_id,
-        type=source_type.name,
-        name=source_type.label,
-        description=source_type.description,
+        type=kind.name,
+        name=kind.label,
+        description=kind.description,
         created_by=actor.id,
         updated_by=actor.id,
         created_at=now,

@@ -179,7 +179,7 @@ def _apply_attempt_result(
     if wait is not None and operation.state == "pending":
         lifecycle.schedule_next_attempt(aggregate, operation, next_attempt_at=now + wait)
     elif wait is None:
-        error = _give_up_message(outcome, attempts=number)
+        error = f"{outcome.error}; given up after {count_with_noun(number, 'attempt')}"
         lifecycle.record_undeliverable(aggregate, operation, ending=outcome.ending, error=error, now=now)
 
 
@@ -236,7 +236,3 @@ def _attempt_log_entry(attempt: int, outcome: retry.AttemptOutcome, *, now: date
         "error": outcome.error,
         "duration_ms": round(outcome.duration / timedelta(milliseconds=1)),
     }
-
-
-def _give_up_message(outcome: retry.AttemptOutcome, *, attempts: int) -> str:
-    return f"{outcome.error}; given up after {count_with_noun(attempts, 'attempt')}"

@@ -92,12 +92,8 @@ def open_sync(
 
 def find_connections_with_overdue_operations(session: Session, *, now: datetime) -> list[UUID]:
     """Return the connections with an operation past its deadline."""
-    overdue = (
-        select(OPERATIONS.c.connection_id)
-        .where(OPERATIONS.c.state.in_(sorted(OPEN_STATES)), OPERATIONS.c.deadline_at <= now)
-        .distinct()
-        .limit(MAX_ROWS_PER_SWEEP)
-    )
+    is_overdue = (OPERATIONS.c.state.in_(sorted(OPEN_STATES)), OPERATIONS.c.deadline_at <= now)
+    overdue = select(OPERATIONS.c.connection_id).where(*is_overdue).distinct().limit(MAX_ROWS_PER_SWEEP)
     return list(session.scalars(overdue))
 
 

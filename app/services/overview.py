@@ -85,20 +85,10 @@ def _daily_counts_query() -> Select[Any]:
 
 def _recent_syncs_query() -> Select[Any]:
     """Return the query of each connection's last syncs."""
-    last = (
-        select(_NEWEST_SYNCS)
-        .where(*_IS_ENDED_SYNC)
-        .order_by(_NEWEST_SYNCS.c.id.desc())
-        .limit(RECENT_SYNCS_PER_CONNECTION)
-        .correlate(CONNECTIONS)
-        .lateral("last")
-    )
-    return (
-        select(CONNECTIONS.c.id.label("connection_id"), *last.c)
-        .select_from(CONNECTIONS.join(last, true()))
-        .where(*_OF_ORGANIZATION)
-        .order_by(last.c.id.desc())
-    )
+    ended = select(_NEWEST_SYNCS).where(*_IS_ENDED_SYNC).order_by(_NEWEST_SYNCS.c.id.desc())
+    last = ended.limit(RECENT_SYNCS_PER_CONNECTION).correlate(CONNECTIONS).lateral("last")
+    found = select(CONNECTIONS.c.id.label("connection_id"), *last.c).select_from(CONNECTIONS.join(last, true()))
+    return found.where(*_OF_ORGANIZATION).order_by(last.c.id.desc())
 
 
 _DAILY_COUNTS_QUERY, _RECENT_SYNCS_QUERY = _daily_counts_query(), _recent_syncs_query()

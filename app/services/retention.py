@@ -31,10 +31,6 @@ def purge_audit_rows(session: Session, *, before: datetime) -> int:
 
 def _purge_batch(session: Session, table: Table, age_condition: ColumnElement[bool], *, before: datetime) -> int:
     # What is old was made earlier still. In the order of the ids, or PostgreSQL might read the whole table for a few.
-    old = (
-        select(table.c.id)
-        .where(table.c.id < ids.lowest_id_at(before), age_condition)
-        .order_by(table.c.id)
-        .limit(PURGE_BATCH_SIZE)
-    )
+    oldest_first = select(table.c.id).where(table.c.id < ids.lowest_id_at(before), age_condition).order_by(table.c.id)
+    old = oldest_first.limit(PURGE_BATCH_SIZE)
     return cast(CursorResult[object], session.execute(delete(table).where(table.c.id.in_(old)))).rowcount

@@ -16,11 +16,8 @@ CONNECTIONS = cast(Table, models.DataSourceConnection.__table__)
 OPERATIONS = cast(Table, models.Operation.__table__)
 AUDIT = cast(Table, models.AuditLog.__table__)
 # A function of one parameter, so that the statement is compiled once: `VALUES` would be compiled anew each time.
-KINDS = (
-    func.unnest(literal(["verify", "sync"], ARRAY(Text)))
-    .table_valued(column("kind", Text), name="kinds")
-    .render_derived()
-)
+_KIND_NAMES = literal(["verify", "sync"], ARRAY(Text))
+KINDS = func.unnest(_KIND_NAMES).table_valued(column("kind", Text), name="kinds").render_derived()
 
 LOWEST_ID = UUID(int=0)
 CONNECTION_COLUMNS = [CONNECTIONS.c[name] for name in COLUMN_NAMES[Connection]]

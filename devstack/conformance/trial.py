@@ -111,7 +111,7 @@ class Trial:
         if self.target.signing_secrets:
             forger = replace(self.target, signing_secrets=(ANOTHER_SECRET,))
             self._post("forged", self._verification(good), target=forger)
-            self._post("old", self._verification(good), signed_at=datetime.now(UTC) - LONG_AGO)
+            self._post("old", self._verification(good), signed=datetime.now(UTC) - LONG_AGO)
 
     def _verify(self) -> None:
         self._post("good", self._verification(self.material.good))
@@ -134,12 +134,7 @@ class Trial:
             self._repeat("sync")
 
     def _post(
-        self,
-        name: str,
-        body: Mapping[str, Any],
-        *,
-        target: WebhookTarget | None = None,
-        signed_at: datetime | None = None,
+        self, name: str, body: Mapping[str, Any], *, target: WebhookTarget | None = None, signed: datetime | None = None
     ) -> None:
         asked = self.asked.setdefault(name, Asked("verification" if "credentials" in body else "sync", body))
         outcome = webhook.post_webhook(
@@ -147,7 +142,7 @@ class Trial:
             webhook_id=asked.operation_id,
             request_id=f"conformance-{name}",
             target=target or self.target,
-            signing_time=signed_at,
+            signing_time=signed,
         )
         asked.outcomes.append(outcome)
         if outcome.verdict is RetryVerdict.DONE and asked.accepted_at is None:
