@@ -34,11 +34,12 @@ def create_webhook_worker_app(settings: Settings) -> Flask:
 
     app = create_base_app(settings)
     app.extensions["job_sender"] = JobSender(settings)
-    app.extensions["circuit_breaker"] = CircuitBreaker(
+    redis, threshold, interval = (
         app.extensions["redis"],
-        failure_threshold=settings.webhook_failures_to_park,
-        probe_interval=settings.webhook_probe_seconds,
+        settings.webhook_failures_to_park,
+        settings.webhook_probe_seconds,
     )
+    app.extensions["circuit_breaker"] = CircuitBreaker(redis, failure_threshold=threshold, probe_interval=interval)
     app.extensions["webhook_target"] = webhook.WebhookTarget.from_settings(settings)
     return app
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import click
 
 from app import extensions
-from app.cli.output import OperatorCommandGroup, print_indented, print_json_line, print_row
+from app.cli.output import OperatorCommandGroup, limit_option, print_indented, print_json_line, print_row
 from app.domain import texts
 from app.domain.texts import count_with_noun
 from app.outbound import broker
@@ -24,13 +24,7 @@ BODY_PREVIEW_LENGTH = 200
 # What there is to say of a letter, beside what the service sent.
 SHOWN_FIELDS = ("died_at", "reason", "detail", "queue", "content_type")
 
-_limit_option = click.option(
-    "--limit",
-    default=DEFAULT_LIMIT,
-    show_default=True,
-    type=click.IntRange(min=1),
-    help="At most so many letters, oldest first.",
-)
+_limit_option = limit_option(default=DEFAULT_LIMIT, help="At most so many letters, oldest first.")
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import click
 import pydantic_core
 from flask import current_app
 
-from app.cli.output import OperatorCommandGroup, print_json_line, print_row
+from app.cli.output import OperatorCommandGroup, limit_option, print_json_line, print_row
 from app.domain.actors import SYSTEM
 from app.domain.aggregate import ENDED_STATES, OPEN_STATES
 from app.domain.texts import count_with_noun
@@ -40,13 +40,7 @@ _operation_id_argument = click.argument("operation_id", type=click.UUID)
     multiple=True,
     help="Only those in this state; may be repeated. Without it: those that are open.",
 )
-@click.option(
-    "--limit",
-    type=click.IntRange(min=1),
-    default=100,
-    show_default=True,
-    help="At most so many operations, oldest first.",
-)
+@limit_option(default=100, help="At most so many operations, oldest first.")
 @_json_option
 def list_operations(*, organization: UUID | None, state: Sequence[str], limit: int, as_json: bool) -> None:
     """Show operations, oldest first."""

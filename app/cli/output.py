@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import zip_longest
 from typing import Any
 
@@ -73,6 +74,10 @@ EXIT_CODES_HELP = (
     "Exit code: 0 when it is done, 1 when it is refused or a server does not answer (one sentence says which), 2 when "
     "the command line is wrong."
 )
+
+
+# Of commands that handle or show several of something.
+limit_option = partial(click.option, "--limit", type=click.IntRange(min=1), show_default=True)
 
 
 class OperatorCommand(click.Command):

@@ -34,15 +34,15 @@ class CredentialStore:
     def store(
         self,
         operation_id: UUID,
-        value: Mapping[str, Any],
+        content: Mapping[str, Any],
         *,
         organization_id: UUID,
         connection_id: UUID,
         ttl: timedelta,
     ) -> None:
-        """Encrypt `value` under the operation's id; gone after `ttl`. Raises redis.RedisError."""
+        """Encrypt `content` under the operation's id; gone after `ttl`. Raises redis.RedisError."""
         context = _encryption_context(operation_id, organization_id, connection_id)
-        self._redis.set(f"{REDIS_KEY_PREFIX}{operation_id}", self._encryption.encrypt(value, context=context), px=ttl)
+        self._redis.set(f"{REDIS_KEY_PREFIX}{operation_id}", self._encryption.encrypt(content, context=context), px=ttl)
 
     def load(self, operation_id: UUID, *, organization_id: UUID, connection_id: UUID) -> dict[str, Any] | None:
         """Return what was stored, or None if it is gone. Raises redis.RedisError, and DecryptionRefused."""

@@ -42,17 +42,11 @@ _CONNECTIONS_WITH_OPEN_OPERATIONS = (
     .where(CONNECTIONS.c.deleted_at.is_(None))
     .order_by(CONNECTIONS.c.created_at, CONNECTIONS.c.type)
 )
-CONNECTIONS_OF_ORGANIZATION_QUERY = with_cached_plan(
-    _CONNECTIONS_WITH_OPEN_OPERATIONS.where(CONNECTIONS.c.organization_id == bindparam("organization_id"))
-)
+_IS_OF_ORGANIZATION = CONNECTIONS.c.organization_id == bindparam("organization_id")
+CONNECTIONS_OF_ORGANIZATION_QUERY = with_cached_plan(_CONNECTIONS_WITH_OPEN_OPERATIONS.where(_IS_OF_ORGANIZATION))
 CONNECTION_BY_ID_QUERY = with_cached_plan(_CONNECTIONS_WITH_OPEN_OPERATIONS.where(CONNECTIONS.c.id == bindparam("id")))
-CONNECTION_ID_BY_TYPE_QUERY = with_cached_plan(
-    select(CONNECTIONS.c.id).where(
-        CONNECTIONS.c.organization_id == bindparam("organization_id"),
-        CONNECTIONS.c.type == bindparam("type"),
-        CONNECTIONS.c.deleted_at.is_(None),
-    )
-)
+_IS_OF_TYPE = (_IS_OF_ORGANIZATION, CONNECTIONS.c.type == bindparam("type"), CONNECTIONS.c.deleted_at.is_(None))
+CONNECTION_ID_BY_TYPE_QUERY = with_cached_plan(select(CONNECTIONS.c.id).where(*_IS_OF_TYPE))
 # In the order of their ids, so that two batches never wait for each other. Deleted ones, too: nobody may bring one back
 # before it is read.
 _LOCK_CONNECTIONS_QUERY = (
@@ -90,14 +84,9 @@ LOCK_WITH_OPEN_AND_GIVEN_OPERATIONS = _locking_query(
 def _last_finished_query() -> Select[Any]:
     """Return the query of each connection's last finished operation of each kind, an index look-up for each."""
     ids = func.unnest(_CONNECTION_IDS).table_valued(column("id", Uuid), name="ids").render_derived()
-    last = (
-        select(*OPERATION_COLUMNS)
-        .where(OPERATIONS.c.connection_id == ids.c.id, OPERATIONS.c.kind == KINDS.c.kind)
-        .where(OPERATIONS.c.finished_at.is_not(None))
-        .order_by(OPERATIONS.c.id.desc())
-        .limit(1)
-        .lateral("last")
-    )
+    of_kind = (OPERATIONS.c.connection_id == ids.c.id, OPERATIONS.c.kind == KINDS.c.kind)
+    ended = select(*OPERATION_COLUMNS).where(*of_kind, OPERATIONS.c.finished_at.is_not(None))
+    last = ended.order_by(OPERATIONS.c.id.desc()).limit(1).lateral("last")
     return select(last).select_from(ids.join(KINDS, true()).join(last, true()))
 
 
@@ -114,11 +103,10 @@ def _ended_around_times_query() -> CompoundSelect[Any]:
     The moments are the external service's; see `app/domain/sync_order.py`. Ids have the order of history, so
     that the search goes back from the newest, as far as a report is late.
     """
-    asked = (
-        func.unnest(_CONNECTION_IDS, bindparam("moments", type_=ARRAY(DateTime(timezone=True))))
-        .table_valued(column("id", Uuid), column("moment", DateTime(timezone=True)), name="asked")
-        .render_derived()
-    )
+    moment = DateTime(timezone=True)
+    columns = (column("id", Uuid), column("moment", moment))
+    given = func.unnest(_CONNECTION_IDS, bindparam("moments", type_=ARRAY(moment)))
+    asked = given.table_valued(*columns, name="asked").render_derived()
 
     def ended(table: FromClause) -> ColumnElement[bool]:
         return and_(table.c.connection_id == asked.c.id, table.c.kind == "sync", table.c.finished_at.is_not(None))

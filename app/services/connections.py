@@ -206,15 +206,9 @@ def _new_connection(kind: SourceType, organization_id: UUID, *, actor: Actor, no
 
 def _find_deleted_connection(session: Session, organization_id: UUID, type_name: str) -> ConnectionAggregate | None:
     """Return the deleted connection of a type, which nothing else can see."""
-    row = session.execute(
-        select(*CONNECTION_COLUMNS)
-        .where(
-            CONNECTIONS.c.organization_id == organization_id,
-            CONNECTIONS.c.type == type_name,
-            CONNECTIONS.c.deleted_at.is_not(None),
-        )
-        .with_for_update(key_share=True)
-    ).one_or_none()
+    of_type = (CONNECTIONS.c.organization_id == organization_id, CONNECTIONS.c.type == type_name)
+    deleted = select(*CONNECTION_COLUMNS).where(*of_type, CONNECTIONS.c.deleted_at.is_not(None))
+    row = session.execute(deleted.with_for_update(key_share=True)).one_or_none()
     if row is None:
         return None
     aggregate = ConnectionAggregate(Connection(*row))

@@ -61,17 +61,13 @@ def list_operations_page(session: Session, connection_id: UUID, *, before_id: UU
     _require_connection(session, connection_id)
     past = OPERATIONS.alias("past")
     # Of each kind the newest, for that is what the index is ordered by; then the newest of these.
-    newest = (
-        select(*[past.c[name] for name in _SHOWN_COLUMN_NAMES])
-        .where(past.c.connection_id == connection_id, past.c.kind == KINDS.c.kind, *_older_than(past.c.id, before_id))
-        .order_by(past.c.id.desc())
-        .limit(limit)
-        .lateral("newest")
-    )
+    of_kind = (past.c.connection_id == connection_id, past.c.kind == KINDS.c.kind, *_older_than(past.c.id, before_id))
+    found = select(*[past.c[name] for name in _SHOWN_COLUMN_NAMES]).where(*of_kind)
+    newest = found.order_by(past.c.id.desc()).limit(limit).lateral("newest")
     query = select(newest).select_from(KINDS.join(newest, true())).order_by(newest.c.id.desc()).limit(limit)
-    found = _fetch_page(session, query, limit=limit)
-    shown = [{name: getattr(row, name) for name in _SHOWN_COLUMN_NAMES} for row in found.rows]
-    return found._replace(rows=[Operation(**values) for values in shown])
+    page = _fetch_page(session, query, limit=limit)
+    shown = [{name: getattr(row, name) for name in _SHOWN_COLUMN_NAMES} for row in page.rows]
+    return page._replace(rows=[Operation(**values) for values in shown])
 
 
 def list_audit_page(
@@ -79,14 +75,9 @@ def list_audit_page(
 ) -> Page:
     """Return a connection's audit rows. Raises NotFound for a connection that is not there."""
     _require_connection(session, connection_id)
-    query = (
-        select(AUDIT)
-        .where(AUDIT.c.organization_id == organization_id, AUDIT.c.connection_id == connection_id)
-        .where(*_older_than(AUDIT.c.id, before_id))
-        .order_by(AUDIT.c.id.desc())
-        .limit(limit)
-    )
-    return _fetch_page(session, query, limit=limit)
+    of_connection = (AUDIT.c.organization_id == organization_id, AUDIT.c.connection_id == connection_id)
+    found = select(AUDIT).where(*of_connection, *_older_than(AUDIT.c.id, before_id))
+    return _fetch_page(session, found.order_by(AUDIT.c.id.desc()).limit(limit), limit=limit)
 
 
 def _fetch_page(session: Session, query: Select[Any], *, limit: int) -> Page:

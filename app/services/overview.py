@@ -47,21 +47,12 @@ class Overview:
 
 
 _OF_ORGANIZATION = (CONNECTIONS.c.organization_id == bindparam("organization_id"), CONNECTIONS.c.deleted_at.is_(None))
+_SHOWN_COLUMN_NAMES = ("id", "state", "created_at", "started_at", "finished_at", "documents_processed")
 # Read from the newest on by the index of history, as far as is asked for; ids have the order of time.
 _NEWEST_SYNCS = (
-    select(
-        OPERATIONS.c.id,
-        OPERATIONS.c.state,
-        OPERATIONS.c.created_at,
-        OPERATIONS.c.started_at,
-        OPERATIONS.c.finished_at,
-        OPERATIONS.c.documents_processed,
-    )
-    .where(
-        OPERATIONS.c.connection_id == CONNECTIONS.c.id,
-        OPERATIONS.c.kind == "sync",
-        OPERATIONS.c.id >= bindparam("since"),
-    )
+    select(*[OPERATIONS.c[name] for name in _SHOWN_COLUMN_NAMES])
+    .where(OPERATIONS.c.connection_id == CONNECTIONS.c.id, OPERATIONS.c.kind == "sync")
+    .where(OPERATIONS.c.id >= bindparam("since"))
     .order_by(OPERATIONS.c.id.desc())
     .limit(bindparam("most"))
     .correlate(CONNECTIONS)

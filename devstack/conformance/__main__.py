@@ -151,11 +151,8 @@ def _material(file: Path | None) -> Material:
 
 
 def _patience(given: argparse.Namespace) -> Patience:
-    return Patience(
-        verification=timedelta(seconds=given.verification_within),
-        sync=timedelta(seconds=given.sync_within),
-        quiet=timedelta(seconds=given.quiet),
-    )
+    waits = (given.verification_within, given.sync_within, given.quiet)
+    return Patience(*[timedelta(seconds=seconds) for seconds in waits])
 
 
 if __name__ == "__main__":
