@@ -35,16 +35,13 @@ def init_app(app: Flask) -> None:
 def limited_read() -> Iterator[None]:
     """Read for the caller's organization. Raises RateLimited where too many wait."""
     read_limits = cast(ConcurrencyLimits, current_app.extensions["read_limits"])
+    organization_id = str(auth.current_identity().organization_id)
     with ExitStack() as place:
         try:
-            place.enter_context(
-                read_limits.acquire(str(auth.current_identity().organization_id), timeout_seconds=MAX_WAIT_SECONDS)
-            )
+            place.enter_context(read_limits.acquire(organization_id, timeout_seconds=MAX_WAIT_SECONDS))
         except ConcurrencyLimitTimeout:
-            raise errors.RateLimited(
-                f"Many answers to your organization are being read; try again in {RETRY_AFTER_SECONDS} seconds",
-                retry_after=RETRY_AFTER_SECONDS,
-            ) from None
+            message = f"Many answers to your organization are being read; try again in {RETRY_AFTER_SECONDS} seconds"
+            raise errors.RateLimited(message, retry_after=RETRY_AFTER_SECONDS) from None
         yield
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from itertools import islice
+from functools import partial
+from itertools import chain, islice
 from typing import Annotated, Any, Self
 
 import pydantic_core
@@ -59,33 +60,48 @@ def _require_no_nul(text: str) -> str:
     return text
 
 
-def _require_storable_json(value: dict[str, Any]) -> dict[str, Any]:
+def _require_storable(value: dict[str, Any]) -> dict[str, Any]:
     """Refuse what JSON can say but PostgreSQL or a reader of the row cannot hold."""
-    longer_when_stored = _stored_size_increase(value, depth=1)
+    longer_when_stored = _stored_size_increase(value)
     if len(pydantic_core.to_json(value)) + longer_when_stored > MAX_CONFIG_BYTES:
-        raise ValueError(
-            f"must be no longer than {MAX_CONFIG_BYTES} bytes of JSON, its numbers written without exponents"
-        )
+        what = f"{MAX_CONFIG_BYTES} bytes of JSON, its numbers written without exponents"
+        raise ValueError(f"must be no longer than {what}")
     return value
 
 
-def _stored_size_increase(value: Any, *, depth: int) -> int:
+def _stored_size_increase(value: dict[str, Any]) -> int:
     """Return how many bytes longer than its shortest JSON a value will be when it is stored."""
-    if depth > MAX_JSON_DEPTH:
-        raise ValueError(f"must not be nested deeper than {MAX_JSON_DEPTH} levels")
-    if isinstance(value, dict):
+    increase, level = 0, [value]
+    for _ in range(MAX_JSON_DEPTH):
+        inner: list[Any] = []
+        for each in level:
+            increase += _check_and_unfold(each, inner)
+        if not inner:
+            return increase
+        level = inner
+    raise ValueError(f"must not be nested deeper than {MAX_JSON_DEPTH} levels")
+
+
+def _check_and_unfold(value: Any, inner: list[Any]) -> int:
+    """Check one value, add what it holds to `inner`, and return how many bytes longer it will be itself.
+
+    There may be a hundred thousand, and nobody else has a turn meanwhile.
+    """
+    kind = type(value)
+    if kind is list:
+        inner += value
+    elif kind is dict:
         for key in value:
             _require_no_nul(key)
-        return sum(_stored_size_increase(inner, depth=depth + 1) for inner in value.values())
-    if isinstance(value, list):
-        return sum(_stored_size_increase(inner, depth=depth + 1) for inner in value)
-    if isinstance(value, str):
+        inner += value.values()
+    elif kind is str:
         _require_no_nul(value)
-    elif isinstance(value, int | float) and not -MAX_JSON_NUMBER - 1 <= value <= MAX_JSON_NUMBER:
-        raise ValueError("must not contain NaN, Infinity or numbers beyond 64 bits")
-    if not isinstance(value, float):
-        return 0
-    return max(0, len(jsonb_number_text(value)) - len(repr(value)))
+    elif kind is int or kind is float:
+        if not -MAX_JSON_NUMBER - 1 <= value <= MAX_JSON_NUMBER:
+            raise ValueError("must not contain NaN, Infinity or numbers beyond 64 bits")
+        if kind is float and "e" in (shortest := repr(value)):
+            return max(0, len(jsonb_number_text(value)) - len(shortest))
+    return 0
 
 
 def _require_not_blank(text: str) -> str:
@@ -103,9 +119,7 @@ ConnectionName = Annotated[
 ConnectionDescription = Annotated[
     str, Field(max_length=2_000, json_schema_extra={"pattern": NO_NUL_PATTERN}), AfterValidator(_require_no_nul)
 ]
-StorableJsonObject = Annotated[
-    dict[str, Any], AfterValidator(_require_storable_json), WithJsonSchema(JSON_OBJECT_SCHEMA)
-]
+StorableJsonObject = Annotated[dict[str, Any], AfterValidator(_require_storable), WithJsonSchema(JSON_OBJECT_SCHEMA)]
 
 
 def _remove_schema_defaults(schema: dict[str, Any]) -> None:
@@ -114,14 +128,20 @@ def _remove_schema_defaults(schema: dict[str, Any]) -> None:
         field.pop("default", None)
 
 
-class ConfigureBody(BaseModel):
+class _RequestBody(BaseModel):
+    @model_validator(mode="before")
+    @classmethod
+    def _limit_keys(cls, content: Any) -> Any:
+        """Refuse thousands of keys at once: to name what is wrong with each takes a tenth of a second."""
+        if isinstance(content, dict) and len(content) > MAX_REPORTED_PROBLEMS:
+            raise ValueError(f"must not have more than {MAX_REPORTED_PROBLEMS} keys")
+        return content
+
+
+class ConfigureBody(_RequestBody):
     """Only the fields that were sent are set. None may hold a credential."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        json_schema_extra=_remove_schema_defaults,
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_remove_schema_defaults)
 
     name: ConnectionName = Field(default="", examples=["Wiki of the engineers"])
     description: ConnectionDescription | None = None
@@ -140,17 +160,13 @@ class ConfigureBody(BaseModel):
         `on_progress` as in `find_credentials`.
         """
         fields = {name: getattr(self, name) for name in SETTABLE_FIELDS if name in self.model_fields_set}
-        credential_paths = (
-            path
-            for name, value in fields.items()
-            for path in credential_detection.find_credentials(value, path=name, on_progress=on_progress)
-        )
-        found = [field_path_text([path]) for path in islice(credential_paths, MAX_REPORTED_PROBLEMS)]
+        find = partial(credential_detection.find_credentials, on_progress=on_progress)
+        paths = chain.from_iterable(find(value, path=name) for name, value in fields.items())
+        found = [field_path_text([path]) for path in islice(paths, MAX_REPORTED_PROBLEMS)]
         if found:
-            raise errors.SecretRefused(
-                f"Credentials are never stored; send them to verify instead. Remove: {', '.join(found)}",
-                errors=[{"field": path, "message": "looks like a credential"} for path in found],
-            )
+            message = f"Credentials are never stored; send them to verify instead. Remove: {', '.join(found)}"
+            problems = [{"field": path, "message": "looks like a credential"} for path in found]
+            raise errors.SecretRefused(message, errors=problems)
         return fields
 
 
@@ -164,23 +180,17 @@ class CreateBody(ConfigureBody):
 
 
 # Any one of these sets of keys makes credentials of a shape that CONTRACT's section 2 knows.
-CREDENTIAL_SHAPES = (
-    frozenset({"api_token"}),
-    frozenset({"api_key"}),
-    frozenset({"username", "password"}),
-    frozenset({"access_token"}),
-    frozenset({"client_id", "client_secret"}),
-)
+CREDENTIAL_SHAPES: tuple[set[str], ...] = (
+    {"api_token"}, {"api_key"}, {"username", "password"}, {"access_token"}, {"client_id", "client_secret"},
+)  # fmt: skip
 
 
 def _document_config_alias(schema: dict[str, Any]) -> None:
     """Say that `config` is another name of `settings`, which the model's alias does not."""
     example = {name: schema["properties"][name]["examples"][0] for name in ("credentials", "settings")}
     schema["examples"] = [example]
-    schema["properties"]["config"] = JSON_OBJECT_SCHEMA | {
-        "description": "Another name of `settings`.",
-        "deprecated": True,
-    }
+    alias = {"description": "Another name of `settings`.", "deprecated": True}
+    schema["properties"]["config"] = JSON_OBJECT_SCHEMA | alias
     schema["dependentSchemas"] = {"config": {"not": {"required": ["settings"]}}}
 
 
@@ -195,19 +205,17 @@ def _limit_credential_fields(value: Any) -> Any:
 
 
 _NOT_EMPTY_SCHEMA = {"type": ["string", "number", "boolean"], "minLength": 1}
-_CREDENTIALS_SCHEMA: dict[str, Any] = {
-    "maxProperties": MAX_CREDENTIAL_FIELDS,
-    "anyOf": [
-        {"maxProperties": 0},
-        *(
-            {"required": sorted(shape), "properties": dict.fromkeys(sorted(shape), _NOT_EMPTY_SCHEMA)}
-            for shape in CREDENTIAL_SHAPES
-        ),
-    ],
-}
 
 
-class VerifyBody(BaseModel):
+def _shape_schema(keys: set[str]) -> dict[str, Any]:
+    return {"required": sorted(keys), "properties": dict.fromkeys(sorted(keys), _NOT_EMPTY_SCHEMA)}
+
+
+_SHAPE_SCHEMAS: list[dict[str, Any]] = [{"maxProperties": 0}, *map(_shape_schema, CREDENTIAL_SHAPES)]
+_CREDENTIALS_SCHEMA: dict[str, Any] = {"maxProperties": MAX_CREDENTIAL_FIELDS, "anyOf": _SHAPE_SCHEMAS}
+
+
+class VerifyBody(_RequestBody):
     """Passed through sealed and stored nowhere."""
 
     model_config = ConfigDict(
@@ -244,7 +252,7 @@ class VerifyBody(BaseModel):
         return self
 
 
-class SyncBody(BaseModel):
+class SyncBody(_RequestBody):
     """Nothing, or whether to take the place of what runs."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -29,9 +29,5 @@ def summarize_if_large(value: Any) -> Any:
     written = text.encode()
     if len(written) <= MAX_STORED_JSON_BYTES:
         return value
-    return {
-        "abridged": True,
-        "bytes": len(written),
-        "sha256": sha256(written).hexdigest(),
-        "begins": text[:SUMMARY_BEGINNING_LENGTH],
-    }
+    digest = sha256(written).hexdigest()
+    return {"abridged": True, "bytes": len(written), "sha256": digest, "begins": text[:SUMMARY_BEGINNING_LENGTH]}
