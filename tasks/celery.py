@@ -87,7 +87,6 @@ def create_status_celery_app(settings: Settings) -> Celery:
         # For the consumer, which has no other way to the settings.
         rita_status_retry_schedule=[wait.total_seconds() for wait in settings.status_retry_seconds],
         rita_status_max_hold_seconds=settings.status_hold_seconds.total_seconds(),
-        worker_max_tasks_per_child=10_000,
         task_soft_time_limit=120,
         task_time_limit=150,
         # A batch that fails was not applied: it is held and tried again, see the consumer.

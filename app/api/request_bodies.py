@@ -62,30 +62,46 @@ def _require_no_nul(text: str) -> str:
 
 def _require_storable(value: dict[str, Any]) -> dict[str, Any]:
     """Refuse what JSON can say but PostgreSQL or a reader of the row cannot hold."""
-    longer_when_stored = _stored_size_increase(value, depth=1)
+    longer_when_stored = _stored_size_increase(value)
     if len(pydantic_core.to_json(value)) + longer_when_stored > MAX_CONFIG_BYTES:
         what = f"{MAX_CONFIG_BYTES} bytes of JSON, its numbers written without exponents"
         raise ValueError(f"must be no longer than {what}")
     return value
 
 
-def _stored_size_increase(value: Any, *, depth: int) -> int:
+def _stored_size_increase(value: dict[str, Any]) -> int:
     """Return how many bytes longer than its shortest JSON a value will be when it is stored."""
-    if depth > MAX_JSON_DEPTH:
-        raise ValueError(f"must not be nested deeper than {MAX_JSON_DEPTH} levels")
-    if isinstance(value, dict):
+    increase, level = 0, [value]
+    for _ in range(MAX_JSON_DEPTH):
+        inner: list[Any] = []
+        for each in level:
+            increase += _check_and_unfold(each, inner)
+        if not inner:
+            return increase
+        level = inner
+    raise ValueError(f"must not be nested deeper than {MAX_JSON_DEPTH} levels")
+
+
+def _check_and_unfold(value: Any, inner: list[Any]) -> int:
+    """Check one value, add what it holds to `inner`, and return how many bytes longer it will be itself.
+
+    There may be a hundred thousand, and nobody else has a turn meanwhile.
+    """
+    kind = type(value)
+    if kind is list:
+        inner += value
+    elif kind is dict:
         for key in value:
             _require_no_nul(key)
-        return sum(_stored_size_increase(inner, depth=depth + 1) for inner in value.values())
-    if isinstance(value, list):
-        return sum(_stored_size_increase(inner, depth=depth + 1) for inner in value)
-    if isinstance(value, str):
+        inner += value.values()
+    elif kind is str:
         _require_no_nul(value)
-    elif isinstance(value, int | float) and not -MAX_JSON_NUMBER - 1 <= value <= MAX_JSON_NUMBER:
-        raise ValueError("must not contain NaN, Infinity or numbers beyond 64 bits")
-    if not isinstance(value, float):
-        return 0
-    return max(0, len(jsonb_number_text(value)) - len(repr(value)))
+    elif kind is int or kind is float:
+        if not -MAX_JSON_NUMBER - 1 <= value <= MAX_JSON_NUMBER:
+            raise ValueError("must not contain NaN, Infinity or numbers beyond 64 bits")
+        if kind is float and "e" in (shortest := repr(value)):
+            return max(0, len(jsonb_number_text(value)) - len(shortest))
+    return 0
 
 
 def _require_not_blank(text: str) -> str:
@@ -112,7 +128,17 @@ def _remove_schema_defaults(schema: dict[str, Any]) -> None:
         field.pop("default", None)
 
 
-class ConfigureBody(BaseModel):
+class _RequestBody(BaseModel):
+    @model_validator(mode="before")
+    @classmethod
+    def _limit_keys(cls, content: Any) -> Any:
+        """Refuse thousands of keys at once: to name what is wrong with each takes a tenth of a second."""
+        if isinstance(content, dict) and len(content) > MAX_REPORTED_PROBLEMS:
+            raise ValueError(f"must not have more than {MAX_REPORTED_PROBLEMS} keys")
+        return content
+
+
+class ConfigureBody(_RequestBody):
     """Only the fields that were sent are set. None may hold a credential."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_remove_schema_defaults)
@@ -189,7 +215,7 @@ _SHAPE_SCHEMAS: list[dict[str, Any]] = [{"maxProperties": 0}, *map(_shape_schema
 _CREDENTIALS_SCHEMA: dict[str, Any] = {"maxProperties": MAX_CREDENTIAL_FIELDS, "anyOf": _SHAPE_SCHEMAS}
 
 
-class VerifyBody(BaseModel):
+class VerifyBody(_RequestBody):
     """Passed through sealed and stored nowhere."""
 
     model_config = ConfigDict(
@@ -226,7 +252,7 @@ class VerifyBody(BaseModel):
         return self
 
 
-class SyncBody(BaseModel):
+class SyncBody(_RequestBody):
     """Nothing, or whether to take the place of what runs."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -57,18 +57,31 @@ def _check_memory() -> Finding:
 
 
 def _check_stored_credentials() -> Finding:
-    """Look for credentials that were encrypted with a key that is no longer among ours."""
-    prefix = credential_store.REDIS_KEY_PREFIX
-    waiting = [key.removeprefix(prefix.encode()) for key in extensions.redis().scan_iter(f"{prefix}*", count=1_000)]
-    unopened = [name for name in waiting if not _is_decryptable(name)]
-    found = f"{count_with_noun(len(waiting), 'verification')} under way, {len(unopened)} sealed with an unknown key"
-    mend = "put the former key into SEAL_KEYS again, behind the new one, and restart webhook_worker"
-    return Finding("seals", ok=not unopened, found=found, mend=mend)
+    """Look for credentials that were encrypted with a key that is no longer among ours, and for what is not ours."""
+    keys = list(extensions.redis().scan_iter(f"{credential_store.REDIS_KEY_PREFIX}*", count=1_000))
+    waiting = [operation_id for operation_id in map(_operation_id_of_ours, keys) if operation_id is not None]
+    decryptable = credential_store.current_credential_store().is_decryptable
+    undecryptable_count, foreign_count = sum(not decryptable(each) for each in waiting), len(keys) - len(waiting)
+    found = (
+        f"{count_with_noun(len(waiting), 'verification')} under way, {undecryptable_count} sealed with an unknown key"
+    )
+    mends = []
+    if undecryptable_count:
+        mends.append("put the former key into SEAL_KEYS again, behind the new one, and restart webhook_worker")
+    if foreign_count:
+        found += f", {count_with_noun(foreign_count, 'key')} beside them that Rita did not write"
+        mends.append(
+            f"see what lies under {credential_store.REDIS_KEY_PREFIX}* and who else writes to this Redis;"
+            " docs/operations.md has what to do"
+        )
+    return Finding("seals", ok=not mends, found=found, mend="; and ".join(mends))
 
 
-def _is_decryptable(operation_id: bytes) -> bool:
+def _operation_id_of_ours(key: bytes) -> UUID | None:
+    """Return whose credentials lie under a key; None if it has a name or a type that Rita never gives one."""
     try:
-        return credential_store.current_credential_store().is_decryptable(UUID(operation_id.decode()))
+        operation_id = UUID(key.decode().removeprefix(credential_store.REDIS_KEY_PREFIX))
     except ValueError:
-        # Not a name of ours: somebody else has written it.
-        return False
+        return None
+    # Of one that has ended meanwhile Redis says that it is none.
+    return operation_id if extensions.redis().type(key) in (b"string", b"none") else None

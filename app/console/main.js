@@ -11,8 +11,8 @@ import { consider } from './signing-in/offer.js';
 import { drawOverview } from './sources/overview.js';
 import { openRun } from './dialogs/run.js';
 import * as selection from './sources/selection.js';
-import { session, setWho, signOut, token, who } from './signing-in/session.js';
-import { closeSettings, openSettings } from './dialogs/settings.js';
+import { session, setWho, signOut, takeOffered, token, who } from './signing-in/session.js';
+import { closeSettings, openSettings, stayInSettings } from './dialogs/settings.js';
 import { askAgain, offer as offerSignIn } from './signing-in/sign-in.js';
 import * as store from './live/store.js';
 import { drawTable } from './sources/table.js';
@@ -144,8 +144,11 @@ function askWho() {
 }
 
 async function takeOffer() {
-  addresses.tell();
-  const signedIn = await consider(askWho);
+  const offered = takeOffered();
+  // A link to sign in is no address of the page's, for which a half-filled form would be left.
+  const form = offered && stayInSettings();
+  if (!form) addresses.tell();
+  const signedIn = await consider(offered, askWho, form);
   asked = false;
   if (signedIn) return; // which has begun anew
   if (!loaded) { start(); return; }
@@ -169,11 +172,15 @@ async function seed() {
 // Without a stream the page asks instead: slower, but right.
 const reloadQuietly = () => store.reload().catch((problem) => { if (!(problem instanceof api.Refused)) throw problem; });
 
+// What a token that has ended is answered, the page learns wherever it asks; this one may have no more to ask.
+const lookWhetherEnded = () => api.me().then(setWho, (problem) => { if (!(problem instanceof api.Refused)) throw problem; });
+
 // --- The seconds -----------------------------------------------------------------------------------------------------
 
 function tick() {
   seconds += 1;
   showStale();
+  if (seconds % 5 === 0 && loaded && token() && api.hasEnded()) lookWhetherEnded();
   const running = store.all().filter(({ operation }) => operation);
   if (seconds % 15 === 0) draw();
   else running.forEach(({ id }) => drawOne(id));
@@ -203,6 +210,7 @@ session.addEventListener('expired', ({ detail }) => {
 });
 session.addEventListener('renewed', () => {
   live.start(who().organization_id);
+  lookWhetherEnded();
   reloadQuietly();
 });
 addEventListener('hashchange', takeOffer);

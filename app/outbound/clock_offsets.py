@@ -37,7 +37,7 @@ def record_beat_clock_offset(redis: Redis, beat_timestamp: object, *, database_t
 def clock_offsets_by_process(redis: Redis) -> dict[str, float]:
     """Return, by process, by how many seconds its clock is ahead of the database's. Raises redis.RedisError."""
     found = {}
-    for key in redis.scan_iter(f"{REDIS_KEY_PREFIX}*", count=1_000):
+    for key in redis.scan_iter(f"{REDIS_KEY_PREFIX}*", count=1_000, _type="STRING"):
         try:
             found[key.decode(errors="replace").removeprefix(REDIS_KEY_PREFIX)] = float(redis.get(key) or "")
         except ValueError:

@@ -16,7 +16,13 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from app import metrics
-from app.outbound.encryption import ContextBoundEncryption, DecryptionRefused, Undecryptable, WrongContext
+from app.outbound.encryption import (
+    ContextBoundEncryption,
+    DecryptionRefused,
+    Undecryptable,
+    WrongContext,
+    read_encrypted,
+)
 
 log = structlog.get_logger()
 
@@ -46,12 +52,10 @@ class CredentialStore:
 
     def load(self, operation_id: UUID, *, organization_id: UUID, connection_id: UUID) -> dict[str, Any] | None:
         """Return what was stored, or None if it is gone. Raises redis.RedisError, and DecryptionRefused."""
-        encrypted = cast("bytes | None", self._redis.get(f"{REDIS_KEY_PREFIX}{operation_id}"))
-        if encrypted is None:
-            return None
         context = _encryption_context(operation_id, organization_id, connection_id)
         try:
-            return cast("dict[str, Any]", self._encryption.decrypt(encrypted, context=context))
+            encrypted = self._read(operation_id)
+            return None if encrypted is None else self._encryption.decrypt(encrypted, context=context)
         except DecryptionRefused as refused:
             metrics.process_metrics().values_refused.labels("credentials", refused.reason).inc()
             log.error("seal_refused", reason=refused.reason, operation_id=str(operation_id))  # noqa: TRY400 - it is no bug
@@ -59,13 +63,16 @@ class CredentialStore:
 
     def is_decryptable(self, operation_id: UUID) -> bool:
         """Tell whether one of our keys decrypts what lies under the id, or nothing does. Raises redis.RedisError."""
-        encrypted = cast("bytes | None", self._redis.get(f"{REDIS_KEY_PREFIX}{operation_id}"))
         try:
+            encrypted = self._read(operation_id)
             return encrypted is None or bool(self._encryption.decrypt(encrypted, context={}))
         except WrongContext:
             return True
         except Undecryptable:
             return False
+
+    def _read(self, operation_id: UUID) -> bytes | None:
+        return read_encrypted(self._redis.get, f"{REDIS_KEY_PREFIX}{operation_id}")
 
     def delete(self, *operation_ids: UUID) -> None:
         """Destroy what was encrypted; what cannot be destroyed now, for Redis is away, ends with its time to live."""

@@ -6,13 +6,14 @@ and is compared when it is decrypted: a value counts for its own place and for n
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import pydantic_core
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from redis.exceptions import ResponseError
 
 
 class DecryptionRefused(Exception):
@@ -58,3 +59,16 @@ class ContextBoundEncryption:
             case {"about": dict(found), "content": content} if found == pydantic_core.to_jsonable_python(dict(context)):
                 return content
         raise WrongContext
+
+
+def read_encrypted(command: Callable[[str], Any], key: str) -> bytes | None:
+    """Return what a command of Redis (GET, GETDEL) reads under a key, or None if nothing lies there.
+
+    Raises Undecryptable where it is of a type that Rita never writes, and redis.RedisError.
+    """
+    try:
+        return cast("bytes | None", command(key))
+    except ResponseError as problem:
+        if str(problem).startswith("WRONGTYPE"):
+            raise Undecryptable from None
+        raise

@@ -17,7 +17,7 @@ from flask import current_app
 from redis import Redis
 
 from app import metrics
-from app.outbound.encryption import ContextBoundEncryption, DecryptionRefused
+from app.outbound.encryption import ContextBoundEncryption, DecryptionRefused, read_encrypted
 
 log = structlog.get_logger()
 
@@ -44,12 +44,10 @@ class StreamTickets:
 
     def redeem(self, ticket: str) -> Any | None:
         """Return a ticket's content once, and None ever after. Raises redis.RedisError."""
-        encrypted = cast("bytes | None", self._redis.getdel(_redis_key(ticket)))
-        if encrypted is None:
-            return None
         context, ttl = _encryption_context(ticket), self._ttl + MAX_CLOCK_SKEW
         try:
-            return self._encryption.decrypt(encrypted, context=context, ttl=ttl)
+            encrypted = read_encrypted(self._redis.getdel, _redis_key(ticket))
+            return None if encrypted is None else self._encryption.decrypt(encrypted, context=context, ttl=ttl)
         except DecryptionRefused as refused:
             metrics.process_metrics().values_refused.labels("ticket", refused.reason).inc()
             log.error("ticket_refused", reason=refused.reason)  # noqa: TRY400 - it is no bug

@@ -94,6 +94,14 @@ def test_a_link_to_be_somebody_else_asks_here_too_and_no_leads_back(
     expect(ada.part("who")).to_contain_text("ada@acme.example")
 
 
+def test_a_link_signs_in_again_over_what_is_open(expiring: Screen, stack: Stack, organization: UUID) -> None:
+    token = stack.token(organization, user=ADA)
+
+    expiring.page.evaluate("(token) => { location.hash = `token=${token}`; }", token)
+
+    goes_on(expiring)
+
+
 def test_signing_in_again_in_one_tab_is_enough_for_all(expiring: Screen, stack: Stack, organization: UUID) -> None:
     other = expiring.page.context.new_page()
 

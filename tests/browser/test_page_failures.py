@@ -222,6 +222,31 @@ def test_a_long_error_is_folded_with_all_of_it_one_click_away(screen: SignIn, st
     assert ada.violations() == []
 
 
+def test_so_is_a_long_reason_in_the_table_and_stays_unfolded(screen: SignIn, stack: Stack, rabbitmq_url: str) -> None:
+    ada = screen()
+    colleague = stack.colleague(ada.organization)
+    colleague.call("POST", "/api/data-sources", {"type": "gdrive"})
+    connection = colleague.connection("websearch")
+    colleague.call("PUT", f"/api/data-sources/{connection['id']}", {})
+    words = f"The site answered 500: {'and then some ' * 270}to the very end"
+    Service(rabbitmq_url).send(a_sync_message(connection, "sync_failed", error_message=words))
+    ada.part("view").click()
+
+    row = ada.page.locator('tr[data-row="websearch"]')
+    expect(row).to_contain_text("to the very end")
+    more = row.get_by_role("button", name="Show all")
+    expect(more).to_have_attribute("aria-expanded", "false")
+    assert row.evaluate("(row) => row.offsetHeight") < 250
+    assert ada.violations() == []
+    more.click()
+    # Another row's news draws the table anew.
+    colleague.call("PATCH", f"/api/data-sources/{colleague.connection('confluence')['id']}", {"name": "Wiki"})
+    expect(ada.page.locator('tr[data-row="confluence"]')).to_contain_text("Wiki")
+
+    expect(row.get_by_role("button", name="Show less")).to_have_attribute("aria-expanded", "true")
+    assert row.evaluate("(row) => row.offsetHeight") > 500
+
+
 def height(person: Screen) -> float:
     box = person.card("websearch").bounding_box()
     assert box is not None

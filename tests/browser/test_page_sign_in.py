@@ -91,6 +91,63 @@ def test_a_bad_token_of_a_link_does_not_sign_anybody_out(screen: SignIn, stack: 
     ada.card("confluence").wait_for()
 
 
+TYPED = "Of the engineers"
+
+
+@pytest.fixture
+def half_filled(screen: SignIn, stack: Stack, organization: UUID) -> tuple[Screen, UUID]:
+    """A page with a form that somebody has half filled in, and who they are."""
+    user = uuid4()
+    stack.colleague(organization).call("POST", "/api/data-sources/seed")
+    ada = screen(token=stack.token(organization, user=user))
+    ada.set_up("confluence")
+    ada.on("confluence", "description-input").fill(TYPED)
+    return ada, user
+
+
+def follow(person: Screen, token: str) -> None:
+    person.page.evaluate("(token) => { location.hash = `token=${token}`; }", token)
+
+
+def test_a_link_over_a_half_filled_form_says_so_and_leaves_it(
+    half_filled: tuple[Screen, UUID], strangers: tuple[UUID, str], stack: Stack
+) -> None:
+    ada, user = half_filled
+    asked = ada.page.locator("dialog.question")
+
+    follow(ada, strangers[1])
+
+    expect(asked).to_contain_text("sign you in as eve@globex.example")
+    expect(asked).to_contain_text(str(strangers[0]))
+    expect(asked).to_contain_text("You are ada@acme.example, and what you have entered here is not saved")
+    expect(asked.get_by_role("button", name="Stay")).to_be_focused()
+    assert ada.violations() == []
+    asked.get_by_role("button", name="Stay").click()
+    expect(ada.on("confluence", "description-input")).to_have_value(TYPED)
+    assert "token" not in ada.page.url
+    follow(ada, "not-a-token")
+    expect(asked).to_contain_text("token")
+    asked.get_by_role("button", name="Close").click()
+    # One's own changes nothing but the token.
+    own = stack.token(ada.organization, user=user)
+    follow(ada, own)
+    eventually(lambda: ada.page.evaluate("sessionStorage.getItem('rita.token')") == own)
+    ada.save("confluence")
+    expect(ada.on("confluence", "description")).to_have_text(TYPED)
+
+
+def test_who_says_yes_over_a_half_filled_form_is_somebody_else(
+    half_filled: tuple[Screen, UUID], strangers: tuple[UUID, str]
+) -> None:
+    ada, _ = half_filled
+
+    follow(ada, strangers[1])
+    ada.page.get_by_role("button", name="Sign in as eve@globex.example").click()
+
+    expect(ada.part("who")).to_contain_text("eve@globex.example")
+    expect(ada.page.locator("dialog[open]")).to_have_count(0)
+
+
 def test_what_was_asked_for_one_person_is_not_shown_to_the_next_one_of_the_tab(
     screen: SignIn, strangers: tuple[UUID, str]
 ) -> None:

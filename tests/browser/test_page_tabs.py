@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
@@ -15,6 +16,8 @@ from tests.waiting import eventually
 pytestmark = [pytest.mark.browser, pytest.mark.rabbitmq, pytest.mark.timeout(300)]
 SignIn = Callable[..., Screen]
 MANY = 12
+# Long enough to load a page on a machine that does other things too; and until it has noticed.
+SHORT, NOTICED_WITHIN_MS = timedelta(seconds=20), 60_000
 
 
 class Tabs:
@@ -35,11 +38,11 @@ class Tabs:
 
         page.on("request", lambda request: asked(request.url))
 
-    def another(self) -> Page:
+    def another(self, *, lifetime: timedelta = timedelta(hours=1)) -> Page:
         page = self.first.page.context.new_page()
         self.count(page)
         self.pages.append(page)
-        token = self.stack.token(self.first.organization)
+        token = self.stack.token(self.first.organization, lifetime=lifetime)
         page.goto(f"{self.stack.address}#token={token}")
         page.locator('.card[data-type="confluence"]').wait_for()
         expect(page.locator('[data-role="live"]')).to_have_text("Live")
@@ -159,3 +162,16 @@ def test_tabs_of_two_organizations_have_a_stream_each(screen: SignIn, stack: Sta
     renamed(stack, organization, "Of the others")
     name_on(page).to_have_text("Of the others")  # type: ignore[attr-defined]
     expect(ada.on("confluence", "name")).to_have_text("Confluence")
+
+
+def test_a_tab_whose_token_has_ended_shows_no_more_of_what_another_tab_hears(
+    tabs: Tabs, stack: Stack, organization: UUID
+) -> None:
+    short = tabs.another(lifetime=SHORT)
+
+    expect(short.locator('[data-role="again"]')).to_be_visible(timeout=NOTICED_WITHIN_MS)
+    renamed(stack, organization, "After its token")
+
+    name_on(tabs.first.page).to_have_text("After its token")  # type: ignore[attr-defined]
+    name_on(short).to_have_text("Confluence")  # type: ignore[attr-defined]
+    assert tabs.streams[short] == 0

@@ -23,10 +23,12 @@ from redis import Redis
 from sqlalchemy import text
 from uuid_utils.compat import uuid7
 
+from app.cli.public_address_check import check_public_address
 from app.outbound import sweep_times
 from app.outbound.broker import DEAD_LETTER_QUEUE_NAME
 from app.outbound.credential_store import REDIS_KEY_PREFIX
 from app.outbound.dead_letters import DeadLetter
+from app.outbound.public_address import PublicAddress
 from app.unit_of_work import unit_of_work
 from devstack import certificates
 from devstack.databases import create_database, drop_database
@@ -226,16 +228,21 @@ def test_a_redis_that_throws_away_or_is_nearly_full_is_found(
 
 def test_what_somebody_else_has_written_beside_them_is_found_too(web: Flask, doctor: Doctor, redis: Redis) -> None:
     assert web
-    names = [f"{REDIS_KEY_PREFIX}of-nobody", REDIS_KEY_PREFIX.encode() + b"\xff"]
-    for name in names:
+    names = [f"{REDIS_KEY_PREFIX}of-nobody", REDIS_KEY_PREFIX.encode() + b"\xff", f"{REDIS_KEY_PREFIX}{uuid7()}"]
+    for name in names[:2]:
         redis.set(name, "x", ex=60)
+    redis.rpush(names[2], "of another type")
     try:
-        row = found(doctor(), "seals")
+        rows = doctor()
     finally:
         redis.delete(*names)
 
+    row = found(rows, "seals")
     assert not row["ok"]
-    assert row["found"] == "2 verifications under way, 2 sealed with an unknown key"
+    expected = "0 verifications under way, 0 sealed with an unknown key, 3 keys beside them that Rita did not write"
+    assert row["found"] == expected
+    assert f"see what lies under {REDIS_KEY_PREFIX}*" in row["mend"]
+    assert found(rows, "redis")["ok"]
 
 
 def test_credentials_sealed_with_a_key_that_was_dropped_are_found(web: Flask, doctor: Doctor) -> None:
@@ -415,10 +422,11 @@ def test_a_process_whose_clock_is_wrong_is_found(
     doctor: Doctor, redis: Redis, ahead: object, *, ok: bool, says: str
 ) -> None:
     redis.set("rita:clock:beat", str(ahead))
+    redis.rpush("rita:clock:of another type", "1")
     try:
         rows = doctor()
     finally:
-        redis.delete("rita:clock:beat")
+        redis.delete("rita:clock:beat", "rita:clock:of another type")
 
     of_processes = [row for row in rows if row["what"] == "clock" and "machine" not in row["found"]]
     assert [(row["ok"], row["found"]) for row in of_processes] == [(ok, says)]
@@ -446,6 +454,26 @@ def test_the_store_that_a_post_trusts_is_named_with_its_age(
     )
     assert f"{own}, changed on 1970-01-01 00:00 UTC" in of_openssl["found"]
     assert (nobody["ok"], nobody["found"]) == (False, "a POST trusts nobody")
+
+
+def test_of_a_stream_that_is_compressed_on_the_way_nothing_else_is_said(web: Flask) -> None:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        is_stream = handler.path.startswith("/api/sse")
+        handler.send_response(200)
+        handler.send_header("Content-Type", "text/event-stream" if is_stream else "application/json")
+        if is_stream:
+            handler.send_header("Content-Encoding", "gzip")
+        handler.end_headers()
+        handler.wfile.write(b"" if is_stream else b'{"status": "ok"}')
+
+    with HTTPServer(("127.0.0.1", 0), type("Page", (BaseHTTPRequestHandler,), {"do_GET": answer})) as page:
+        threading.Thread(target=page.serve_forever, daemon=True).start()
+        with web.app_context():
+            findings = list(check_public_address(PublicAddress(f"http://127.0.0.1:{page.server_port}")))
+        page.shutdown()
+
+    assert [(each.what, each.ok) for each in findings] == [("front", True), ("front events", False)]
+    assert findings[1].found == "the event stream is compressed on the way"
 
 
 def test_people_get_a_line_for_each_and_what_to_do_below_it(web: Flask, another_app: Callable[..., Flask]) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 import unicodedata
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -14,6 +16,8 @@ from flask import Flask
 from app.api import credential_scan, request_bodies
 from app.api.request_bodies import MAX_CONFIG_BYTES
 from app.domain import credential_detection
+from app.domain.json_values import JsonObject, canonical_json
+from app.domain.large_values import summarize_if_large
 from tests.e2e.browser import Person
 from tests.e2e.processes import Processes
 from tests.factories import Browser, rows
@@ -113,6 +117,44 @@ def test_what_is_wrong_with_credentials_is_not_looked_for_in_thousands(owner: Br
 
     assert answer.status_code == 422
     assert [problem["field"] for problem in answer.json["errors"]] == ["credentials"]
+
+
+def test_what_is_wrong_with_thousands_of_keys_is_not_looked_for_in_each(owner: Browser) -> None:
+    path = f"{PATH}/{owner.connection('confluence')['id']}"
+    few, many = ({f"key{number}": 1 for number in range(count)} for count in (20, 21))
+
+    assert len(owner.patch(path, few).json["errors"]) == 20
+    for answer in (owner.patch(path, many), owner.post(f"{path}/verify", many), owner.post(f"{path}/sync", many)):
+        assert answer.status_code == 422
+        assert answer.json["errors"] == [{"field": "body", "message": "must not have more than 20 keys"}]
+
+
+def python_calls(act: Callable[[], object]) -> int:
+    """Return how many functions in Python an act calls: each takes a hundred times what one in C takes for a value."""
+    calls = 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        act()
+    finally:
+        sys.setprofile(before)
+    return calls
+
+
+@pytest.mark.parametrize(
+    "value", [[[]] * 60_000, [{"a": {}}] * 25_000, list(range(40_000)), ["ENG"] * 30_000], ids=["[]", "{}", "1", "ENG"]
+)
+def test_a_configuration_is_compared_named_and_stored_as_a_whole(value: object) -> None:
+    """Each read names its versions, and a change does so ten times, in a web process's only thread."""
+    config = {"spaces": value}
+
+    for act in (canonical_json, JsonObject, summarize_if_large, JsonObject(config).__eq__):
+        assert python_calls(lambda act=act: act(config)) < 100
 
 
 def test_of_one_organization_one_is_looked_at_at_a_time(

@@ -79,6 +79,23 @@ def test_credentials_that_were_written_by_hand_are_not_sent(
     assert refused("credentials", "unreadable") == before + 1
 
 
+def test_what_is_no_text_in_the_place_of_credentials_is_not_ours_either(
+    desk: Desk, run: Callable[..., None], receiver: Receiver, redis: Redis
+) -> None:
+    operation_id = desk.verify()
+    before = refused("credentials", "unreadable")
+
+    redis.delete(of_credentials(operation_id))
+    redis.rpush(of_credentials(operation_id), "x")
+    run(DELIVER, operation_id)
+
+    assert desk.operation(operation_id)["state"] == "undelivered"
+    assert "not what was entered" in desk.connection(operation_id)["last_verification_error"]
+    assert receiver.received == []
+    assert refused("credentials", "unreadable") == before + 1
+    assert not redis.exists(of_credentials(operation_id))
+
+
 def opened(web: Flask, ticket: str) -> tuple[int, str]:
     answer = web.test_client().get("/api/sse", query_string={"ticket": ticket})
     return answer.status_code, answer.json["code"]
@@ -108,6 +125,18 @@ def test_a_ticket_that_was_written_by_hand_opens_nothing(web: Flask, desk: Desk,
 
     assert opened(web, ticket) == (401, "invalid_ticket")
     assert refused("ticket", "unreadable") == before + 1
+
+
+def test_what_is_no_text_in_a_tickets_place_opens_nothing(web: Flask, desk: Desk, redis: Redis) -> None:
+    ticket, key = ticket_key(redis, desk)
+    before = refused("ticket", "unreadable")
+
+    redis.delete(key)
+    redis.rpush(key, "x")
+
+    assert opened(web, ticket) == (401, "invalid_ticket")
+    assert refused("ticket", "unreadable") == before + 1
+    redis.delete(key)
 
 
 def test_another_tickets_content_opens_nothing_under_ones_own(web: Flask, desk: Desk, redis: Redis) -> None:

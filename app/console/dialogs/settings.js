@@ -34,10 +34,16 @@ export function openSettings(id, { toVerify = false } = {}) {
   return panel.dialog;
 }
 
+// Keeps the panel, if it is half filled in, at its address, which has been left; returns it, or null.
+export function stayInSettings() {
+  if (!open?.edited) return null;
+  history.replaceState(null, '', addresses.sourceAddress(open.id, 'settings'));
+  return open.dialog;
+}
+
 // Closes a dialog that its address has left; of one with changes it asks first, and tells that it is still there.
 export function closeSettings(dialog) {
-  if (open?.dialog === dialog && open.edited) {
-    history.replaceState(null, '', addresses.sourceAddress(open.id, 'settings'));
+  if (open?.dialog === dialog && stayInSettings()) {
     leave(open);
     return false;
   }

@@ -88,9 +88,10 @@ function raise(where, sentence, detail) {
   setTimeout(() => note.remove(), TOAST_MS);
 }
 
-// Asks, over the page, before something is done that cannot be taken back; what lies under it does not move.
+// Asks, over the page, before something is done that cannot be taken back; what lies under it does not move. Without a
+// `yes` it only says so.
 export function askFirst(button, { question, yes, no = 'Cancel', act }) {
-  const sure = make('button', { type: 'button', class: 'danger', click: () => { box.close(); act(); } }, yes);
+  const sure = yes && make('button', { type: 'button', class: 'danger', click: () => { box.close(); act(); } }, yes);
   const stay = make('button', { type: 'button', class: 'quiet', click: () => box.close() }, no);
   const box = make('dialog', { class: 'question', 'aria-label': 'A question' },
     make('div', { role: 'group', 'aria-label': question }, make('p', {}, question), make('div', { class: 'row' }, sure, stay)));

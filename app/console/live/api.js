@@ -2,7 +2,7 @@
 // lies, which may be under a path.
 
 import { learnTime, now } from '../drawing/format.js';
-import { expire, sitting, token } from '../signing-in/session.js';
+import { expire, sitting, token, who } from '../signing-in/session.js';
 
 const PATIENCE_MS = 30_000;
 const SIGNED_OUT = {
@@ -24,6 +24,8 @@ export class Refused extends Error {
   }
 }
 
+// Whether the token that the server has told of is good no more.
+export const hasEnded = () => Date.parse(who().expires_at) < now();
 export const authorization = () => ({ Authorization: `Bearer ${token()}` });
 
 export async function call(method, path, { body, headers = {}, signal = AbortSignal.timeout(PATIENCE_MS) } = {}) {

@@ -2,6 +2,7 @@
 // allow six connections to a server over HTTP/1.1: the tab that holds a lock reads it and tells the others. A tab that
 // nobody sees gives it to one that is seen; where browsers have no locks (no HTTPS, no loopback), each tab reads its own.
 
+import { hasEnded } from './api.js';
 import { token } from '../signing-in/session.js';
 import * as stream from './stream.js';
 
@@ -134,7 +135,8 @@ function hear({ kind, ...message }) {
   if (kind === 'retry') { if (reads) stream.retry(); return; }
   if (reads) return; // Another one has just taken the turn.
   toldAt = Date.now();
-  if (kind === 'event') dispatch(message);
+  // The other tab may hold a token that lasts longer.
+  if (kind === 'event' && !hasEnded()) dispatch(message);
   if (kind === 'lost' && !document.hidden) handlers.lost?.();
   if (kind !== 'state' || document.hidden) return;
   // What the one that reads has seen and this tab has not is asked for at once.

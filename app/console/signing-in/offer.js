@@ -1,15 +1,15 @@
 // A token that somebody else's link brought: nobody is signed in as another person, or by a stranger's link, unasked.
 
 import * as api from '../live/api.js';
-import { complain, part, setText } from '../drawing/dom.js';
-import { renew, signIn, takeOffered, token, who } from './session.js';
+import { askFirst, complain, part, setText } from '../drawing/dom.js';
+import { renew, signIn, token, who } from './session.js';
 
 const role = (name) => part(document, name);
 let answer = null; // what the two buttons do, while there is a question
 
-// Returns whether there is a question now, which the page waits for.
-export async function consider(ask) {
-  const offered = takeOffered();
+// Returns whether somebody is signed in, which begins the page anew. Where `form` is half filled in it stays, and what
+// there is to ask or to say stands over it.
+export async function consider(offered, ask, form) {
   answer = null;
   if (!offered || offered.token === token()) return false;
   // Whose page this is, though their token may be good no more.
@@ -25,12 +25,17 @@ export async function consider(ask) {
     return true;
   }
   if (!person.user_id) {
-    complain(person);
+    if (form) askFirst(form, { question: person.message, no: 'Close' });
+    else complain(person);
     return false;
   }
   if (current?.user_id === person.user_id && current.organization_id === person.organization_id) {
-    (token() ? signIn : renew)(offered.token);
+    (token() && !form ? signIn : renew)(offered.token);
     return true;
+  }
+  if (form) {
+    askFirst(form, { question: overForm(person), yes: `Sign in as ${nameOf(person)}`, no: 'Stay', act: () => signIn(offered.token) });
+    return false;
   }
   ask();
   show(person, current?.user_id ? current : null);
@@ -43,6 +48,14 @@ export async function consider(ask) {
   });
 }
 
+const nameOf = ({ email }) => email || 'somebody without an e-mail address';
+
+function overForm(person) {
+  return `A link or another page wants to sign you in as ${nameOf(person)} (${person.role}) of organization `
+    + `${person.organization_id}. You are ${nameOf(who())}, and what you have entered here is not saved. `
+    + 'If you did not expect this, stay.';
+}
+
 async function personOf(given) {
   try {
     return await api.personOf(given);
@@ -52,8 +65,9 @@ async function personOf(given) {
   }
 }
 
-function show({ email, role: called, organization_id: organization }, current) {
-  setText(role('offered-person'), email || 'somebody without an e-mail address');
+function show(person, current) {
+  const { email, role: called, organization_id: organization } = person;
+  setText(role('offered-person'), nameOf(person));
   setText(role('offered-role'), called);
   setText(role('offered-organization'), organization);
   setText(role('offer-current'), current

@@ -47,8 +47,9 @@ export function signIn(given) {
   session.dispatchEvent(new Event('changed'));
 }
 
-// A fresh token of the person who is signed in: what is open stays.
+// A fresh token of the person who is signed in: what is open stays. When it ends, the server has yet to say.
 export function renew(given) {
+  person = { ...person, expires_at: null };
   sessionStorage.setItem(TOKEN, given);
   session.dispatchEvent(new Event('renewed'));
 }

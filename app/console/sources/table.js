@@ -3,15 +3,18 @@
 import { perform, primaryOf, questionOf, titleOf } from './actions.js';
 import { go, sourceAddress } from '../drawing/addresses.js';
 import * as api from '../live/api.js';
-import { askFirst, complain, make, redraw } from '../drawing/dom.js';
+import { askFirst, complain, make, redraw, setText, showFolded } from '../drawing/dom.js';
 import { ago, numbers, timeElement } from '../drawing/format.js';
 import { isLive } from '../live/live.js';
 import * as store from '../live/store.js';
 
+// id → the cell that tells its state, kept so that what somebody has unfolded there stays so.
+const states = new Map();
 const HEADS = ['Source', 'State', 'Last sync', 'Documents', 'Next'];
 
 export function drawTable(root, shown) {
   const rows = shown.map((id) => store.get(id));
+  for (const id of states.keys()) if (!shown.includes(id)) states.delete(id);
   const seen = rows.map(({ id, name, type, display, status, last_sync_at: synced, last_sync_documents: documents, operation }) => [
     id, name, type, display, status, synced && ago(synced), documents, operation?.documents_processed]);
   redraw(root, seen, () => [make('table', { class: 'sources' },
@@ -25,10 +28,20 @@ function rowOf(connection) {
   const now = operation?.documents_processed;
   return make('tr', { 'data-row': type, 'data-state': display.state, 'data-actor': display.actor ?? '' },
     make('th', { scope: 'row' }, make('img', { class: 'icon', src: `console/icons/${store.typeOf(type).icon}.svg`, alt: '' }), name),
-    make('td', {}, make('span', { class: 'state' }, titleOf(connection)), make('small', {}, display.reason ?? display.note ?? '')),
+    stateOf(connection),
     make('td', {}, synced ? timeElement(synced) : 'Never'),
     make('td', { class: 'number' }, now != null ? `${numbers.format(now)} so far` : documents == null ? '' : numbers.format(documents)),
     make('td', {}, make('div', { class: 'row' }, next(connection), link(`Settings of ${name}`, 'Settings', id, 'settings'), link(`History of ${name}`, 'History', id, 'history'))));
+}
+
+function stateOf(connection) {
+  const { id, display } = connection;
+  const cell = states.get(id) ?? make('td', {}, make('span', { class: 'state' }), make('small', {}));
+  states.set(id, cell);
+  const [title, reason] = cell.children;
+  setText(title, titleOf(connection));
+  showFolded(reason, display.reason ?? display.note);
+  return cell;
 }
 
 function link(whole, words, id, dialog) {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -38,6 +40,8 @@ def test_what_differs_in_json_differs_whatever_python_says(one: dict[str, Any], 
         ({"a": 1}, {"a": 1.0}),
         ({"a": 1e16}, {"a": 10_000_000_000_000_000}),
         ({"a": 0.0}, {"a": -0.0}),
+        ({"a": -0.0}, {"a": 0}),
+        ({"a": [-2.0, 1.5e300]}, {"a": [-2, int(Decimal("1.5e300"))]}),
         ({}, {}),
     ],
 )
@@ -45,6 +49,13 @@ def test_what_is_the_same_in_json_is_the_same(one: dict[str, Any], other: dict[s
     assert JsonObject(one) == other
     assert other == JsonObject(one)
     assert canonical_json(JsonObject(one)) == canonical_json(JsonObject(other))
+
+
+@pytest.mark.parametrize("text", ["1.0", '"1.0', "\\", '\\"1.0', "[2.0, 1e+16]", ": 3.0"])
+def test_what_looks_like_a_number_in_a_text_is_left_alone(text: str) -> None:
+    assert json.loads(canonical_json({text: [text, 1.0]})) == {text: [text, 1]}
+    assert canonical_json({text: [text, 1.0]}) == json.dumps({text: [text, 1]})
+    assert JsonObject({text: text}) == {text: text}
 
 
 def test_an_object_is_no_list_and_no_text() -> None:
