@@ -153,7 +153,7 @@ def configure(connection_id: str) -> Response:
             who.organization_id,
             source_type,
             fields=fields,
-            version_check=_version_check_from_if_match(),
+            check=_version_check_from_if_match(),
             actor=who.audit_actor,
             now=work.now,
         )
@@ -182,7 +182,7 @@ def _configure_by_id(connection_id: UUID, fields: dict[str, object]) -> Response
     with unit_of_work(tenant_ids=[who.organization_id]) as work:
         _require_admin_to_disable(work, fields, connection_id=connection_id)
         aggregate, changes = connections.configure_connection(
-            work.session, connection_id, fields=fields, version_check=check, actor=who.audit_actor, now=work.now
+            work.session, connection_id, fields=fields, check=check, actor=who.audit_actor, now=work.now
         )
         work.after_commit(lambda: events.publish_changes(changes))
         return _connection_response(aggregate)

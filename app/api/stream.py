@@ -192,15 +192,10 @@ def _send_beginning_then_hand_off(
 
 
 def _stream_in_thread(
-    client: QueuedClient,
-    beginning: _StreamBeginning,
-    *,
-    after_event_id: str,
-    expires_at: datetime,
-    heartbeat: timedelta,
+    client: QueuedClient, opening: _StreamBeginning, *, after_event_id: str, expires_at: datetime, heartbeat: timedelta
 ) -> Iterator[str]:
     """Yield the stream's text until the token expires or the client is dropped for reading too slowly."""
-    yield from beginning
+    yield from opening
     while (time_left := expires_at - datetime.now(UTC)) > timedelta(0):
         event = client.next_event(timeout_seconds=min(heartbeat, time_left).total_seconds())
         if client.is_dropped:

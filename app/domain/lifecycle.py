@@ -13,6 +13,7 @@ from uuid import UUID
 from app.domain import dated_reports, sync_order
 from app.domain.aggregate import OPEN_STATES, Connection, ConnectionAggregate, Operation
 from app.domain.status_messages import MessageRefused, Report, VerificationReport
+from app.domain.sync_order import NewIdFactory
 from app.domain.transitions import STATE_TRANSITIONS, record_answer_on_connection, transition
 
 # An undated message that says again, word for word, what was said this recently is a copy of it.
@@ -132,12 +133,7 @@ def end_operation_with_unreadable_answer(aggregate: ConnectionAggregate, operati
 
 
 def apply_report(
-    aggregate: ConnectionAggregate,
-    report: Report,
-    *,
-    new_id: sync_order.NewIdFactory,
-    deadlines: Deadlines,
-    now: datetime,
+    aggregate: ConnectionAggregate, report: Report, *, new_id: NewIdFactory, deadlines: Deadlines, now: datetime
 ) -> bool:
     """Apply a report of the external service; False if it is late or a copy, and then nothing visible changes.
 
