@@ -140,7 +140,8 @@ def apply_report(
     `new_id` makes the id of the operation that is opened for a report nobody here asked for. Raises MessageRefused
     when the report names an operation that this connection does not have.
     """
-    named, silence_limit = _operation_named_by(aggregate, report), deadlines.sync_silence
+    named = _operation_named_by(aggregate, report)
+    silence_limit = deadlines.sync_silence
     if report.timestamp is not None:
         return dated_reports.apply_dated_report(
             aggregate, report, report.timestamp, new_id=new_id, silence_limit=silence_limit, now=now
