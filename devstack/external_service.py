@@ -257,9 +257,8 @@ def main() -> None:
     """Serve until TERM or INT, then send what is due and stop; or list the scenarios."""
     parser = argparse.ArgumentParser(prog="python -m devstack.external_service", description=__doc__.splitlines()[0])
     about = "YAML file of more scenarios; or EXTERNAL_SERVICE_SCENARIOS"
-    parser.add_argument(
-        "--scenarios", type=Path, default=os.environ.get("EXTERNAL_SERVICE_SCENARIOS") or None, help=about
-    )
+    usual = os.environ.get("EXTERNAL_SERVICE_SCENARIOS") or None
+    parser.add_argument("--scenarios", type=Path, default=usual, help=about)
     parser.add_argument("--verified", type=Path, help="keep in this file which connections were verified")
     parser.add_argument("--list", action="store_true", help="name the scenarios and stop")
     given = parser.parse_args()
@@ -280,7 +279,6 @@ def serve(settings: Settings, *, book: ScenarioBook, verified: VerifiedConnectio
     # Blocked before any thread starts, so that all inherit it and sigwait below is the only one to see them.
     ends = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, ends)
-
     stopping = Event()
     status_queue = StatusQueue(settings.broker_url, name=settings.status_queue)
     service = ExternalService(status_queue, book=book, chance=Random(), verified=verified)
