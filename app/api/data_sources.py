@@ -132,7 +132,7 @@ def show(connection_id: str) -> Response:
     tag=OPENAPI_TAG,
     response_model=responses.OneConnection,
     request_model=request_bodies.ConfigureBody,
-    parameter_docs=lambda: [*request_parameters.id_or_type_docs(), request_parameters.if_match_docs()],
+    parameter_docs=lambda: [*request_parameters.id_or_type_docs(), request_parameters.IF_MATCH_DOCS],
     possible_errors=(*CONFIGURATION_ERRORS, errors.NotFound, errors.InvalidType, errors.ChangedMeanwhile),
     connection_id_pointer="/data/id",
 )
@@ -166,7 +166,7 @@ def configure(connection_id: str) -> Response:
     tag=OPENAPI_TAG,
     response_model=responses.OneConnection,
     request_model=request_bodies.ConfigureBody,
-    parameter_docs=lambda: [request_parameters.if_match_docs()],
+    parameter_docs=lambda: [request_parameters.IF_MATCH_DOCS],
     possible_errors=(*CONFIGURATION_ERRORS, errors.NotFound, errors.ChangedMeanwhile),
     connection_id_pointer="/data/id",
 )
