@@ -40,9 +40,13 @@ def limited_read() -> Iterator[None]:
         try:
             place.enter_context(read_limits.acquire(organization_id, timeout_seconds=MAX_WAIT_SECONDS))
         except ConcurrencyLimitTimeout:
-            message = f"Many answers to your organization are being read; try again in {RETRY_AFTER_SECONDS} seconds"
-            raise errors.RateLimited(message, retry_after=RETRY_AFTER_SECONDS) from None
+            raise too_many_at_once("Many answers to your organization are being read") from None
         yield
+
+
+def too_many_at_once(reason: str) -> errors.RateLimited:
+    """Return what somebody is told who would have to wait too long for others of their organization."""
+    return errors.RateLimited(f"{reason}; try again in {RETRY_AFTER_SECONDS} seconds", retry_after=RETRY_AFTER_SECONDS)
 
 
 def limit_concurrent_reads(view: Callable[..., Response]) -> Callable[..., Response]:

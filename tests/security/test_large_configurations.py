@@ -169,7 +169,7 @@ def test_of_one_organization_one_is_looked_at_at_a_time(
         of_another = eve.patch(f"{PATH}/{hers}", {"config": {"spaces": LARGE}})
 
     assert (small.status_code, large.status_code, of_another.status_code) == (200, 429, 200)
-    assert large.headers["Retry-After"] == str(credential_scan.RETRY_AFTER_SECONDS)
+    assert large.headers["Retry-After"] == str(read_limits.RETRY_AFTER_SECONDS)
     assert owner.patch(f"{PATH}/{connection}", {"config": {"spaces": LARGE}}).status_code == 200
 
 
