@@ -13,7 +13,7 @@ from itertools import pairwise
 import pytest
 from flask import Flask
 
-from app.api import credential_scan, request_bodies
+from app.api import credential_scan, read_limits, request_bodies
 from app.api.request_bodies import MAX_CONFIG_BYTES
 from app.domain import credential_detection
 from app.domain.json_values import JsonObject, canonical_json
