@@ -23,6 +23,10 @@ log = structlog.get_logger()
 
 # The largest honest body is a configuration; see schemas.LARGEST_CONFIG.
 MAX_BODY_BYTES = 320 * 1024
+# Arrays and objects of a body, each of which Python's garbage collector goes through again and again as long as a
+# configuration of them is read, answered or stored. The longest list of names is one.
+MAX_BODY_CONTAINERS = 5_000
+_JSON_STRING_PATTERN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 # Of what is wrong with a body: nobody fixes more at once, and an answer must not outgrow what it answers.
 MAX_REPORTED_PROBLEMS, MAX_FIELD_PATH_LENGTH = 20, 100
 INCOMPLETE_BODY_MESSAGE = "The body ends early, or its chunks are framed wrongly"
@@ -80,6 +84,9 @@ def parse_json_body(model: type[ModelType], *, optional: bool = False) -> ModelT
         return model()
     if not request.is_json:
         raise errors.UnsupportedMediaType("Send the body as JSON, with Content-Type: application/json")
+    if _has_too_many_containers(content):
+        message = f"must not have more than {MAX_BODY_CONTAINERS} arrays and objects"
+        raise errors.Invalid(f"body: {message}", errors=[{"field": "body", "message": message}])
     try:
         return model.model_validate_json(content)
     except ValidationError as invalid:
@@ -91,6 +98,16 @@ def parse_json_body(model: type[ModelType], *, optional: bool = False) -> ModelT
         for problem in problems[:MAX_REPORTED_PROBLEMS]
     ]
     raise errors.Invalid("; ".join(f"{field['field']}: {field['message']}" for field in fields[:3]), errors=fields)
+
+
+def _has_too_many_containers(content: bytes) -> bool:
+    """Tell whether JSON has more than MAX_BODY_CONTAINERS arrays and objects, before any of them is made."""
+
+    def count(text: bytes) -> int:
+        return text.count(b"[") + text.count(b"{")
+
+    # Those in texts are none, and most bodies have few of both.
+    return count(content) > MAX_BODY_CONTAINERS < count(_JSON_STRING_PATTERN.sub(b"", content))
 
 
 def field_path_text(location: Iterable[str | int]) -> str:
