@@ -47,7 +47,7 @@ def seed() -> Response:
     """Create the seeded connections that are missing."""
     rate_limits.count_change_request()
     who = auth.current_identity()
-    with unit_of_work(tenant_ids=[who.organization_id]) as work:
+    with read_limits.limited_change(), unit_of_work(tenant_ids=[who.organization_id]) as work:
         changes = connections.create_seeded_connections(
             work.session, who.organization_id, actor=who.audit_actor, now=work.now
         )
@@ -106,7 +106,7 @@ def create() -> Response:
     if source_type.name in source_types.SEEDED_TYPES:
         raise errors.AlreadyExists(f"Connections of type '{source_type.name}' are created by seed")
     fields = credential_scan.checked_fields(request_body)
-    with unit_of_work(tenant_ids=[who.organization_id]) as work:
+    with read_limits.limited_change(), unit_of_work(tenant_ids=[who.organization_id]) as work:
         _require_admin_to_disable(work, fields, connection_id=None)
         aggregate, changes = connections.create_connection(
             work.session, who.organization_id, source_type, fields=fields, actor=who.audit_actor, now=work.now
@@ -148,7 +148,7 @@ def configure(connection_id: str) -> Response:
     request_body = parse_json_body(request_bodies.ConfigureBody)
     fields = credential_scan.checked_fields(request_body) | {"enabled": request_body.enabled}
     who = auth.current_identity()
-    with unit_of_work(tenant_ids=[who.organization_id]) as work:
+    with read_limits.limited_change(), unit_of_work(tenant_ids=[who.organization_id]) as work:
         _require_admin_to_disable(work, fields, connection_id=wanted)
         if source_type is not None:
             aggregate, changes = connections.configure_connection_of_type(
@@ -188,7 +188,7 @@ def change(connection_id: str) -> Response:
     wanted = parse_connection_id(connection_id)
     fields = credential_scan.checked_fields(parse_json_body(request_bodies.ConfigureBody))
     who = auth.current_identity()
-    with unit_of_work(tenant_ids=[who.organization_id]) as work:
+    with read_limits.limited_change(), unit_of_work(tenant_ids=[who.organization_id]) as work:
         _require_admin_to_disable(work, fields, connection_id=wanted)
         aggregate, changes = connections.configure_connection(
             work.session,
@@ -219,7 +219,7 @@ def delete(connection_id: str) -> Response:
     rate_limits.count_change_request()
     wanted = parse_connection_id(connection_id)
     who = auth.current_identity()
-    with unit_of_work(tenant_ids=[who.organization_id]) as work:
+    with read_limits.limited_change(), unit_of_work(tenant_ids=[who.organization_id]) as work:
         if not who.is_admin:
             _refuse_deletion_by_member(connections.get_connection(work.session, wanted))
         aggregate, abandoned, changes = connections.delete_connection(
