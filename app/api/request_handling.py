@@ -107,7 +107,9 @@ def _has_too_many_containers(content: bytes) -> bool:
         return text.count(b"[") + text.count(b"{")
 
     # Those in texts are none, and most bodies have few of both.
-    return count(content) > MAX_BODY_CONTAINERS < count(_JSON_STRING_PATTERN.sub(b"", content))
+    if count(content) <= MAX_BODY_CONTAINERS:
+        return False
+    return count(_JSON_STRING_PATTERN.sub(b"", content)) > MAX_BODY_CONTAINERS
 
 
 def field_path_text(location: Iterable[str | int]) -> str:
