@@ -9,7 +9,7 @@ INSTALLED = .venv/.installed
 # Whatever the shell says: each of the many processes that a target starts would compile all modules anew.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help setup run test faults brokers matrix containers check bench audit lock format clean distclean
+.PHONY: help setup run test faults soak brokers matrix containers check bench audit lock format clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +34,9 @@ test: $(INSTALLED) ## run the whole test suite; ARGS goes to pytest: make test A
 
 faults: $(INSTALLED) ## inject every fault into the real processes, write docs/reliability.md; ARGS='--list', '--only NAME'
 	@$(BIN)/python -m tests.faults $(ARGS)
+
+soak: $(INSTALLED) ## run everything under load for an hour, with faults, and print what grew; minutes: ARGS=10
+	@$(BIN)/python -m tests.soak $(ARGS)
 
 brokers: $(INSTALLED) ## test on RabbitMQ 3.10, 4.0 and 4.3, classic and quorum queues; ARGS='--list', '--only 4.3-quorum', '--quick'
 	@$(BIN)/python -m tests.brokers $(ARGS)

@@ -104,11 +104,9 @@ class _PreparableStatement:
 
 @lru_cache(maxsize=500)
 def _preparable_statement(compiled: SQLCompiler) -> _PreparableStatement:
-    names = dict.fromkeys(re.findall(r"%\((\w+)\)s", compiled.string))
+    names, binds = dict.fromkeys(re.findall(r"%\((\w+)\)s", compiled.string)), compiled.binds
     # Those of a literal stay in the text: an index on some rows only is used for a state that is known.
-    types = {
-        name: compiled.binds[name].type.compile(compiled.dialect) for name in names if compiled.binds[name].required
-    }
+    types = {name: binds[name].type.compile(compiled.dialect) for name in names if binds[name].required}
     text = compiled.string
     for number, name in enumerate(types, start=1):
         text = text.replace(f"%({name})s", f"${number}")
@@ -141,11 +139,8 @@ class ConnectionPlans:
         now = time.monotonic()
         if self._valid_until < now:
             self._statement_names.clear()
-            self._lifetime = (
-                min(self._lifetime * 2, MAX_PLAN_LIFETIME)
-                if now - self._valid_until < MAX_PLAN_LIFETIME
-                else FIRST_PLAN_LIFETIME
-            )
+            is_in_use = now - self._valid_until < MAX_PLAN_LIFETIME
+            self._lifetime = min(self._lifetime * 2, MAX_PLAN_LIFETIME) if is_in_use else FIRST_PLAN_LIFETIME
             self._valid_until = now + self._lifetime
             first = "DEALLOCATE ALL; "
         key = (statement, *[repr(parameters[name]) for name in statement.constants])
@@ -169,9 +164,9 @@ def sql_to_send(connection: Connection, statement: str, parameters: Any, context
     before = context.execution_options[RUN_FIRST_OPTION]
     own = cast(SQLCompiler, context.compiled)
     parts = [own] if before is None else [_compile(before, context.dialect), own]
-    return "; ".join(
-        plans.execute_command(_preparable_statement(part), parameters) if plans else part.string for part in parts
-    )
+    if plans is None:
+        return "; ".join(part.string for part in parts)
+    return "; ".join(plans.execute_command(_preparable_statement(part), parameters) for part in parts)
 
 
 @lru_cache(maxsize=100)
@@ -182,7 +177,7 @@ def _compile(statement: Select[Any], dialect: Dialect) -> SQLCompiler:
 @event.listens_for(Engine, "handle_error")
 def _invalidate_plans_after_error(context: ExceptionContext) -> None:
     connection = context.connection
-    if connection is not None and not connection.closed and not connection.invalidated:
-        plans = connection.info.get(PLANS_KEY)
-        if plans is not None:
-            plans.invalidate()
+    if connection is None or connection.closed or connection.invalidated:
+        return
+    if plans := connection.info.get(PLANS_KEY):
+        plans.invalidate()

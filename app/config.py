@@ -8,7 +8,7 @@ second. Any may be given as a file, whose name is in `NAME_FILE`; a process gets
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from datetime import timedelta
 from functools import cache, cached_property
 from pathlib import Path
@@ -21,11 +21,10 @@ from app import process_settings
 from app import setting_types as types
 from app.domain import retry, source_types, token_claims
 from app.domain.lifecycle import Deadlines
+from app.setting_files import read_settings_from_files
 
 # What one attempt may wait in the queue on top of its POST.
 MAX_QUEUE_WAIT_PER_ATTEMPT = timedelta(seconds=30)
-
-
 # Whatever it is set to.
 _IGNORED_SETTING = Annotated[Any, NoDecode, BeforeValidator(lambda _: None)]
 
@@ -123,7 +122,6 @@ class Settings(BaseSettings):
     """The issuer's roles and ours: `Rita.Admin:admin,*:member`; by default `owner`, `admin` and `member`."""
     jwt_jwks_stale_seconds: types.PositiveSeconds = timedelta(hours=4)
     """How long the last known keys go on counting while the issuer cannot be reached, also those it withdrew."""
-    # Newest first: the first encrypts, all decrypt.
     seal_keys: types.FernetKeys = Field(min_length=1)
     """Fernet keys that encrypt credentials on their way, newest first: the first encrypts, all decrypt."""
 
@@ -137,7 +135,6 @@ class Settings(BaseSettings):
     heartbeat_file: Path | None = None
     """A file that the worker touches every five seconds while it consumes, for health checks."""
 
-    # The exporter reads this and the other OTEL_ settings by itself.
     otel_exporter_otlp_endpoint: types.AnyHttpUrl | None = None
     """Where traces go, by OTLP over HTTP; needs the extra `otel`. OpenTelemetry reads its other `OTEL_…` variables."""
 
@@ -225,23 +222,18 @@ class Settings(BaseSettings):
     @property
     def claim_rules(self) -> token_claims.ClaimMapping:
         """How a token's claims are read."""
-        return token_claims.ClaimMapping(
-            user=self.jwt_claim_user,
-            email=self.jwt_claim_email,
-            organization=self.jwt_claim_organization,
-            role=self.jwt_claim_role,
-            role_map=self.jwt_role_map,
-            issuer=self.jwt_issuer,
-        )
+        names = (self.jwt_claim_user, self.jwt_claim_email, self.jwt_claim_organization, self.jwt_claim_role)
+        return token_claims.ClaimMapping(*names, role_map=self.jwt_role_map, issuer=self.jwt_issuer)
 
     @property
     def deadlines(self) -> Deadlines:
         """How long operations wait for the external service."""
+        # Every wait at its longest, every attempt at its slowest.
+        waits = sum(self.sync_retry_seconds, timedelta(0)) * (1 + retry.MAX_JITTER)
+        attempt = self.webhook_total_seconds + MAX_QUEUE_WAIT_PER_ATTEMPT
         return Deadlines(
             verification=self.verify_deadline_seconds,
-            # Every wait at its longest, every attempt at its slowest.
-            sync_delivery=sum(self.sync_retry_seconds, timedelta(0)) * (1 + retry.MAX_JITTER)
-            + (self.webhook_total_seconds + MAX_QUEUE_WAIT_PER_ATTEMPT) * (len(self.sync_retry_seconds) + 1),
+            sync_delivery=waits + attempt * (len(self.sync_retry_seconds) + 1),
             sync_start=self.sync_start_deadline_seconds,
             sync_silence=self.sync_silence_deadline_seconds,
         )
@@ -274,14 +266,16 @@ class Settings(BaseSettings):
         Raises SettingsError, which ends the process with one message that names everything missing or unsafe.
         """
         unused = process_settings.settings_unused_by(process_name) if process_name else frozenset()
-        given, problems = _read_settings_from_files(cls.model_fields.keys() - unused)
+        # One setting is itself the name of a file.
+        in_files = {name for name in cls.model_fields.keys() - unused if f"{name}_file" not in cls.model_fields}
+        given, problems = read_settings_from_files(in_files, os.environ)
         # What is wrong with a setting's file is said of the file.
         said = {line.split("_FILE:")[0].strip() for line in problems}
         try:
             made = (_settings_class_for_process(process_name) if process_name else cls)(**given)
         except ValidationError as invalid:
             for error in invalid.errors(include_input=False, include_url=False):
-                name = "_".join(str(part) for part in error["loc"][:1]).upper()
+                name = "".join(map(str, error["loc"][:1])).upper()
                 message = "is missing" if error["type"] == "missing" else error["msg"].removeprefix("Value error, ")
                 if name not in said:
                     problems.append(f"  {name}: {message}" if name else f"  {message}")
@@ -291,39 +285,15 @@ class Settings(BaseSettings):
         return made
 
 
-def _read_settings_from_files(names: Collection[str]) -> tuple[dict[str, Any], list[str]]:
-    """Return the settings whose `NAME_FILE` names a file, as they stand in it, and what is wrong with such files."""
-    given: dict[str, Any] = {}
-    problems = []
-    environment = {name.lower(): value for name, value in os.environ.items()}
-    for name in names:
-        path = environment.get(f"{name}_file")
-        # One setting is itself the name of a file.
-        if not path or f"{name}_file" in Settings.model_fields:
-            continue
-        if environment.get(name):
-            problems.append(f"  {name.upper()}_FILE: {name.upper()} is set, too; set one of them")
-            continue
-        try:
-            given[name] = Path(path).read_text().strip()
-        except OSError as problem:
-            problems.append(f"  {name.upper()}_FILE: cannot be read: {problem.strerror}")
-        except UnicodeError:
-            problems.append(f"  {name.upper()}_FILE: is not a text in UTF-8")
-    return given, problems
-
-
 @cache
 def _settings_class_for_process(process_name: str) -> type[Settings]:
     """Return the settings of one of the Procfile's processes, or of the operators' commands."""
-    fields = Settings.model_fields
     spared = process_settings.RESTRICTED_SETTINGS - process_settings.SETTINGS_USED_BY[process_name]
     left: dict[str, Any] = {}
     for name in spared:
         # A command may use any of them; a process keeps nothing of what it does not use.
-        rule = (
-            fields[name].rebuild_annotation() if process_name == process_settings.COMMANDS_PROCESS else _IGNORED_SETTING
-        )
+        is_command = process_name == process_settings.COMMANDS_PROCESS
+        rule = Settings.model_fields[name].rebuild_annotation() if is_command else _IGNORED_SETTING
         left[name] = (Optional[rule], None)  # noqa: UP045 - made when it runs
     made = create_model(f"Settings of {process_name}", __base__=Settings, **left)
     made.optional_settings = spared

@@ -16,11 +16,11 @@ import structlog
 from flask import Flask, current_app
 from flask_sqlalchemy import SQLAlchemy
 from redis import Redis
-from sqlalchemy import event, text
+from sqlalchemy import DateTime, Text, event, text
 from sqlalchemy.engine import Connection as Session
 from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import InvalidatePoolError, OperationalError
-from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.orm import DeclarativeBase, registry
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from app import cached_plans, metrics
@@ -66,7 +66,9 @@ __all__ = ["Model", "Session", "db", "engine", "redis", "settings"]
 
 
 class ModelBase(DeclarativeBase):
-    """The declarative base of every model."""
+    """The declarative base of every model, and what columns are unless they say otherwise."""
+
+    registry = registry(type_annotation_map={str: Text, datetime: DateTime(timezone=True)})
 
 
 db = SQLAlchemy(model_class=ModelBase, disable_autonaming=True)
@@ -121,16 +123,16 @@ def _track_pool_metrics(engine_to_watch: Engine, *, size: int) -> None:
     """Keep the metrics of the connections that this process has at work."""
 
     def connected(*_: Any) -> None:
-        metrics.set_database_pool_size(size)
+        metrics.process_metrics().pool_size.set(size)
 
     def taken(_connection: Any, record: Any, _proxy: Any) -> None:
         record.record_info["taken"] = True
-        metrics.change_pool_connections_in_use(1)
+        metrics.process_metrics().pool_in_use.inc()
 
     def returned(_connection: Any, record: Any) -> None:
         # Told, too, of what could not be opened and so was never taken.
         if record.record_info.pop("taken", False):
-            metrics.change_pool_connections_in_use(-1)
+            metrics.process_metrics().pool_in_use.dec()
 
     event.listen(engine_to_watch, "connect", connected)
     event.listen(engine_to_watch, "checkout", taken)

@@ -17,7 +17,7 @@ def create_web_app(settings: Settings) -> Flask:
     from app import api, cli
     from app.jobs import JobSender
 
-    app = _create_base_app(settings)
+    app = create_base_app(settings)
     if settings.rabbitmq_url:
         app.extensions["job_sender"] = JobSender(settings)
     if settings.can_serve_requests:
@@ -26,29 +26,26 @@ def create_web_app(settings: Settings) -> Flask:
     return app
 
 
-def create_status_worker_app(settings: Settings) -> Flask:
-    """Build what applies status messages."""
-    return _create_base_app(settings)
-
-
 def create_webhook_worker_app(settings: Settings) -> Flask:
     """Build what delivers webhooks and keeps house."""
     from app.jobs import JobSender
     from app.outbound import webhook
     from app.outbound.circuit_breaker import CircuitBreaker
 
-    app = _create_base_app(settings)
+    app = create_base_app(settings)
     app.extensions["job_sender"] = JobSender(settings)
-    app.extensions["circuit_breaker"] = CircuitBreaker(
+    redis, threshold, interval = (
         app.extensions["redis"],
-        failure_threshold=settings.webhook_failures_to_park,
-        probe_interval=settings.webhook_probe_seconds,
+        settings.webhook_failures_to_park,
+        settings.webhook_probe_seconds,
     )
+    app.extensions["circuit_breaker"] = CircuitBreaker(redis, failure_threshold=threshold, probe_interval=interval)
     app.extensions["webhook_target"] = webhook.WebhookTarget.from_settings(settings)
     return app
 
 
-def _create_base_app(settings: Settings) -> Flask:
+def create_base_app(settings: Settings) -> Flask:
+    """Build what applies status messages; the other applications add to it."""
     logs.configure_logging(settings.log_level)
     app = Flask("app", static_folder=None)
     extensions.init_app(app, settings=settings)

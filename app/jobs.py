@@ -10,14 +10,7 @@ from celery import Celery
 
 from app.config import Settings
 from app.domain.delivery_job import DeliveryJob
-from app.outbound.broker import (
-    TASK_EXCHANGE_NAME,
-    BrokerError,
-    Queue,
-    broker_tls_options,
-    celery_task_queue,
-    open_confirmed_connection,
-)
+from app.outbound import broker
 from app.outbound.broker_inspection import inspect_queue
 
 log = structlog.get_logger()
@@ -33,9 +26,9 @@ LONG_QUEUE_LENGTH, MIN_OVERDUE_JOBS_RESENT = 500, 10
 _BRIEF_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.2}
 
 
-def task_queues() -> list[Queue]:
+def task_queues() -> list[broker.Queue]:
     """Return the queues of Celery's own messages; who sends and who works declare them alike."""
-    return [celery_task_queue(name) for name in (WEBHOOKS, VERIFICATIONS, HOUSEKEEPING)]
+    return [broker.celery_task_queue(name) for name in (WEBHOOKS, VERIFICATIONS, HOUSEKEEPING)]
 
 
 def queue_name_for(delivery: DeliveryJob) -> str:
@@ -48,7 +41,7 @@ def publish_options_for_queue(queue_name: str) -> dict[str, str]:
 
     Celery would publish to the broker's default exchange, where a right to write is one to every queue that there is.
     """
-    return {"exchange": TASK_EXCHANGE_NAME, "routing_key": queue_name}
+    return {"exchange": broker.TASK_EXCHANGE_NAME, "routing_key": queue_name}
 
 
 class JobSender:
@@ -57,17 +50,17 @@ class JobSender:
     def __init__(self, settings: Settings) -> None:
         self._broker_url = settings.rabbitmq_url
         self._celery = Celery("rita-jobs", broker=settings.rabbitmq_url, set_as_current=False)
+        is_redis = settings.rabbitmq_url.startswith("redis")
+        redis_timeouts = {"socket_connect_timeout": 1, "socket_timeout": 2}
         self._celery.conf.update(
             task_queues=task_queues(),
             task_create_missing_queues=False,
             task_publish_retry_policy=_BRIEF_PUBLISH_RETRY_POLICY,
             task_ignore_result=True,
-            broker_use_ssl=broker_tls_options(settings.rabbitmq_url),
+            broker_use_ssl=broker.broker_tls_options(settings.rabbitmq_url),
             broker_connection_timeout=1,
             broker_pool_acquire_timeout=1,
-            broker_transport_options={"socket_connect_timeout": 1, "socket_timeout": 2}
-            if settings.rabbitmq_url.startswith("redis")
-            else {"read_timeout": 3, "write_timeout": 3},
+            broker_transport_options=redis_timeouts if is_redis else broker.SOCKET_TIMEOUT_OPTIONS,
         )
 
     def send_delivery_job(self, delivery: DeliveryJob) -> bool:
@@ -77,7 +70,7 @@ class JobSender:
         """
         try:
             self._send_task(delivery)
-        except (*BrokerError, OSError) as problem:
+        except (*broker.BrokerError, OSError) as problem:
             log.warning("job_not_sent", operation_id=str(delivery.operation_id), error=type(problem).__name__)
             return False
         return True
@@ -95,7 +88,7 @@ class JobSender:
         sent: list[DeliveryJob] = []
         wanted = [*deliveries, *overdue]
         try:
-            with open_confirmed_connection(self._broker_url) as connection:
+            with broker.open_confirmed_connection(self._broker_url) as connection:
                 wanted = [*deliveries]
                 for queue in (VERIFICATIONS, WEBHOOKS):
                     again = [delivery for delivery in overdue if queue_name_for(delivery) == queue]
@@ -104,7 +97,7 @@ class JobSender:
                 for delivery in wanted:
                     self._send_task(delivery, connection=connection)
                     sent.append(delivery)
-        except (*BrokerError, OSError) as problem:
+        except (*broker.BrokerError, OSError) as problem:
             log.warning("jobs_not_sent", count=len(wanted) - len(sent), error=type(problem).__name__)
         return sent, wanted[len(sent) :]
 

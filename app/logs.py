@@ -117,10 +117,7 @@ def configure_logging(level: str) -> None:
     logging.captureWarnings(capture=True)
     threading.excepthook = _log_thread_failure
     structlog.configure(
-        processors=[
-            *_SHARED_PROCESSORS,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
+        processors=[*_SHARED_PROCESSORS, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
         cache_logger_on_first_use=True,

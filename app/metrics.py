@@ -7,9 +7,10 @@ How the processes of one group add up their counts is in `metrics_sharing.py`.
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from functools import cache
+from itertools import product
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
@@ -36,34 +37,21 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.webhook_attempts = self._counter(
-            "rita_webhook_attempts_total",
-            "Attempts to deliver a webhook, by what is done next and the hundred of the HTTP answer.",
-            ("kind", "outcome", "answer"),
-            [(kind, *end) for kind in ("verify", "sync") for end in _WEBHOOK_OUTCOME_LABELS],
-        )
-        self.webhook_seconds = Histogram(
-            "rita_webhook_attempt_seconds",
-            "How long one POST took, answered or not.",
-            ["kind"],
-            buckets=WEBHOOK_SECONDS_BUCKETS,
-            registry=self.registry,
-        )
+        about = "Attempts to deliver a webhook, by what is done next and the hundred of the HTTP answer."
+        labels = ("kind", "outcome", "answer")
+        self.webhook_attempts = Counter("rita_webhook_attempts_total", about, labels, registry=self.registry)
+        about = "How long one POST took, answered or not."
+        self.webhook_seconds = self._histogram("rita_webhook_attempt_seconds", about, WEBHOOK_SECONDS_BUCKETS, ["kind"])
         self.webhooks_deferred = self._counter(
             "rita_webhooks_parked_total", "Attempts put off because the external service is known to be down."
         )
         self.status_messages = self._counter(
             "rita_status_messages_total",
             "Messages of the external service; late ones, and copies, change nothing, refused ones are buried.",
-            ("outcome",),
-            [("applied",), ("late",), ("refused",)],
+            outcome=("applied", "late", "refused"),
         )
-        self.dead_letters = self._counter(
-            "rita_dead_letters_total",
-            "Messages moved to the dead letters.",
-            ("reason",),
-            [(name,) for name in REFUSAL_REASONS],
-        )
+        about = "Messages moved to the dead letters."
+        self.dead_letters = self._counter("rita_dead_letters_total", about, reason=REFUSAL_REASONS)
         self.batches_held = self._counter(
             "rita_status_batches_held_total", "Batches that could not be applied and are held, to be tried again."
         )
@@ -77,33 +65,26 @@ class Metrics:
             "rita_status_messages_moved_total",
             "Messages published anew to their own queue, which had had them back too often.",
         )
-        self.batch_messages = Histogram(
-            "rita_status_batch_messages", "Messages of one batch.", buckets=BATCH_SIZE_BUCKETS, registry=self.registry
-        )
-        self.batch_seconds = Histogram(
-            "rita_status_batch_seconds",
-            "How long a batch took to be applied, buried and pushed.",
-            buckets=BATCH_SECONDS_BUCKETS,
-            registry=self.registry,
-        )
+        about = "Messages of one batch."
+        self.batch_messages = self._histogram("rita_status_batch_messages", about, BATCH_SIZE_BUCKETS)
+        about = "How long a batch took to be applied, buried and pushed."
+        self.batch_seconds = self._histogram("rita_status_batch_seconds", about, BATCH_SECONDS_BUCKETS)
         self.values_refused = self._counter(
             "rita_redis_values_refused_total",
             "What Redis held for us and is not what we put there: moved, or not ours.",
-            ("value", "reason"),
-            [(value, reason) for value in ("credentials", "ticket") for reason in ("misplaced", "unreadable")],
+            value=("credentials", "ticket"),
+            reason=("misplaced", "unreadable"),
         )
         self.sse_clients = self._gauge("rita_sse_clients", "Browsers whose event stream is open.")
         self.sse_streams = self._counter(
             "rita_sse_streams_total",
             "Event streams opened, by what they began with: the events missed, or a snapshot.",
-            ("start",),
-            [("replay",), ("snapshot",)],
+            start=("replay", "snapshot"),
         )
         self.sse_drops = self._counter(
             "rita_sse_drops_total",
             "Event streams ended by us: the browser read too slowly, or the subscription was lost.",
-            ("reason",),
-            [("slow",), ("subscription_lost",)],
+            reason=("slow", "subscription_lost"),
         )
         self.sse_events_lost = self._counter(
             "rita_sse_events_lost_total", "Events that Redis did not take; pages get a snapshot when they reconnect."
@@ -112,15 +93,18 @@ class Metrics:
         self.pool_in_use = self._gauge("rita_database_pool_in_use", "Database connections at work.")
         for kind in ("verify", "sync"):
             self.webhook_seconds.labels(kind)
+            for end in _WEBHOOK_OUTCOME_LABELS:
+                self.webhook_attempts.labels(kind, *end)
 
-    def _counter(
-        self, name: str, help_text: str, labels: tuple[str, ...] = (), label_values: Iterable[tuple[str, ...]] = ()
-    ) -> Counter:
-        counter = Counter(name, help_text, labels, registry=self.registry)
+    def _counter(self, name: str, help_text: str, **values_by_label: Iterable[str]) -> Counter:
+        counter = Counter(name, help_text, tuple(values_by_label), registry=self.registry)
         # An increase is only seen of what was there before.
-        for values_ in label_values:
-            counter.labels(*values_)
+        for values in product(*values_by_label.values()) if values_by_label else ():
+            counter.labels(*values)
         return counter
+
+    def _histogram(self, name: str, text: str, buckets: Sequence[float], labels: Sequence[str] = ()) -> Histogram:
+        return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
 
     def _gauge(self, name: str, help_text: str) -> Gauge:
         return Gauge(name, help_text, registry=self.registry, multiprocess_mode="livesum")
@@ -140,35 +124,15 @@ def count_webhook_attempt(kind: str, outcome: AttemptOutcome) -> None:
         process_metrics().webhook_seconds.labels(kind).observe(outcome.duration.total_seconds())
 
 
-def count_deferred_webhook() -> None:
-    """Count an attempt that was put off."""
-    process_metrics().webhooks_deferred.inc()
-
-
 def observe_batch(*, message_count: int, seconds: float) -> None:
     """Count a batch that was settled; `seconds` in seconds."""
     process_metrics().batch_messages.observe(message_count)
     process_metrics().batch_seconds.observe(seconds)
 
 
-def count_held_batch() -> None:
-    """Count a batch that is to be tried again."""
-    process_metrics().batches_held.inc()
-
-
-def count_messages_given_back(count: int) -> None:
-    """Count messages that went back to their queue."""
-    process_metrics().messages_given_back.inc(count)
-
-
 def count_lost_consumer() -> None:
     """Count a worker that had stopped consuming unasked."""
     process_metrics().consumers_lost.inc()
-
-
-def count_republished_message() -> None:
-    """Count a message that its queue counts anew."""
-    process_metrics().messages_republished.inc()
 
 
 def count_applied_and_late_messages(*, applied: int, late: int) -> None:
@@ -182,38 +146,3 @@ def count_dead_letters(reasons: Iterable[str]) -> None:
     for reason, count in Tally(reasons).items():
         process_metrics().status_messages.labels("refused").inc(count)
         process_metrics().dead_letters.labels(reason).inc(count)
-
-
-def count_refused_redis_value(value_kind: str, reason: str) -> None:
-    """Count `credentials` or a `ticket` that Redis held and that is not ours as it lies there."""
-    process_metrics().values_refused.labels(value_kind, reason).inc()
-
-
-def count_opened_stream(started_with: str) -> None:
-    """Count an event stream that begins with a `replay` or a `snapshot`."""
-    process_metrics().sse_streams.labels(started_with).inc()
-
-
-def change_sse_client_count(change: int) -> None:
-    """Follow how many browsers' streams are open."""
-    process_metrics().sse_clients.inc(change)
-
-
-def count_dropped_streams(count: int, *, reason: str) -> None:
-    """Count the streams that we ended: of `slow` browsers, or with a `subscription_lost`."""
-    process_metrics().sse_drops.labels(reason).inc(count)
-
-
-def count_lost_events(count: int) -> None:
-    """Count events that nobody was told."""
-    process_metrics().sse_events_lost.inc(count)
-
-
-def set_database_pool_size(size: int) -> None:
-    """Tell how many database connections this process may open at most."""
-    process_metrics().pool_size.set(size)
-
-
-def change_pool_connections_in_use(change: int) -> None:
-    """Follow how many database connections are at work."""
-    process_metrics().pool_in_use.inc(change)

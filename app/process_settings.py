@@ -11,11 +11,9 @@ from collections.abc import Mapping
 TOKEN_VERIFICATION_SETTINGS = frozenset({"jwt_secret", "jwt_public_key", "jwt_jwks_url"})
 _WEBHOOK_TARGET_SETTINGS = frozenset({"automation_webhook_url", "automation_auth", "webhook_signing_secret"})
 _SERVER_URL_SETTINGS = frozenset({"database_url", "rabbitmq_url", "redis_url"})
-RESTRICTED_SETTINGS = (
-    _SERVER_URL_SETTINGS
-    | TOKEN_VERIFICATION_SETTINGS
-    | _WEBHOOK_TARGET_SETTINGS
-    | {"seal_keys", "metrics_token", "migration_database_url", "rabbitmq_management_url"}
+_OTHER_RESTRICTED_SETTINGS = {"seal_keys", "metrics_token", "migration_database_url", "rabbitmq_management_url"}
+RESTRICTED_SETTINGS = frozenset().union(
+    _SERVER_URL_SETTINGS, TOKEN_VERIFICATION_SETTINGS, _WEBHOOK_TARGET_SETTINGS, _OTHER_RESTRICTED_SETTINGS
 )
 
 # `flask --app app …`: a release uses the database alone, and each command asks for what else it uses.
@@ -34,11 +32,9 @@ SETTINGS_USED_BY: Mapping[str, frozenset[str]] = {
 
 def settings_unused_by(process: str) -> frozenset[str]:
     """Return the guarded settings that a process drops; a command may use any that is set."""
-    return (
-        frozenset()
-        if process == COMMANDS_PROCESS
-        else RESTRICTED_SETTINGS - SETTINGS_USED_BY.get(process, RESTRICTED_SETTINGS)
-    )
+    if process == COMMANDS_PROCESS:
+        return frozenset()
+    return RESTRICTED_SETTINGS - SETTINGS_USED_BY.get(process, RESTRICTED_SETTINGS)
 
 
 def environment_for_process(process: str, environ: Mapping[str, str]) -> dict[str, str]:

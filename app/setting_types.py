@@ -111,9 +111,8 @@ def _check_rate_limit(value: str) -> str:
         (limit,) = parse_many(value)
     except ValueError:
         raise ValueError("must be one limit such as 30/minute or 5/10seconds, or off") from None
-    if not (
-        0 < limit.amount <= MAX_RATE_LIMIT_REQUESTS and 0 < limit.get_expiry() <= MAX_RATE_LIMIT_WINDOW.total_seconds()
-    ):
+    window = timedelta(seconds=limit.get_expiry())
+    if not (0 < limit.amount <= MAX_RATE_LIMIT_REQUESTS and timedelta(0) < window <= MAX_RATE_LIMIT_WINDOW):
         raise ValueError(f"must allow 1 to {MAX_RATE_LIMIT_REQUESTS} requests in at most a day, or be off")
     return value.strip()
 
@@ -135,10 +134,8 @@ def _check_public_key(value: str) -> str:
     try:
         key = load_pem_public_key(pem.encode())
     except (ValueError, UnsupportedAlgorithm):
-        raise ValueError(
-            f"must be a PEM public key ({token_keys.SUPPORTED_KEYS_DESCRIPTION}), "
-            "as `openssl pkey -pubout` and `openssl x509 -pubkey` print"
-        ) from None
+        commands = "as `openssl pkey -pubout` and `openssl x509 -pubkey` print"
+        raise ValueError(f"must be a PEM public key ({token_keys.SUPPORTED_KEYS_DESCRIPTION}), {commands}") from None
     if not token_keys.algorithms_for_key(key):
         raise ValueError(f"is a key that verifies no token; taken are {token_keys.SUPPORTED_KEYS_DESCRIPTION}")
     return pem
@@ -160,9 +157,8 @@ def _parse_role_map(value: object) -> object:
     """Read `Rita.Admin:admin,*:member`; their names may have colons in them."""
     if not isinstance(value, str):
         return value
-    return tuple(
-        (theirs.strip(), ours.strip()) for theirs, _, ours in (part.rpartition(":") for part in _split_at_commas(value))
-    )
+    parts = [part.rpartition(":") for part in _split_at_commas(value)]
+    return tuple((theirs.strip(), ours.strip()) for theirs, _, ours in parts)
 
 
 def _check_role_map(pairs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
@@ -196,9 +192,8 @@ _INVALID_SIGNING_SECRET_PATTERNS = (
     (re.compile(r"whsec_.*[-_]"), "it is base64url, whose - and _ no receiver reads"),
     (re.compile(r"(?!whsec_)"), "it does not begin with whsec_, in small letters"),
 )
-_SIGNING_RECIPE = (
-    'must be whsec_ and the standard base64 of 24 to 64 random bytes: echo "whsec_$(openssl rand -base64 32)"'
-)
+_SIGNING_COMMAND = 'echo "whsec_$(openssl rand -base64 32)"'
+_SIGNING_RECIPE = f"must be whsec_ and the standard base64 of 24 to 64 random bytes: {_SIGNING_COMMAND}"
 
 
 def _split_signing_secrets(value: object) -> object:
@@ -232,20 +227,15 @@ BrokerUrl = Annotated[str, _require_url_scheme("amqp", "amqps", "redis", "rediss
 RedisUrl = Annotated[str, _require_url_scheme("redis", "rediss", "unix")]
 AnyHttpUrl = Annotated[str, _require_url_scheme("http", "https")]
 HttpUrl = Annotated[str, AfterValidator(_check_http_url)]
-Origins = Annotated[
-    tuple[Annotated[str, AfterValidator(_check_origin)], ...], NoDecode, BeforeValidator(_split_at_commas)
-]
-Networks = Annotated[
-    tuple[Annotated[IPv4Network | IPv6Network, BeforeValidator(_parse_network)], ...],
-    NoDecode,
-    BeforeValidator(_split_at_commas),
-]
+_Origin = Annotated[str, AfterValidator(_check_origin)]
+Origins = Annotated[tuple[_Origin, ...], NoDecode, BeforeValidator(_split_at_commas)]
+_Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_parse_network)]
+Networks = Annotated[tuple[_Network, ...], NoDecode, BeforeValidator(_split_at_commas)]
 RateLimit = Annotated[str, AfterValidator(_check_rate_limit)]
 HeaderValue = Annotated[str, AfterValidator(_check_header_value)]
 CaFile = Annotated[str, AfterValidator(_check_ca_file)]
-SigningSecrets = Annotated[
-    tuple[Annotated[str, AfterValidator(_check_signing_secret)], ...], NoDecode, BeforeValidator(_split_signing_secrets)
-]
+_SigningSecret = Annotated[str, AfterValidator(_check_signing_secret)]
+SigningSecrets = Annotated[tuple[_SigningSecret, ...], NoDecode, BeforeValidator(_split_signing_secrets)]
 JwtSecret = Annotated[str, AfterValidator(_check_jwt_secret)]
 PublicKey = Annotated[str, AfterValidator(_check_public_key)]
 ClaimName = Annotated[str, AfterValidator(_check_claim_name)]
@@ -253,8 +243,7 @@ ClaimNameNotUserWritable = Annotated[ClaimName, AfterValidator(_check_claim_not_
 RoleMap = Annotated[
     tuple[tuple[str, str], ...], NoDecode, BeforeValidator(_parse_role_map), AfterValidator(_check_role_map)
 ]
-FernetKeys = Annotated[
-    tuple[Annotated[str, AfterValidator(_check_fernet_key)], ...], NoDecode, BeforeValidator(_split_at_commas)
-]
+_FernetKey = Annotated[str, AfterValidator(_check_fernet_key)]
+FernetKeys = Annotated[tuple[_FernetKey, ...], NoDecode, BeforeValidator(_split_at_commas)]
 SourceTypeNames = Annotated[CommaSeparatedNames, AfterValidator(_check_source_types)]
 Port = Annotated[int, Field(ge=1, le=65535)]

@@ -30,11 +30,8 @@ def format_traceback(exc_info: ExcInfo | Any) -> str:
 def describe_exception(exception: BaseException) -> str:
     """Return an exception's kind, and its text where it can hold nothing that anybody has sent."""
     kind = f"{type(exception).__module__}.{type(exception).__qualname__}".removeprefix("builtins.")
-    if (
-        kind.startswith(_OUR_PACKAGES)
-        or isinstance(exception, _SAFE_EXCEPTION_TYPES)
-        or kind in _SAFE_CONNECTION_EXCEPTIONS
-    ):
+    is_ours = kind.startswith(_OUR_PACKAGES)
+    if is_ours or isinstance(exception, _SAFE_EXCEPTION_TYPES) or kind in _SAFE_CONNECTION_EXCEPTIONS:
         return f"{kind}: {exception}"
     if isinstance(exception, OSError) and exception.strerror:
         return f"{kind}: [Errno {exception.errno}] {exception.strerror}"

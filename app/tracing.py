@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
 from types import ModuleType
 from uuid import UUID
 
@@ -54,9 +53,8 @@ def _import_otel_sdk() -> ModuleType:
     try:
         from app import otel_sdk  # noqa: PLC0415 - of the extra `otel`
     except ModuleNotFoundError as missing:
-        raise SettingsError(
-            f"OTEL_EXPORTER_OTLP_ENDPOINT: {missing.name} is not installed; install rita-data-sources[otel]"
-        ) from None
+        reason = f"{missing.name} is not installed; install rita-data-sources[otel]"
+        raise SettingsError(f"OTEL_EXPORTER_OTLP_ENDPOINT: {reason}") from None
     return otel_sdk
 
 
@@ -129,10 +127,7 @@ def record_operation_spans(
             continue
         attributes = {OPERATION_ID_ATTRIBUTE: str(change.operation.id), "rita.change": change.action}
         context = _operation_context(change.operation.id)
-        span = get_tracer().start_span(
-            span_name, context, kind=kind, attributes=attributes, links=links, start_time=started_ns
-        )
-        span.end()
+        get_tracer().start_span(span_name, context, kind, attributes, links, started_ns).end()
 
 
 def end_operation_traces(changes: Iterable[Change]) -> None:
@@ -161,15 +156,10 @@ def _export_root_span(operation: Operation) -> None:
         "rita.origin": operation.origin,
         "rita.attempts": operation.attempts,
     }
+    began = round(operation.created_at.timestamp() * 1e9)
     with _import_otel_sdk().use_operation_id_as_trace_id(operation.id):
-        span = get_tracer().start_span(
-            operation.kind, Context(), attributes=attributes, start_time=_to_nanoseconds(operation.created_at)
-        )
+        span = get_tracer().start_span(operation.kind, Context(), attributes=attributes, start_time=began)
     span.end()
-
-
-def _to_nanoseconds(moment: datetime) -> int:
-    return round(moment.timestamp() * 1e9)
 
 
 def _operation_context(operation_id: UUID) -> Context:

@@ -74,10 +74,8 @@ def unit_of_work(*, tenant_ids: Iterable[UUID] = (), all_tenants: bool = False) 
     try:
         with engine().begin() as session:
             # For the first statement to bring along: what PostgreSQL's policies are to know.
-            session.info["scope"] = {
-                "scope_tenants": cached_plans.uuid_array_literal(tenant_ids),
-                "scope_system": "on" if all_tenants else "off",
-            }
+            tenants, system = cached_plans.uuid_array_literal(tenant_ids), "on" if all_tenants else "off"
+            session.info["scope"] = {"scope_tenants": tenants, "scope_system": system}
             work = UnitOfWork(session)
             yield work
     finally:

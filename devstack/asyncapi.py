@@ -102,13 +102,8 @@ DEAD_LETTER_HEADERS: dict[str, Any] = {
         dead_letters.ORIGINAL_QUEUE_HEADER: {"type": "string", "description": "The queue that it came from."},
         dead_letters.DIED_AT_HEADER: _MOMENT,
     },
-    "required": [
-        dead_letters.REASON_HEADER,
-        dead_letters.DETAIL_HEADER,
-        dead_letters.ORIGINAL_QUEUE_HEADER,
-        dead_letters.DIED_AT_HEADER,
-    ],
 }
+DEAD_LETTER_HEADERS["required"] = list(DEAD_LETTER_HEADERS["properties"])
 
 
 ABOUT = """\
@@ -125,17 +120,14 @@ def document(schemas: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     """Return the document; `schemas` are the messages', by path."""
     named = {path.removeprefix("messages/").removesuffix(".json"): schema for path, schema in schemas.items()}
     bearer = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+    security = [{"$ref": _at("securitySchemes", "bearer")}]
     return {
         "asyncapi": "3.0.0",
         "info": {"title": "Rita Data Sources", "version": "1.0.0", "description": ABOUT},
         "defaultContentType": "application/json",
         "servers": {
             "broker": {"host": "rabbitmq.example.org:5671", "protocol": "amqps", "description": "`RABBITMQ_URL`"},
-            "api": {
-                "host": "rita.example.org",
-                "protocol": "https",
-                "security": [{"$ref": _at("securitySchemes", "bearer")}],
-            },
+            "api": {"host": "rita.example.org", "protocol": "https", "security": security},
         },
         "channels": _channels(list(named)),
         "operations": {
@@ -165,11 +157,10 @@ _OTHER_MESSAGES: dict[str, Any] = {
 
 
 def _channels(messages: list[str]) -> dict[str, Any]:
+    letters = "What could not be applied, until replayed."
     return {
         "status": _queue(STATUS_QUEUE, messages, "Written by the external service, which declares it the same way."),
-        "deadLetters": _queue(
-            broker.DEAD_LETTER_QUEUE_NAME, ["dead_letter"], "What could not be applied, until replayed."
-        ),
+        "deadLetters": _queue(broker.DEAD_LETTER_QUEUE_NAME, ["dead_letter"], letters),
         "events": {
             "address": "/api/sse",
             "title": "The organization's event stream",

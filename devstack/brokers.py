@@ -75,9 +75,8 @@ class Combination:
         return Installation(scripts=Path("/usr") / PACKAGED / "bin", erlang=Path("/usr/bin"), usr=usr)
 
 
-COMBINATIONS = {
-    str(made): made for made in (Combination(release, queues) for release in SUITES for queues in (CLASSIC, QUORUM))
-}
+_ALL = [Combination(release, queues) for release in SUITES for queues in (CLASSIC, QUORUM)]
+COMBINATIONS = {str(combination): combination for combination in _ALL}
 
 
 def select_combination(environ: Mapping[str, str]) -> Combination:

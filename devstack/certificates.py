@@ -10,7 +10,9 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509 import CertificateBuilder
 from cryptography.x509.oid import NameOID
 
 from devstack.child import LOOPBACK
@@ -35,7 +37,7 @@ def create_certificate(directory: Path) -> Certificate:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, NAME)])
     of_signer = x509.SubjectKeyIdentifier.from_public_key(signing_key.public_key())
     authority = (
-        _certificate_builder(subject=signer, issuer=signer, key=signing_key)
+        _certificate_builder(signer, signer, key=signing_key)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_key_usage(signs=True), critical=True)
         .add_extension(of_signer, critical=False)
@@ -43,7 +45,7 @@ def create_certificate(directory: Path) -> Certificate:
     )
     names = x509.SubjectAlternativeName([x509.DNSName(NAME), x509.IPAddress(ip_address(LOOPBACK))])
     certificate = (
-        _certificate_builder(subject=name, issuer=signer, key=key)
+        _certificate_builder(name, signer, key=key)
         .add_extension(names, critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(signs=False), critical=True)
@@ -58,13 +60,11 @@ def create_certificate(directory: Path) -> Certificate:
     return made
 
 
-def _certificate_builder(
-    *, subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey
-) -> x509.CertificateBuilder:
+def _certificate_builder(name: x509.Name, issuer: x509.Name, *, key: EllipticCurvePrivateKey) -> CertificateBuilder:
     now = datetime.now(UTC)
     return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
+        CertificateBuilder()
+        .subject_name(name)
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())

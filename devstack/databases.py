@@ -10,6 +10,10 @@ from psycopg2 import sql
 from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT, connection
 from sqlalchemy import URL, make_url
 
+_ROLE_STATEMENT = sql.SQL(
+    "{verb} ROLE {role} LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE PASSWORD {password}"
+)
+
 
 def create_database(
     admin_url: str, *, name: str, owner_password: str | None = None, application_password: str | None = None
@@ -21,27 +25,20 @@ def create_database(
     """
     owner = _role_url(admin_url, database=name, role=f"{name}_owner", password=owner_password)
     application = _role_url(admin_url, database=name, role=f"{name}_app", password=application_password)
-    names = {
-        "database": sql.Identifier(name),
-        "owner": sql.Identifier(f"{name}_owner"),
-        "application": sql.Identifier(f"{name}_app"),
-    }
+    given = {"database": name, "owner": f"{name}_owner", "application": f"{name}_app"}
+    names = {what: sql.Identifier(text) for what, text in given.items()}
     with closing(_connect(make_url(admin_url))) as admin, admin.cursor() as cursor:
         for url in (owner, application):
             cursor.execute("SELECT FROM pg_roles WHERE rolname = %s", [url.username])
             # A role that is there already may be anything by now; it is made what it should be.
             verb = sql.SQL("ALTER" if cursor.rowcount else "CREATE")
-            cursor.execute(
-                sql.SQL(
-                    "{verb} ROLE {role} LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE PASSWORD {password}"
-                ).format(verb=verb, role=sql.Identifier(url.username or ""), password=sql.Literal(url.password))
-            )
+            role, password = sql.Identifier(url.username or ""), sql.Literal(url.password)
+            cursor.execute(_ROLE_STATEMENT.format(verb=verb, role=role, password=password))
         cursor.execute("SELECT FROM pg_database WHERE datname = %s", [name])
         if not cursor.rowcount:
             # template0, because nobody can be connected to it, which would forbid the copy.
-            cursor.execute(
-                sql.SQL("CREATE DATABASE {database} OWNER {owner} TEMPLATE template0 ENCODING 'UTF8'").format(**names)
-            )
+            creation = sql.SQL("CREATE DATABASE {database} OWNER {owner} TEMPLATE template0 ENCODING 'UTF8'")
+            cursor.execute(creation.format(**names))
         for statement in (
             "ALTER DATABASE {database} OWNER TO {owner}",
             "REVOKE ALL ON DATABASE {database} FROM PUBLIC",
@@ -68,9 +65,8 @@ def drop_database(admin_url: str, *, name: str) -> None:
 
 
 def _role_url(admin_url: str, *, database: str, role: str, password: str | None) -> URL:
-    return make_url(admin_url).set(
-        drivername="postgresql", database=database, username=role, password=password or secrets.token_urlsafe(24)
-    )
+    password = password or secrets.token_urlsafe(24)
+    return make_url(admin_url).set(drivername="postgresql", database=database, username=role, password=password)
 
 
 def _connect(url: URL) -> connection:

@@ -120,9 +120,8 @@ def download(packages: Sequence[str], *, suite: str, work: Path) -> list[Path]:
     }
     configuration = work / "apt.conf"
     # What the machine does after its own updates is for its own lists.
-    configuration.write_text(
-        "#clear APT::Update;\n" + "".join(f'{name} "{value}";\n' for name, value in options.items())
-    )
+    lines = ["#clear APT::Update;", *(f'{name} "{value}";' for name, value in options.items())]
+    configuration.write_text("\n".join(lines) + "\n")
     apt = ["apt-get", "-qq", "--config-file", str(configuration)]
     _run([*apt, "update"], within=DOWNLOADED_WITHIN)
     install = ["install", "--download-only", "--yes", "--no-install-recommends"]

@@ -43,16 +43,14 @@ def complete_environment(given: Mapping[str, str], *, servers: Mapping[str, str]
     written to its file `environment` too, for commands in another terminal. Raises StartError for a port that is taken.
     """
     added = {**servers, **_secrets(given, file=directory / "secrets.json"), **_ports(given)}
-    added["AUTOMATION_WEBHOOK_URL"] = given.get("AUTOMATION_WEBHOOK_URL") or (
-        f"http://{LOOPBACK}:{added['EXTERNAL_SERVICE_PORT']}/webhook"
-    )
+    stand_in = f"http://{LOOPBACK}:{added['EXTERNAL_SERVICE_PORT']}/webhook"
+    added["AUTOMATION_WEBHOOK_URL"] = given.get("AUTOMATION_WEBHOOK_URL") or stand_in
     added["ENVIRONMENT"] = given.get("ENVIRONMENT") or "development"
     # `make run` activates no virtual environment, so that the processes must find its programs.
     added["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), given.get("PATH") or os.defpath])
     added["PYTHONUNBUFFERED"] = "1"
-    _write_private(
-        directory / "environment", "".join(f"{name}={shlex.quote(value)}\n" for name, value in added.items())
-    )
+    lines = [f"{name}={shlex.quote(value)}\n" for name, value in added.items()]
+    _write_private(directory / "environment", "".join(lines))
     return {**given, **added}
 
 

@@ -149,27 +149,26 @@ class ExternalService:
     def _reports(self, webhook: Webhook, rehearsal: Rehearsal) -> list[Report]:
         error = rehearsal.error(webhook.kind)
         if not isinstance(webhook, VerifyCredentials):
-            told, held = rehearsal.sync, webhook.key in self._verified
-            documents, pace = told.documents, told.pace
-            return rehearsal.retell(
-                reports.sync(
-                    webhook,
-                    credentials_held=held,
-                    error=error,
-                    chance=self._chance,
-                    documents=documents,
-                    pace=pace,
-                )
+            told = rehearsal.sync
+            honest = reports.sync(
+                webhook,
+                credentials_held=webhook.key in self._verified,
+                error=error,
+                chance=self._chance,
+                documents=told.documents,
+                pace=told.pace,
             )
+            return rehearsal.retell(honest)
         error = error or reports.complaint_about(webhook.credentials, connection_type=webhook.connection_type)
         if error is None:
             # Only good credentials replace those in use.
             self._credentials[webhook.key] = webhook.credentials
             self._verified.add(webhook.key)
         found = rehearsal.verification
-        return rehearsal.retell(
-            reports.verification(webhook, error=error, chance=self._chance, options=found.options, after=found.after)
+        verdict = reports.verification(
+            webhook, error=error, chance=self._chance, options=found.options, after=found.after
         )
+        return rehearsal.retell(verdict)
 
     def _plan(self, planned: list[Report]) -> None:
         accepted_at = datetime.now(UTC)
@@ -257,10 +256,8 @@ class _QuietRequestHandler(WSGIRequestHandler):
 def main() -> None:
     """Serve until TERM or INT, then send what is due and stop; or list the scenarios."""
     arguments = argparse.ArgumentParser(prog="python -m devstack.external_service", description=__doc__.splitlines()[0])
-    usual = os.environ.get("EXTERNAL_SERVICE_SCENARIOS") or None
-    arguments.add_argument(
-        "--scenarios", type=Path, default=usual, help="YAML file of more scenarios; or EXTERNAL_SERVICE_SCENARIOS"
-    )
+    usual, about = os.environ.get("EXTERNAL_SERVICE_SCENARIOS") or None, "YAML file of more scenarios"
+    arguments.add_argument("--scenarios", type=Path, default=usual, help=f"{about}; or EXTERNAL_SERVICE_SCENARIOS")
     arguments.add_argument("--verified", type=Path, help="keep in this file which connections were verified")
     arguments.add_argument("--list", action="store_true", help="name the scenarios and stop")
     given = arguments.parse_args()
@@ -276,13 +273,8 @@ def main() -> None:
 
 def serve(settings: Settings, *, book: ScenarioBook, verified: VerifiedConnections) -> None:
     """Serve until TERM or INT, then send what is due."""
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(),
-        ],
-    )
+    stamp, render = structlog.processors.TimeStamper(fmt="iso", utc=True), structlog.processors.JSONRenderer()
+    structlog.configure(processors=[structlog.processors.add_log_level, stamp, render])
     # Blocked before any thread starts, so that all inherit it and sigwait below is the only one to see them.
     ends = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, ends)

@@ -60,7 +60,6 @@ def sign_in_link(environ: Mapping[str, str], *, organization: UUID, user: UUID, 
 def _claim_rules(environ: Mapping[str, str]) -> ClaimMapping:
     """Return how the processes read tokens: whoever renames claims for them signs in here, too."""
     named = {field: environ.get(f"JWT_CLAIM_{field.upper()}") for field in ("user", "email", "organization", "role")}
+    given = {field: name for field, name in named.items() if name}
     roles = TypeAdapter(RoleMap).validate_python(environ.get("JWT_ROLE_MAP") or ())
-    return ClaimMapping(
-        **{field: name for field, name in named.items() if name}, role_map=roles, issuer=environ.get("JWT_ISSUER")
-    )
+    return ClaimMapping(**given, role_map=roles, issuer=environ.get("JWT_ISSUER"))

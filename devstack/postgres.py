@@ -150,13 +150,8 @@ class PostgreSQL(Server):
         if self._user:
             for path in (self._data, first_password):
                 shutil.chown(path, user=self._user)
-        initdb = Child(
-            "PostgreSQL's initdb",
-            directory=self._home,
-            log=self.directory / "initdb.log",
-            record=self._home / "initdb.json",
-            user=self._programs.started_as,
-        )
+        log, record, user = self.directory / "initdb.log", self._home / "initdb.json", self._programs.started_as
+        initdb = Child("PostgreSQL's initdb", directory=self._home, log=log, record=record, user=user)
         options = ["--username=postgres", "--auth=scram-sha-256", f"--pwfile={first_password}", "--encoding=UTF8"]
         if int(self._programs.major) >= OWN_LOCALE_SINCE:
             options += ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
@@ -174,11 +169,10 @@ class PostgreSQL(Server):
         theirs = (self._data / "PG_VERSION").read_text().strip()
         ours = self._programs.major
         if theirs != ours:
-            raise StartError(
-                f"The data in {self._data} was made by PostgreSQL {theirs}; this is PostgreSQL {ours}, which cannot"
-                " read it. `make clean` removes it with all that is in it; to keep it, take a dump with the"
-                f" PostgreSQL {theirs} that made it first."
-            )
+            what = f"was made by PostgreSQL {theirs}; this is PostgreSQL {ours}, which cannot read it"
+            advice = f"to keep it, take a dump with the PostgreSQL {theirs} that made it first"
+            removes = "`make clean` removes it with all that is in it"
+            raise StartError(f"The data in {self._data} {what}. {removes}; {advice}.")
 
     def _drop_stale_lock(self) -> None:
         """Remove the lock that a crash left, once nobody works in the data any more.

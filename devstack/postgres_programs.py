@@ -82,9 +82,8 @@ class Wheel:
         if unfinished.exists():
             shutil.rmtree(unfinished)
         package = _installed_package()
-        shutil.copytree(
-            package, unfinished / package.name, symlinks=True, ignore=shutil.ignore_patterns("include", "*.py")
-        )
+        left_out = shutil.ignore_patterns("include", "*.py")
+        shutil.copytree(package, unfinished / package.name, symlinks=True, ignore=left_out)
         # Where the wheel's builder for Linux puts the libraries that the programs look for.
         libraries = package.with_name(f"{package.name}.libs")
         if libraries.exists():

@@ -38,19 +38,10 @@ class RabbitMQ(Server):
     def __init__(self, directory: Path, *, environ: Mapping[str, str]) -> None:
         self.directory = directory
         self._given = environ
-        self.child = Child(
-            "RabbitMQ",
-            directory=directory,
-            log=directory / "rabbitmq.log",
-            record=directory / "process.json",
-            patience=STOP_WITHIN,
-        )
-        self._port_mapper = Child(
-            "RabbitMQ's port mapper (epmd)",
-            directory=directory,
-            log=directory / "epmd.log",
-            record=directory / "epmd.json",
-        )
+        log, record = directory / "rabbitmq.log", directory / "process.json"
+        self.child = Child("RabbitMQ", directory=directory, log=log, record=record, patience=STOP_WITHIN)
+        name, log, record = "RabbitMQ's port mapper (epmd)", directory / "epmd.log", directory / "epmd.json"
+        self._port_mapper = Child(name, directory=directory, log=log, record=record)
 
     @cached_property
     def port(self) -> int:

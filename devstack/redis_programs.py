@@ -18,12 +18,7 @@ from devstack.child import LOOPBACK, StartError
 
 SETTING = "TEST_REDIS"
 # Where a release is to be had.
-SUITES: Mapping[str, str] = {
-    "redis-7.0": "bookworm",
-    "redis-8.0": "trixie",
-    "valkey-8.1": "trixie",
-    "valkey-9.1": "forky",
-}
+SUITES = {"redis-7.0": "bookworm", "redis-8.0": "trixie", "valkey-8.1": "trixie", "valkey-9.1": "forky"}
 GUARDED = "-guarded"
 CHOICES = (*SUITES, *(f"{release}{GUARDED}" for release in SUITES))
 # What no dependency brings: the shell.
@@ -61,14 +56,16 @@ def select_program(environ: Mapping[str, str]) -> Program:
     return Program(release, guarded=bool(name) and name != release, cache=debian.cache_directory(environ))
 
 
+def _new_passwords(*names: str) -> dict[str, str]:
+    return {name: secrets.token_urlsafe(24) for name in names}
+
+
 @dataclass(frozen=True)
 class Guard:
     """TLS and the two users of a server that is guarded."""
 
     folder: Path
-    passwords: Mapping[str, str] = field(
-        default_factory=lambda: {name: secrets.token_urlsafe(24) for name in (USER, ADMIN)}
-    )
+    passwords: Mapping[str, str] = field(default_factory=lambda: _new_passwords(USER, ADMIN))
 
     def options(self, *, port: int) -> dict[str, str]:
         """Return the server's options, and write the files that they name."""

@@ -22,9 +22,10 @@ def reverse_reports(reports: Sequence[Report]) -> list[Report]:
     return [replace(each, sent=end + place * _A_MOMENT) for place, each in enumerate(reversed(reports))]
 
 
-def rewrite_fields(
-    reports: Sequence[Report], *, leave_out: Collection[str], instead: Mapping[str, object]
-) -> list[Report]:
+Fields = Mapping[str, object]
+
+
+def rewrite_fields(reports: Sequence[Report], *, leave_out: Collection[str], instead: Fields) -> list[Report]:
     """Leave some fields out, and say others differently."""
     rewritten_reports = []
     for each in reports:
@@ -34,7 +35,7 @@ def rewrite_fields(
     return rewritten_reports
 
 
-def prepend_messages(reports: Sequence[Report], *, messages: Sequence[Mapping[str, object]]) -> list[Report]:
+def prepend_messages(reports: Sequence[Report], *, messages: Sequence[Fields]) -> list[Report]:
     """Send other messages just before the first report."""
     return [replace(each, fields=fields) for each in reports[:1] for fields in messages] + list(reports)
 

@@ -164,11 +164,7 @@ def verification(
     found = source_of(webhook.connection_type).options if options is None else options
     if webhook.connection_type == "websearch" and not webhook.credentials and options is None:
         found = None  # the public engine, with nothing to choose
-    verdict = {
-        "status": "failed" if error else "success",
-        "options": None if error else found,
-        "error": error,
-    }
+    verdict = {"status": "failed" if error else "success", "options": None if error else found, "error": error}
     pause = timedelta(seconds=chance.uniform(0.4, 2.5) if after is None else after)
     return [Report(fields=_addressed(webhook) | verdict, happens=pause, sent=pause)]
 
@@ -198,11 +194,10 @@ def sync(
         after += _pause(chance, 0.5, 1.0, pace=pace)
         reports.append(_sync_report(webhook, after, status="sync_started", documents_processed=reached))
     after += _pause(chance, 0.3, 0.8, pace=pace)
-    ending: dict[str, object] = (
-        {"status": "sync_failed", "error_message": error} if error else {"status": "sync_completed"}
-    )
-    reports.append(_sync_report(webhook, after, documents_processed=reached, **ending))
-    return reports
+    ending: dict[str, object] = {"status": "sync_completed"}
+    if error:
+        ending = {"status": "sync_failed", "error_message": error}
+    return [*reports, _sync_report(webhook, after, documents_processed=reached, **ending)]
 
 
 def _pause(chance: Random, shortest: float, longest: float, *, pace: float | None) -> timedelta:

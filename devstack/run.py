@@ -44,12 +44,10 @@ STOPPED_WITHIN = timedelta(seconds=12)
 def main() -> int:
     """Run, or clean up after earlier runs; return the exit code."""
     arguments = argparse.ArgumentParser(prog="python -m devstack.run", description=__doc__)
-    arguments.add_argument(
-        "--directory", type=Path, default=LOCAL, help="where data, secrets and logs are kept (%(default)s)"
-    )
-    arguments.add_argument(
-        "--clean", action="store_true", help="remove that folder and what an earlier run left running"
-    )
+    where = "where data, secrets and logs are kept (%(default)s)"
+    arguments.add_argument("--directory", type=Path, default=LOCAL, help=where)
+    what = "remove that folder and what an earlier run left running"
+    arguments.add_argument("--clean", action="store_true", help=what)
     signal_handling.interrupt_on_signals()
     try:
         chosen = arguments.parse_args()
@@ -80,10 +78,8 @@ def run(given: Mapping[str, str], *, directory: Path) -> NoReturn:
         stop_all(children.values(), within=STOPPED_WITHIN)
         environ = environment.complete_environment(given, servers=backing.environ, directory=directory)
         environ["INSTANCE_ID"] = secrets.token_hex(8)
-        release = children.pop(RELEASE)
-        release.run(
-            _shell(commands[RELEASE]), environ=environment_for_process(RELEASE, environ), within=MIGRATED_WITHIN
-        )
+        release, release_environ = children.pop(RELEASE), environment_for_process(RELEASE, environ)
+        release.run(_shell(commands[RELEASE]), environ=release_environ, within=MIGRATED_WITHIN)
         print_lines(f"The database is migrated. Starting {', '.join(children)}.")
         with _stop_children_at_exit(children.values()), _people(environ) as people:
             watched = [server.child for server in backing.private]
@@ -100,7 +96,9 @@ def run(given: Mapping[str, str], *, directory: Path) -> NoReturn:
             if STAND_IN in shown:
                 start(STAND_IN)
             for name in shown:
-                _wait_for_answer(children[name], *SHOWN[name], environ=environ, watched=watched)
+                setting, path = SHOWN[name]
+                port, instance = int(environ[setting]), environ["INSTANCE_ID"]
+                _wait_for_answer(children[name], port, path, instance=instance, watched=watched)
             for name in children.keys() - set(shown):
                 start(name)
             print_lines(*_addresses(environ, people, directory=directory))
@@ -153,19 +151,14 @@ def _ended_children(watched: Sequence[Child]) -> list[Child]:
     return [child for child in watched if not child.is_running]
 
 
-def _wait_for_answer(
-    child: Child, setting: str, path: str, *, environ: Mapping[str, str], watched: Sequence[Child]
-) -> None:
+def _wait_for_answer(child: Child, port: int, path: str, *, instance: str, watched: Sequence[Child]) -> None:
     """Wait until the child itself answers 200. Raises StartError when it does not in time, or any of them ends."""
-    port, instance = int(environ[setting]), environ["INSTANCE_ID"]
     wait_until(lambda: bool(_ended_children(watched)) or answers(port, path, instance=instance), within=READY_WITHIN)
     for ended in _ended_children(watched):
         raise StartError(ended.account())
     if not answers(port, path, instance=instance):
-        raise StartError(
-            f"{child.name} did not answer 200 at http://{LOOPBACK}:{port}{path} within"
-            f" {READY_WITHIN.total_seconds():.0f} s. {child.last_lines()}"
-        )
+        place, seconds = f"http://{LOOPBACK}:{port}{path}", READY_WITHIN.total_seconds()
+        raise StartError(f"{child.name} did not answer 200 at {place} within {seconds:.0f} s. {child.last_lines()}")
 
 
 def answers(port: int, path: str, *, instance: str) -> bool:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from devstack import report_variations
 from devstack.reports import SOURCES, Kind, Report, texts_in
@@ -33,10 +34,11 @@ Seconds = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
 Text = Annotated[str, Field(min_length=1)]
 Word = Annotated[str, Field(pattern=r"^[a-z0-9_]+$", max_length=40)]
 # A word, several with commas between them, or nothing out of the ordinary.
-Turn = Annotated[
-    tuple[Word, ...],
-    BeforeValidator(lambda said: [w for w in str(said or "").lower().replace(" ", "").split(",") if w]),
-]
+Turn = Annotated[tuple[Word, ...], BeforeValidator(lambda said: _words_of(str(said or "")))]
+
+
+def _words_of(text: str) -> list[str]:
+    return [word for word in text.lower().replace(" ", "").split(",") if word]
 
 
 class ScenarioError(Exception):
@@ -230,9 +232,9 @@ def _read(file: Path) -> _File:
         raise ScenarioError(f"{file}: {invalid}") from None
     except ValidationError as invalid:
         details = invalid.errors(include_input=False, include_url=False, include_context=False)
-        said = (
-            (each["loc"], "there is no such key" if each["type"] == "extra_forbidden" else each["msg"])
-            for each in details
-        )
-        places = (f"{'.'.join(map(str, loc)) or 'the file'}: {words}" for loc, words in said)
-        raise ScenarioError("\n".join(f"{file}: {place}" for place in places)) from None
+        raise ScenarioError("\n".join(f"{file}: {_problem_text(each)}" for each in details)) from None
+
+
+def _problem_text(detail: ErrorDetails) -> str:
+    words = "there is no such key" if detail["type"] == "extra_forbidden" else detail["msg"]
+    return f"{'.'.join(map(str, detail['loc'])) or 'the file'}: {words}"

@@ -97,9 +97,9 @@ def lock_directory(directory: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.seek(0)
-            raise StartError(
-                f"Process {lock.read().strip()} is using {directory}: stop it first (Ctrl-C in its terminal)."
-            ) from None
+            holder = lock.read().strip()
+            message = f"Process {holder} is using {directory}: stop it first (Ctrl-C in its terminal)."
+            raise StartError(message) from None
         lock.truncate(0)
         lock.write(f"{os.getpid()}\n")
         lock.flush()
@@ -134,11 +134,9 @@ class _Start:
             return given, self.environ.get("MIGRATION_DATABASE_URL") or given, None
         server = self._enter(PostgreSQL(self.directory / "postgres", durable=self.keep, environ=self.environ))
         self.sentences.append(f"PostgreSQL: a private one, on port {server.port}.")
+        owner, application = server.passwords["owner"], server.passwords["application"]
         owner_url, application_url = create_database(
-            server.url,
-            name=DATABASE,
-            owner_password=server.passwords["owner"],
-            application_password=server.passwords["application"],
+            server.url, name=DATABASE, owner_password=owner, application_password=application
         )
         return application_url, owner_url, server.url
 
@@ -167,10 +165,8 @@ class _Start:
             return node.url
         # One of its own: what waits in a broker is to outlive a restart, and what is in the other must not.
         valkey = self._enter(Valkey(self.directory / "broker", keeps=self.keep))
-        self.sentences.append(
-            f"Broker: Celery's Redis transport on a Valkey of its own, on port {valkey.port}, because there is no"
-            " rabbitmq-server on the PATH."
-        )
+        what = f"Celery's Redis transport on a Valkey of its own, on port {valkey.port}"
+        self.sentences.append(f"Broker: {what}, because there is no rabbitmq-server on the PATH.")
         return valkey.url
 
     def _enter(self, server: AnyServer) -> AnyServer:

@@ -142,10 +142,8 @@ def _row(name: str, kind: str, default: str, readers: tuple[str, ...], text: str
 def _documented_settings() -> Mapping[str, tuple[str, str]]:
     """Return each setting's annotation and the text below it, as they stand in the source."""
     source = (PROJECT / "app" / "config.py").read_text()
-    (settings,) = [
-        node for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name == Settings.__name__
-    ]
-    found = {}
+    classes = {node.name: node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)}
+    settings, found = classes[Settings.__name__], {}
     for node, following in zip(settings.body, settings.body[1:], strict=False):
         match node, following:
             case (
@@ -179,11 +177,8 @@ def _text(value: Any) -> str:
 
 def _readers(name: str) -> tuple[str, ...]:
     if name in process_settings.RESTRICTED_SETTINGS and name not in READERS:
-        return tuple(
-            process
-            for process, uses in process_settings.SETTINGS_USED_BY.items()
-            if name in uses and process != process_settings.COMMANDS_PROCESS
-        )
+        using = (process for process, uses in process_settings.SETTINGS_USED_BY.items() if name in uses)
+        return tuple(process for process in using if process != process_settings.COMMANDS_PROCESS)
     return next(readers for beginning, readers in READERS.items() if name.startswith(beginning))
 
 

@@ -34,12 +34,8 @@ class Valkey(Server):
         self._program = redis_programs.select_program(environ or {})
         # A broker needs other rights than the application does.
         self._guard = Guard(directory) if self._program.guarded and not keeps else None
-        self.child = Child(
-            "Valkey",
-            directory=directory,
-            log=directory / "valkey.log",
-            record=directory / "process.json",
-        )
+        log, record = directory / "valkey.log", directory / "process.json"
+        self.child = Child("Valkey", directory=directory, log=log, record=record)
 
     @cached_property
     def port(self) -> int:

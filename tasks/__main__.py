@@ -19,6 +19,8 @@ gc.set_threshold(50_000)
 
 from app.config import Settings  # noqa: E402
 
+ResolvedCommand = tuple[str | None, click.Command | None, list[str]]
+
 
 class Process(NamedTuple):
     """A line of the Procfile: Celery's command, its module, the application's name in `tasks.celery`, what it does."""
@@ -46,9 +48,7 @@ class LazyProcessGroup(click.Group):
             return None
         return cast(click.Command, getattr(import_module(PROCESSES[cmd_name].module), PROCESSES[cmd_name].command))
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> ResolvedCommand:
         """Return the process that is started; the command finds the application in the context.
 
         Raises SettingsError where it lacks what it uses.
@@ -71,9 +71,10 @@ class LazyProcessGroup(click.Group):
             formatter.write_dl([(name, process.description) for name, process in PROCESSES.items()])
 
 
-@click.group(
-    cls=LazyProcessGroup, help="Start one process. `python -m tasks NAME --help` shows its options, which are Celery's."
-)
+_HELP = "Start one process. `python -m tasks NAME --help` shows its options, which are Celery's."
+
+
+@click.group(cls=LazyProcessGroup, help=_HELP)
 def main(**_: Any) -> None:
     """Leave the rest to Celery."""
 

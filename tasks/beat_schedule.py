@@ -54,23 +54,17 @@ def build_beat_schedule(settings: Settings) -> dict[str, Any]:
 
     def every(interval: timedelta, task: str) -> dict[str, Any]:
         kept = max(interval.total_seconds(), MIN_MESSAGE_LIFETIME_SECONDS)
-        return {
-            "task": task,
-            "schedule": MonotonicInterval(interval),
-            "options": {**HOUSEKEEPING_PUBLISH_OPTIONS, "expiration": kept},
-        }
+        options = {**HOUSEKEEPING_PUBLISH_OPTIONS, "expiration": kept}
+        return {"task": task, "schedule": MonotonicInterval(interval), "options": options}
 
     # Once a second is often enough to tell how this host's clock goes.
     beat_time_argument = {"kwargs": {"said_at": BeatLazyFunc(time.time)}}
+    at_night, options = crontab(hour="3", minute="17"), dict(HOUSEKEEPING_PUBLISH_OPTIONS)
     return {
         "dispatch": every(settings.dispatch_interval_seconds, DISPATCH_TASK) | beat_time_argument,
         "expire": every(settings.expiry_interval_seconds, EXPIRE_TASK),
-        # At night, in batches of its own.
-        "purge": {
-            "task": PURGE_TASK,
-            "schedule": crontab(hour="3", minute="17"),
-            "options": dict(HOUSEKEEPING_PUBLISH_OPTIONS),
-        },
+        # In batches of its own.
+        "purge": {"task": PURGE_TASK, "schedule": at_night, "options": options},
     }
 
 

@@ -13,10 +13,10 @@ from typing import Any
 
 from celery import Celery, signals
 
-from app import logs
+from app import jobs, logs
 from app.config import Settings
 from app.outbound import broker
-from tasks import beat_schedule, queues
+from tasks import beat_schedule
 from tasks.flask_context import STATUS_APP_NAME, FlaskContextTask
 
 
@@ -60,7 +60,7 @@ def create_celery_app(settings: Settings) -> Celery:
     made = Celery("rita", task_cls=FlaskContextTask, set_as_current=False)
     made.conf.update(
         _common_worker_settings(settings),
-        task_queues=queues.task_queues(),
+        task_queues=jobs.task_queues(),
         task_default_queue="webhooks",
         task_default_exchange="rita",
         worker_consumer="tasks.worker_pools:WebhookConsumer",
@@ -79,14 +79,14 @@ def create_status_celery_app(settings: Settings) -> Celery:
     made = Celery(STATUS_APP_NAME, task_cls=FlaskContextTask, set_as_current=False)
     made.conf.update(
         _common_worker_settings(settings),
-        task_queues=queues.status_message_queues(settings),
+        # Which it must neither redeclare nor bind to an exchange.
+        task_queues=[broker.undeclared_queue(name) for name in settings.status_queues],
         task_default_queue=settings.status_queues[0],
         task_default_exchange="",
         worker_consumer="tasks.consumer:StatusConsumer",
         # For the consumer, which has no other way to the settings.
         rita_status_retry_schedule=[wait.total_seconds() for wait in settings.status_retry_seconds],
         rita_status_max_hold_seconds=settings.status_hold_seconds.total_seconds(),
-        worker_max_tasks_per_child=10_000,
         task_soft_time_limit=120,
         task_time_limit=150,
         # A batch that fails was not applied: it is held and tried again, see the consumer.

@@ -19,19 +19,8 @@ from celery.worker.state import active_requests
 
 from app import metrics
 from app.domain.status_messages import MessageRefused, body_bytes
-from app.outbound.broker import (
-    CLASSIC_QUEUE_ARGUMENTS,
-    DEAD_LETTER_QUEUE_NAME,
-    Connection,
-    Message,
-    acknowledge_each,
-    acknowledge_up_to,
-    build_task_message,
-    disable_body_decoding,
-    ensure_queue_exists,
-    is_amqp,
-    limit_prefetch_per_consumer,
-)
+from app.outbound import broker
+from app.outbound.broker import Connection, Message, ensure_queue_exists
 from app.outbound.confirmed_publisher import ConfirmedPublisher
 from app.outbound.frame_reader import install_frame_reader
 from tasks.applied_log import AppliedMessagesLog
@@ -67,12 +56,10 @@ class StatusConsumer(MonitoredConsumer):
         conf = self.app.conf
         self._max_batches_in_flight = 1
         self._inbox: Inbox[Message] = Inbox(max_messages=MAX_BATCH_MESSAGES)
-        self._unsettled: UnacknowledgedDeliveries[Message] = UnacknowledgedDeliveries(
-            max_settled_waiting=PREFETCHED_BATCHES * MAX_BATCH_MESSAGES
-        )
-        self._held_batches = HeldBatches(
-            retry_schedule=conf.rita_status_retry_schedule, max_hold_seconds=conf.rita_status_max_hold_seconds
-        )
+        max_waiting = PREFETCHED_BATCHES * MAX_BATCH_MESSAGES
+        self._unsettled: UnacknowledgedDeliveries[Message] = UnacknowledgedDeliveries(max_settled_waiting=max_waiting)
+        max_hold_seconds = conf.rita_status_max_hold_seconds
+        self._held_batches = HeldBatches(conf.rita_status_retry_schedule, max_hold_seconds=max_hold_seconds)
         self._in_flight: list[BatchSubmission] = []
         self._republisher_or_none: Republisher | None = None
         self._applied_log = AppliedMessagesLog(self._call_later)
@@ -103,8 +90,8 @@ class StatusConsumer(MonitoredConsumer):
         for name in self.app.amqp.queues.consume_from:
             self._log_once("status_queue_not_as_declared", ensure_queue_exists(connection, name), queue=name)
         self._ensure_dead_letter_queue(connection)
-        disable_body_decoding(connection.default_channel)
-        limit_prefetch_per_consumer(connection)
+        broker.disable_body_decoding(connection.default_channel)
+        broker.limit_prefetch_per_consumer(connection)
         install_frame_reader(connection, call_soon=self._call_soon)
 
     @property
@@ -113,7 +100,7 @@ class StatusConsumer(MonitoredConsumer):
         return self._has_given_back
 
     def _ensure_dead_letter_queue(self, connection: Connection) -> None:
-        ensure_queue_exists(connection, DEAD_LETTER_QUEUE_NAME, arguments=CLASSIC_QUEUE_ARGUMENTS)
+        ensure_queue_exists(connection, broker.DEAD_LETTER_QUEUE_NAME, arguments=broker.CLASSIC_QUEUE_ARGUMENTS)
 
     def _log_once(self, event: str, reason: str | None, **fields: Any) -> None:
         if reason is not None and reason not in self._logged_reasons:
@@ -128,7 +115,7 @@ class StatusConsumer(MonitoredConsumer):
     def create_task_handler(self, promise: Any = None) -> Callable[[Message], None]:  # noqa: ARG002 - Celery's signature
         """Return what takes each delivery. Called once for each connection: what the last one left is the broker's."""
         self._reset()
-        self._unsettled.must_acknowledge_individually = not is_amqp(self.task_consumer.channel)
+        self._unsettled.must_acknowledge_individually = not broker.is_amqp(self.task_consumer.channel)
         outbox = ConfirmedPublisher(
             self.app.conf.broker_url,
             event_loop=self.hub,
@@ -157,9 +144,10 @@ class StatusConsumer(MonitoredConsumer):
         return self._republisher_or_none
 
     def _dead_letter(self, delivery: Delivery[Message], refusal: MessageRefused) -> None:
-        self._republisher.dead_letter(
-            delivery, refusal, queue=source_queue_of(delivery.message, queue_names_by_consumer_tag(self.task_consumer))
-        )
+        self._republisher.dead_letter(delivery, refusal, queue=self._source_queue(delivery.message))
+
+    def _source_queue(self, message: Message) -> str:
+        return source_queue_of(message, queue_names_by_consumer_tag(self.task_consumer))
 
     def _run_guarded(self, function: Callable[..., object], *args: Any) -> None:
         """Take a step of the loop: a fault of its own must not end the process, nor leave a batch unsettled."""
@@ -185,9 +173,7 @@ class StatusConsumer(MonitoredConsumer):
     def _receive(self, message: Message) -> None:
         delivery = self._track_delivery(message)
         if must_be_republished(message):
-            self._republisher.republish_to_own_queue(
-                delivery, queue=source_queue_of(message, queue_names_by_consumer_tag(self.task_consumer))
-            )
+            self._republisher.republish_to_own_queue(delivery, queue=self._source_queue(message))
             return
         body = body_bytes(message.body)
         delivery.connection_key, delivery.size = connection_key_of_body(body), len(body)
@@ -230,7 +216,7 @@ class StatusConsumer(MonitoredConsumer):
         def reject(*_: Any) -> None:
             self._call_soon(self._settle_batch, submission, connection_number, None)
 
-        request = build_task_message(APPLY_MESSAGES_TASK, submission.task_id, argument=raw, origin=self.hostname)
+        request = broker.build_task_message(APPLY_MESSAGES_TASK, submission.task_id, argument=raw, origin=self.hostname)
         self.strategies[APPLY_MESSAGES_TASK](request, None, ack, reject, self.on_task_message)
 
     def _check_batches_are_started(self) -> None:
@@ -241,14 +227,11 @@ class StatusConsumer(MonitoredConsumer):
             raise RuntimeError("no child has taken up a batch of status messages")
         self._republisher.check_confirm_deadline()
 
-    def _settle_batch(
-        self, submission: BatchSubmission, connection_number: int, refusals: RefusedMessages | None
-    ) -> None:
-        if connection_number != self._connection_number:
+    def _settle_batch(self, submission: BatchSubmission, number: int, refusals: RefusedMessages | None) -> None:
+        if number != self._connection_number:
             # Their connection is gone, so they are redelivered; what was applied is then a copy, which changes nothing.
-            log.info(
-                "status_batch_redelivered", messages=len(submission.batch.deliveries), applied=refusals is not None
-            )
+            count = len(submission.batch.deliveries)
+            log.info("status_batch_redelivered", messages=count, applied=refusals is not None)
             return
         self._in_flight.remove(submission)
         if refusals is None:
@@ -271,29 +254,24 @@ class StatusConsumer(MonitoredConsumer):
         deliveries = submission.batch.deliveries
         self._applied_log.add(messages=len(deliveries) - len(refusals), refused=len(refusals))
         for place, reason, detail in refusals:
-            self._dead_letter(
-                deliveries[place], submission.refusals_by_position.get(place) or MessageRefused(reason, detail)
-            )
+            refusal = submission.refusals_by_position.get(place) or MessageRefused(reason, detail)
+            self._dead_letter(deliveries[place], refusal)
         self._acknowledge([delivery for delivery in deliveries if not delivery.is_being_republished])
 
     def _acknowledge(self, deliveries: Sequence[Delivery[Message]]) -> None:
         """Acknowledge what is applied, or safe elsewhere. Should the connection break, it is redelivered as copies."""
         oldest, alone = self._unsettled.settle_and_take_acknowledgeable(deliveries)
         if oldest is not None:
-            acknowledge_up_to(oldest, errors=self.connection_errors)
-        acknowledge_each(alone, errors=self.connection_errors)
+            broker.acknowledge_up_to(oldest, errors=self.connection_errors)
+        broker.acknowledge_each(alone, errors=self.connection_errors)
 
     def _hold_failed_batch(self, submission: BatchSubmission) -> None:
         """Keep a batch that could not be applied, to try it again before anything else of its connections."""
-        metrics.count_held_batch()
+        metrics.process_metrics().batches_held.inc()
         now = time.monotonic()
         retry_delays = self._held_batches.hold_failed(submission, now=now)
-        log.warning(
-            "status_batch_held",
-            messages=len(submission.batch.deliveries),
-            failures=submission.failure_count,
-            seconds=round(max(retry_delays), 1),
-        )
+        count, seconds = len(submission.batch.deliveries), round(max(retry_delays), 1)
+        log.warning("status_batch_held", messages=count, failures=submission.failure_count, seconds=seconds)
         for seconds in retry_delays:
             self._call_later(seconds, self._submit_batches)
         self._must_give_back = self._must_give_back or self._held_batches.is_held_too_long(now=now)
@@ -304,10 +282,10 @@ class StatusConsumer(MonitoredConsumer):
         # First stop, then give back, or the same messages are delivered again at once.
         self.task_consumer.cancel()
         settled, unapplied = self._unsettled.take_all_for_return()
-        acknowledge_each(settled, errors=self.connection_errors)
+        broker.acknowledge_each(settled, errors=self.connection_errors)
         for message in unapplied:
             message.reject_log_error(log, self.connection_errors, requeue=True)
         self._inbox.clear()
         self._held_batches.replace_with_probe()
-        metrics.count_messages_given_back(len(unapplied))
+        metrics.process_metrics().messages_given_back.inc(len(unapplied))
         log.warning("status_messages_given_back", messages=len(unapplied))

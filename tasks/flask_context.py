@@ -34,7 +34,7 @@ def flask_app_of(celery_app: Celery) -> Flask:
     from app import factory  # noqa: PLC0415 - not in beat and Flower
 
     if is_status_app(celery_app):
-        return factory.create_status_worker_app(Settings.from_environment("worker"))
+        return factory.create_base_app(Settings.from_environment("worker"))
     return factory.create_webhook_worker_app(Settings.from_environment("webhook_worker"))
 
 

@@ -34,37 +34,31 @@ class GroupCommit(Generic[Request, Result]):
         self._lock = Lock()
         self._is_running = False
         # Each with a box: for the outcome, or before that for None, which says that it is this one's turn to lead.
-        self._waiting: list[tuple[Request, SimpleQueue[Future[Result] | None]]] = []
+        self.waiting: list[tuple[Request, SimpleQueue[Future[Result] | None]]] = []
 
     def __call__(self, request: Request) -> Result:
         """Return what `run_batch` gives for this one, or raise what it raises for this one alone."""
         result_queue: SimpleQueue[Future[Result] | None] = SimpleQueue()
         with self._lock:
-            self._waiting.append((request, result_queue))
+            self.waiting.append((request, result_queue))
             is_leader, self._is_running = not self._is_running, True
         while is_leader or (outcome := result_queue.get()) is None:
             self._run_waiting_batch()
             is_leader = False
         return outcome.result()
 
-    @property
-    def waiting_count(self) -> int:
-        """How many wait for what is under way."""
-        return len(self._waiting)
-
     def _run_waiting_batch(self) -> None:
         """Act for all who wait, and wake one of those who have come meanwhile to act for them."""
         if delay := self._batching_delay():
             time.sleep(delay)
         with self._lock:
-            batch, self._waiting = self._waiting, []
-        for (_, result_queue), outcome in zip(
-            batch, self._futures_for_batch([asked for asked, _ in batch]), strict=True
-        ):
+            batch, self.waiting = self.waiting, []
+        outcomes = self._futures_for_batch([asked for asked, _ in batch])
+        for (_, result_queue), outcome in zip(batch, outcomes, strict=True):
             result_queue.put(outcome)
         with self._lock:
-            if self._waiting:
-                self._waiting[0][1].put(None)
+            if self.waiting:
+                self.waiting[0][1].put(None)
             else:
                 self._is_running = False
 

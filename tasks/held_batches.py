@@ -36,7 +36,7 @@ class HeldBatches:
     wait, for the next try would be in vain, too.
     """
 
-    def __init__(self, *, retry_schedule: Sequence[float], max_hold_seconds: float) -> None:
+    def __init__(self, retry_schedule: Sequence[float], *, max_hold_seconds: float) -> None:
         self._retry_schedule = retry_schedule
         self._max_hold_seconds = max_hold_seconds
         self.clear()

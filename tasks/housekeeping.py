@@ -45,9 +45,8 @@ def _send_due_jobs() -> None:
         due = deliveries.take_due_operations(work.session, now=now)
     if not due:
         return
-    sent, unsent = cast(JobSender, current_app.extensions["job_sender"]).send_delivery_jobs_confirmed(
-        due.without_job, overdue=due.job_overdue
-    )
+    sender = cast(JobSender, current_app.extensions["job_sender"])
+    sent, unsent = sender.send_delivery_jobs_confirmed(due.without_job, overdue=due.job_overdue)
     if unsent:
         with unit_of_work(all_tenants=True) as work:
             deliveries.clear_job_marks(work.session, [delivery.operation_id for delivery in unsent])

@@ -125,10 +125,9 @@ class Inbox(Generic[MessageType]):
                 self._ready_connections[key] = None
         if batch.has_unknown_connection:
             self._is_unknown_in_flight = False
-            while (
-                self._waiting_behind_unknown and (known := self._waiting_behind_unknown[0].connection_key) is not None
-            ):
-                self._enqueue(self._waiting_behind_unknown.popleft(), known)
+            waiting = self._waiting_behind_unknown
+            while waiting and (known := waiting[0].connection_key) is not None:
+                self._enqueue(waiting.popleft(), known)
 
     def _enqueue(self, delivery: Delivery[MessageType], key: bytes) -> None:
         waiting = self._waiting_by_connection.get(key)
@@ -141,12 +140,8 @@ class Inbox(Generic[MessageType]):
 
     def _fill_batch(self, batch: Batch[MessageType], max_bytes: int) -> None:
         """Take connection by connection all that waits, as long as it fits."""
-        ready, waiting_by_connection, keys, deliveries = (
-            self._ready_connections,
-            self._waiting_by_connection,
-            batch.connection_keys,
-            batch.deliveries,
-        )
+        ready, waiting_by_connection = self._ready_connections, self._waiting_by_connection
+        keys, deliveries = batch.connection_keys, batch.deliveries
         size = 0
         while ready and len(deliveries) < self._max_messages:
             longest = next(iter(ready))
@@ -205,10 +200,9 @@ class UnacknowledgedDeliveries(Generic[MessageType]):
         self._settled_waiting_count += len(deliveries)
         individually = self._take_all_settled() if self.must_acknowledge_individually else []
         oldest = self._take_settled_prefix()
-        return (
-            oldest,
-            self._take_all_settled() if self._settled_waiting_count > self._max_settled_waiting else individually,
-        )
+        if self._settled_waiting_count > self._max_settled_waiting:
+            individually = self._take_all_settled()
+        return oldest, individually
 
     def take_all_for_return(self) -> tuple[list[MessageType], list[MessageType]]:
         """Return and forget all but what is leaving: the settled, to be acknowledged, and the rest, each in order."""

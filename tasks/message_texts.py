@@ -22,10 +22,8 @@ def source_queue_of(message: Message, queue_names_by_tag: Mapping[str, str]) -> 
 
     Kombu's Redis transport carries no tags.
     """
-    delivery_info = message.delivery_info
-    return queue_names_by_tag.get(delivery_info.get("consumer_tag", ""), "") or str(
-        delivery_info.get("routing_key", "")
-    )
+    info = message.delivery_info
+    return queue_names_by_tag.get(info.get("consumer_tag", ""), "") or str(info.get("routing_key", ""))
 
 
 def texts_for_child(

@@ -56,10 +56,9 @@ def start_metrics_server(settings: Settings, *, port: int | None) -> None:
         with _fork_lock:
             return metrics_app(environ, start_response)
 
+    address = settings.listen_address
     try:
-        server = make_server(
-            settings.listen_address, port, application_without_forks, handler_class=_QuietRequestHandler
-        )
+        server = make_server(address, port, application_without_forks, handler_class=_QuietRequestHandler)
     except OSError as problem:
         log.warning("metrics_not_served", port=port, error=problem.strerror)
         return

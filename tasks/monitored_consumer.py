@@ -33,6 +33,9 @@ log = structlog.get_logger()
 EVENTS_FLUSH_INTERVAL_SECONDS = 0.2
 # Between attempts at a broker that refuses, in seconds, the last again and again: somebody has to change something.
 REFUSED_RETRY_SCHEDULE_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+# Before a queue that was deleted is declared again. A quorum queue of RabbitMQ 3.10 that is back within a few
+# milliseconds takes messages and gives none out.
+DELETED_QUEUE_PAUSE_SECONDS = 1.0
 # Between a worker's looks at itself, in seconds.
 SELF_CHECK_INTERVAL_SECONDS = 5.0
 # A worker that is told to end does so within this.
@@ -77,6 +80,7 @@ class MonitoredConsumer(Consumer):
         """Clean up, and wait if the broker refused."""
         if isinstance(exc, ConsumerCancelled):
             self._log_lost_consumer(cancelled_by="the broker", queues=sorted(self._expected_queues))
+            _wait(DELETED_QUEUE_PAUSE_SECONDS)
         super().on_connection_error_after_connected(exc)
         self._wait_if_refused(exc)
 
@@ -95,11 +99,7 @@ class MonitoredConsumer(Consumer):
         if (reason := str(problem)) != self._last_refusal_reason:
             log.error("broker_refuses", reason=reason, seconds=wait)
             self._last_refusal_reason = reason
-        until = time.monotonic() + wait
-        while (left := until - time.monotonic()) > 0:
-            # Raises what ends the worker.
-            maybe_shutdown()
-            time.sleep(min(left, _SHUTDOWN_CHECK_INTERVAL_SECONDS))
+        _wait(wait)
         return True
 
     def on_send_event_buffered(self) -> None:
@@ -143,3 +143,11 @@ class MonitoredConsumer(Consumer):
         """Refuse a message, in a line that repeats nothing of it: whoever may publish wrote it."""
         log.error("job_refused", bytes=len(message.body or ""), **fields)
         message.reject_log_error(log, self.connection_errors)
+
+
+def _wait(seconds: float) -> None:
+    """Wait; raises what ends the worker, if it is told to end meanwhile."""
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        maybe_shutdown()
+        time.sleep(min(left, _SHUTDOWN_CHECK_INTERVAL_SECONDS))

@@ -39,20 +39,19 @@ class Republisher:
         """Move a message to the dead letters."""
         log.warning("status_message_refused", reason=refusal.reason, queue=queue, detail=refusal.detail)
         letter = DeadLetter.from_refused_message(delivery.message, refusal, queue=queue)
-        self._publish_copy(
-            delivery,
-            letter.to_dead_letter_message(),
-            count_metric=partial(metrics.count_dead_letters, [refusal.reason]),
-        )
+        count_letter = partial(metrics.count_dead_letters, [refusal.reason])
+        self._publish_copy(delivery, letter.to_dead_letter_message(), count_metric=count_letter)
 
     def republish_to_own_queue(self, delivery: Delivery[Message], *, queue: str) -> None:
         """Have a message's queue count anew how often it came back."""
         if queue not in self._logged_queues:
             self._logged_queues.add(queue)
             log.warning("status_messages_moved", queue=queue, returns=return_count(delivery.message))
-        self._publish_copy(
-            delivery, copy_for_republish(delivery.message, queue=queue), count_metric=metrics.count_republished_message
+        copy, counter = (
+            copy_for_republish(delivery.message, queue=queue),
+            metrics.process_metrics().messages_republished,
         )
+        self._publish_copy(delivery, copy, count_metric=counter.inc)
 
     def check_confirm_deadline(self) -> None:
         """See that what is on its way arrives; to be called now and then."""
@@ -64,7 +63,7 @@ class Republisher:
         self._publisher.close()
 
     def _publish_copy(
-        self, delivery: Delivery[Message], outgoing_message: OutgoingMessage, *, count_metric: Callable[[], object]
+        self, delivery: Delivery[Message], outgoing: OutgoingMessage, *, count_metric: Callable[[], object]
     ) -> None:
         delivery.is_being_republished = True
 
@@ -73,4 +72,4 @@ class Republisher:
                 count_metric()
                 self._on_republished(delivery)
 
-        self._publisher.publish(outgoing_message, on_confirmed=on_confirmed)
+        self._publisher.publish(outgoing, on_confirmed=on_confirmed)

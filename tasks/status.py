@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 
 import structlog
 from opentelemetry.trace import SpanKind
@@ -54,17 +55,14 @@ def apply_messages(raw_messages: Sequence[tuple[str, str]]) -> None:
         with unit_of_work(all_tenants=True) as work:
             work.session.execute(select(literal(1)))
         return
-    started = time.monotonic()
-    with tracing.trace_span(
-        "apply status messages", kind=SpanKind.CONSUMER, **{"messaging.batch.message_count": len(raw_messages)}
-    ):
+    started, attributes = time.monotonic(), {"messaging.batch.message_count": len(raw_messages)}
+    with tracing.trace_span("apply status messages", kind=SpanKind.CONSUMER, **attributes):
         refusals = apply_raw_messages(raw_messages)
     metrics.observe_batch(message_count=len(raw_messages), seconds=time.monotonic() - started)
     _record_clock_offset_if_due()
     if refusals:
-        raise SomeMessagesRefused(
-            [(place, refusal.reason, refusal.detail) for place, refusal in sorted(refusals.items())]
-        )
+        in_order = sorted(refusals.items())
+        raise SomeMessagesRefused([(place, refusal.reason, refusal.detail) for place, refusal in in_order])
 
 
 class _LastClockReport:
@@ -142,14 +140,13 @@ def _apply_in_one_transaction(
     with unit_of_work(tenant_ids={report.tenant_id for report in reports}) as work:
         deadlines = extensions.settings().deadlines
         applied = status_updates.apply_reports(work.session, reports, deadlines=deadlines, now=now)
-        work.after_commit(
-            lambda: tracing.link_current_span_to_operations(*{c.operation.id for c in applied.changes if c.operation})
-        )
-        work.after_commit(
-            lambda: tracing.record_operation_spans(applied.changes, span_name="status message", started_ns=started)
-        )
-        work.after_commit(lambda: events.publish_changes(applied.changes))
-        work.after_commit(lambda: current_credential_store().delete(*ended_verification_ids(applied.changes)))
+        changes = applied.changes
+        operation_ids = {change.operation.id for change in changes if change.operation}
+        record_spans = partial(tracing.record_operation_spans, span_name="status message", started_ns=started)
+        work.after_commit(lambda: tracing.link_current_span_to_operations(*operation_ids))
+        work.after_commit(lambda: record_spans(changes))
+        work.after_commit(lambda: events.publish_changes(changes))
+        work.after_commit(lambda: current_credential_store().delete(*ended_verification_ids(changes)))
     return applied
 
 
@@ -157,15 +154,14 @@ def _with_exact_refusal_reasons(
     applied: status_updates.AppliedBatch, reports: Sequence[Report | UnreadableMessage]
 ) -> RefusalsByPosition:
     """Give each refusal its reason; what a tenant cannot see takes a look of its own to tell."""
-    unknown_positions = [
-        position for position, refusal in applied.refusals.items() if refusal.reason == "unknown_connection"
-    ]
+    refusals = applied.refusals
+    unknown_positions = [place for place, refusal in refusals.items() if refusal.reason == "unknown_connection"]
     if not unknown_positions:
-        return applied.refusals
+        return refusals
     wanted = [reports[position].connection_id for position in unknown_positions]
     with unit_of_work(all_tenants=True) as work:
         reasons = status_updates.refusals_for_unknown_connections(work.session, wanted)
-    return applied.refusals | dict(zip(unknown_positions, reasons, strict=True))
+    return refusals | dict(zip(unknown_positions, reasons, strict=True))
 
 
 def _refusal_for_failed_message(fault: Exception) -> MessageRefused:

@@ -116,7 +116,7 @@ def _defer_delivery(operation_id: UUID, delay: timedelta) -> None:
     with unit_of_work(all_tenants=True) as work:
         changes = deliveries.defer_while_service_down(work.session, operation_id, until=work.now + delay, now=work.now)
         work.after_commit(lambda: events.publish_changes(changes))
-    metrics.count_deferred_webhook()
+    metrics.process_metrics().webhooks_deferred.inc()
     log.info("webhook_parked", seconds=delay.total_seconds())
 
 
@@ -124,10 +124,9 @@ def _post_webhook(claim: deliveries.ClaimedOperation) -> retry.AttemptOutcome:
     operation = claim.operation
     decrypted: dict[str, Any] | None = None
     if operation.kind == "verify":
+        whose = {"organization_id": operation.organization_id, "connection_id": operation.connection_id}
         try:
-            decrypted = current_credential_store().load(
-                operation.id, organization_id=operation.organization_id, connection_id=operation.connection_id
-            )
+            decrypted = current_credential_store().load(operation.id, **whose)
         except RedisError:
             return retry.outcome_of_failure(retry.AttemptFailure.CREDENTIALS_UNREACHABLE)
         except DecryptionRefused:
@@ -136,9 +135,8 @@ def _post_webhook(claim: deliveries.ClaimedOperation) -> retry.AttemptOutcome:
             return retry.outcome_of_failure(retry.AttemptFailure.CREDENTIALS_GONE)
     body = webhook.webhook_body(operation, connection_type=claim.connection_type, decrypted=decrypted)
     with tracing.trace_span("POST", kind=SpanKind.CLIENT) as span:
-        outcome = webhook.post_webhook(
-            body, webhook_id=str(operation.id), request_id=operation.request_id, target=_webhook_target()
-        )
+        webhook_id, target = str(operation.id), _webhook_target()
+        outcome = webhook.post_webhook(body, webhook_id=webhook_id, request_id=operation.request_id, target=target)
         # Never the address: it may be a secret.
         span.set_attributes({"rita.verdict": outcome.verdict, "http.response.status_code": outcome.status_code or 0})
     return outcome
@@ -150,10 +148,9 @@ def _webhook_target() -> webhook.WebhookTarget:
 
 def claim_operations(operation_ids: Sequence[UUID]) -> list[deliveries.ClaimedOperation | None]:
     """Return for each operation the claim on it, or None where there is nothing to do."""
+    timeout = _webhook_target().total_timeout
     with trace_shared_step(operation_ids, "claim webhooks"), unit_of_work(all_tenants=True) as work:
-        claims = deliveries.claim_due_operations(
-            work.session, operation_ids, post_timeout=_webhook_target().total_timeout, now=work.now
-        )
+        claims = deliveries.claim_due_operations(work.session, operation_ids, post_timeout=timeout, now=work.now)
     # Of two jobs for one operation, one has it.
     return [claims.pop(operation_id, None) for operation_id in operation_ids]
 

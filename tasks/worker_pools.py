@@ -32,9 +32,8 @@ class PerQueueThreadPool(thread.TaskPool):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._executors_by_queue = {
-            name: ThreadPoolExecutor(count) for name, count in dedicated_threads_by_queue(self.limit).items()
-        }
+        threads = dedicated_threads_by_queue(self.limit)
+        self._executors_by_queue = {name: ThreadPoolExecutor(count) for name, count in threads.items()}
 
     def on_apply(self, target: Any, args: Any = None, *rest: Any, **options: Any) -> thread.ApplyResult:
         """Run a task by its queue's threads; `args` are those of Celery's tracer: name, id, the request's fields."""

@@ -66,10 +66,8 @@ def limit_shutdown_time(**_: Any) -> None:
             # Whatever happens: the pool may have closed what a child is waited for by.
             os._exit(1)
 
-    for seconds, act in (
-        (WARM_SHUTDOWN_SECONDS, end_children),
-        (WARM_SHUTDOWN_SECONDS + FORCED_SHUTDOWN_SECONDS, kill_and_exit),
-    ):
+    until_end = WARM_SHUTDOWN_SECONDS + FORCED_SHUTDOWN_SECONDS
+    for seconds, act in ((WARM_SHUTDOWN_SECONDS, end_children), (until_end, kill_and_exit)):
         timer = threading.Timer(seconds, act)
         timer.daemon = True
         timer.start()

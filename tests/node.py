@@ -35,6 +35,6 @@ def installed(source: Path, *besides: str) -> Iterator[Path]:
         yield folder
 
 
-def run(folder: Path, *command: str, within: float = 60) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *command: str, within: float = INSTALLED_WITHIN) -> subprocess.CompletedProcess[str]:
     """Run a command in a folder, and return how it ended."""
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=within, check=False)

@@ -9,18 +9,9 @@ from flask import Flask
 # In this order; the last of them to be added sees a request first.
 REQUEST_HOOK_MODULES = ("trusted_proxies", "request_handling", "errors", "auth", "cors")
 ENDPOINT_MODULES = (
-    "data_sources",
-    "operations",
-    "history",
-    "overview",
-    "source_types",
-    "me",
-    "stream",
-    "health",
-    "metrics",
-    "docs",
+    "data_sources", "operations", "history", "overview", "source_types", "me", "stream", "health", "metrics", "docs",
     "console",
-)
+)  # fmt: skip
 
 
 def init_app(app: Flask) -> None:

@@ -62,9 +62,8 @@ class TokenVerifier:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._claim_mapping = settings.claim_rules
-        self._identity_cache: TTLCache[bytes, Identity] = TTLCache(
-            MAX_CACHED_TOKENS, VERIFIED_TOKEN_CACHE_TIME.total_seconds()
-        )
+        lifetime = VERIFIED_TOKEN_CACHE_TIME.total_seconds()
+        self._identity_cache: TTLCache[bytes, Identity] = TTLCache(MAX_CACHED_TOKENS, lifetime)
         self._lock = Lock()
         self._issuer_keys: TokenKeyCache | None = None
         self._configured_keys: list[TokenKey] = []
@@ -101,9 +100,8 @@ class TokenVerifier:
         if not isinstance(algorithm, str):
             raise jwt.InvalidAlgorithmError("Its header names no algorithm")
         if self._issuer_keys is None:
-            return self._decode_with_any_key(
-                token, [key for key in self._configured_keys if algorithm in key.algorithms]
-            )
+            fitting = [key for key in self._configured_keys if algorithm in key.algorithms]
+            return self._decode_with_any_key(token, fitting)
         if algorithm not in token_keys.ASYMMETRIC_ALGORITHMS:
             raise jwt.InvalidAlgorithmError("The specified alg value is not allowed")
         kid, keys = header.get("kid") or None, self._issuer_keys.current_keys()

@@ -40,11 +40,9 @@ def checked_fields(request_body: ConfigureBody) -> dict[str, Any]:
         with scan_limits.acquire(str(auth.current_identity().organization_id), timeout_seconds=MAX_WAIT_SECONDS):
             return request_body.checked_fields(on_progress=_YieldToOthers())
     except ConcurrencyLimitTimeout:
-        raise errors.RateLimited(
-            "Many large configurations of your organization are being looked at; "
-            f"try again in {RETRY_AFTER_SECONDS} seconds",
-            retry_after=RETRY_AFTER_SECONDS,
-        ) from None
+        what = "Many large configurations of your organization are being looked at"
+        again = f"try again in {RETRY_AFTER_SECONDS} seconds"
+        raise errors.RateLimited(f"{what}; {again}", retry_after=RETRY_AFTER_SECONDS) from None
 
 
 class _YieldToOthers:

@@ -32,6 +32,9 @@ OPENAPI_TAG = "Connections"
 CONNECTION_PATH = "/<connection_id>"
 # What any change of a connection can be refused for, beside the shape of its body.
 CONFIGURATION_ERRORS = (errors.SecretRefused, errors.AdminRequired, errors.RateLimited)
+DELETION_ERRORS = (
+    errors.NotFound, errors.AdminRequired, errors.SeededConnection, errors.CannotDelete, errors.RateLimited,
+)  # fmt: skip
 
 # What proxies that compress put behind an answer's ETag: Apache and Caddy a hyphen, Jetty two. Others make it a weak
 # one (`W/`); a version is of the connection, whatever the form of the answer that named it.
@@ -48,9 +51,8 @@ def seed() -> Response:
     rate_limits.count_change_request()
     who = auth.current_identity()
     with read_limits.limited_change(), unit_of_work(tenant_ids=[who.organization_id]) as work:
-        changes = connections.create_seeded_connections(
-            work.session, who.organization_id, actor=who.audit_actor, now=work.now
-        )
+        organization_id, actor = who.organization_id, who.audit_actor
+        changes = connections.create_seeded_connections(work.session, organization_id, actor=actor, now=work.now)
         work.after_commit(lambda: events.publish_changes(changes))
     created, existing = len(changes), len(source_types.SEEDED_TYPES) - len(changes)
     message = f"Created {created} new data sources, {existing} already existed"
@@ -70,19 +72,13 @@ def index() -> Response:
     """List the organization's connections that pass every filter."""
     who = auth.current_identity()
     filters = _parse_filters()
+    enabled = None if filters["enabled"] is None else filters["enabled"] == "true"
     with unit_of_work(tenant_ids=[who.organization_id]) as work:
         aggregates = connections.list_connections(
-            work.session,
-            who.organization_id,
-            status=filters["status"],
-            type_name=filters["type"],
-            enabled=None if filters["enabled"] is None else filters["enabled"] == "true",
+            work.session, who.organization_id, status=filters["status"], type_name=filters["type"], enabled=enabled
         )
-    return json_response(
-        responses.ManyConnections(
-            data=[representations.ConnectionView.from_aggregate(aggregate) for aggregate in aggregates]
-        )
-    )
+    shown = [representations.ConnectionView.from_aggregate(aggregate) for aggregate in aggregates]
+    return json_response(responses.ManyConnections(data=shown))
 
 
 @blueprint.post("")
@@ -147,28 +143,20 @@ def configure(connection_id: str) -> Response:
     source_type = None if wanted else extensions.settings().source_types.require_offered_type(connection_id)
     request_body = parse_json_body(request_bodies.ConfigureBody)
     fields = credential_scan.checked_fields(request_body) | {"enabled": request_body.enabled}
+    if source_type is None:
+        return _configure_by_id(parse_connection_id(connection_id), fields)
     who = auth.current_identity()
     with read_limits.limited_change(), unit_of_work(tenant_ids=[who.organization_id]) as work:
-        _require_admin_to_disable(work, fields, connection_id=wanted)
-        if source_type is not None:
-            aggregate, changes = connections.configure_connection_of_type(
-                work.session,
-                who.organization_id,
-                source_type,
-                fields=fields,
-                version_check=_version_check_from_if_match(),
-                actor=who.audit_actor,
-                now=work.now,
-            )
-        else:
-            aggregate, changes = connections.configure_connection(
-                work.session,
-                parse_connection_id(connection_id),
-                fields=fields,
-                version_check=_version_check_from_if_match(),
-                actor=who.audit_actor,
-                now=work.now,
-            )
+        _require_admin_to_disable(work, fields, connection_id=None)
+        aggregate, changes = connections.configure_connection_of_type(
+            work.session,
+            who.organization_id,
+            source_type,
+            fields=fields,
+            version_check=_version_check_from_if_match(),
+            actor=who.audit_actor,
+            now=work.now,
+        )
         work.after_commit(lambda: events.publish_changes(changes))
         return _connection_response(aggregate)
 
@@ -186,34 +174,22 @@ def change(connection_id: str) -> Response:
     """Set any subset of the fields."""
     rate_limits.count_change_request()
     wanted = parse_connection_id(connection_id)
-    fields = credential_scan.checked_fields(parse_json_body(request_bodies.ConfigureBody))
-    who = auth.current_identity()
+    return _configure_by_id(wanted, credential_scan.checked_fields(parse_json_body(request_bodies.ConfigureBody)))
+
+
+def _configure_by_id(connection_id: UUID, fields: dict[str, object]) -> Response:
+    who, check = auth.current_identity(), _version_check_from_if_match()
     with read_limits.limited_change(), unit_of_work(tenant_ids=[who.organization_id]) as work:
-        _require_admin_to_disable(work, fields, connection_id=wanted)
+        _require_admin_to_disable(work, fields, connection_id=connection_id)
         aggregate, changes = connections.configure_connection(
-            work.session,
-            wanted,
-            fields=fields,
-            version_check=_version_check_from_if_match(),
-            actor=who.audit_actor,
-            now=work.now,
+            work.session, connection_id, fields=fields, version_check=check, actor=who.audit_actor, now=work.now
         )
         work.after_commit(lambda: events.publish_changes(changes))
         return _connection_response(aggregate)
 
 
 @blueprint.delete(CONNECTION_PATH)
-@EndpointDocs(
-    tag=OPENAPI_TAG,
-    response_model=responses.OneDeleted,
-    possible_errors=(
-        errors.NotFound,
-        errors.AdminRequired,
-        errors.SeededConnection,
-        errors.CannotDelete,
-        errors.RateLimited,
-    ),
-)
+@EndpointDocs(tag=OPENAPI_TAG, response_model=responses.OneDeleted, possible_errors=DELETION_ERRORS)
 def delete(connection_id: str) -> Response:
     """Delete a connection of a type that is not seeded; the row stays, invisible, and can be restored."""
     rate_limits.count_change_request()
@@ -222,9 +198,8 @@ def delete(connection_id: str) -> Response:
     with read_limits.limited_change(), unit_of_work(tenant_ids=[who.organization_id]) as work:
         if not who.is_admin:
             _refuse_deletion_by_member(connections.get_connection(work.session, wanted))
-        aggregate, abandoned, changes = connections.delete_connection(
-            work.session, wanted, actor=who.audit_actor, now=work.now
-        )
+        actor = who.audit_actor
+        aggregate, abandoned, changes = connections.delete_connection(work.session, wanted, actor=actor, now=work.now)
         work.after_commit(lambda: events.publish_changes(changes))
         work.after_commit(lambda: current_credential_store().delete(*abandoned))
         return json_response(responses.OneDeleted(data=responses.Deleted.model_validate(aggregate.connection)))
@@ -248,9 +223,8 @@ def parse_uuid(text: str) -> UUID | None:
 
 def _connection_response(aggregate: ConnectionAggregate, *, status: int = 200) -> Response:
     """Answer with a connection; a change is answered within its unit, so that one that cannot be shown is not made."""
-    response = json_response(
-        responses.OneConnection(data=representations.ConnectionView.from_aggregate(aggregate)), status=status
-    )
+    shown = representations.ConnectionView.from_aggregate(aggregate)
+    response = json_response(responses.OneConnection(data=shown), status=status)
     response.set_etag(aggregate.connection.version)
     return response
 

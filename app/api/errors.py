@@ -27,9 +27,8 @@ def init_app(app: Flask) -> None:
 
 
 def _answer_app_error(error: AppError) -> Response:
-    problem = ErrorBody(
-        error=error.title, message=error.message, code=error.code, request_id=current_request_id(), **error.details
-    )
+    fixed = {"error": error.title, "code": error.code, "request_id": current_request_id()}
+    problem = ErrorBody(message=error.message, **fixed, **error.details)
     response = json_response(problem, status=error.status)
     if isinstance(error, Unauthorized):
         response.headers["WWW-Authenticate"] = "Bearer"

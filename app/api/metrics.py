@@ -98,24 +98,16 @@ class _BacklogCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield the gauges; durations are in seconds."""
         measured = self._measured
-        operations = GaugeMetricFamily(
-            "rita_operations_open", "Operations that await an end.", labels=["kind", "state"]
-        )
+        about = "Operations that await an end."
+        operations = GaugeMetricFamily("rita_operations_open", about, labels=["kind", "state"])
         for labels, count in measured.open_counts.items():
             operations.add_metric(labels, count)
         yield operations
-        yield GaugeMetricFamily(
-            "rita_operations_oldest_open_seconds",
-            "Age of the oldest open operation.",
-            value=measured.oldest_open_age.total_seconds(),
-        )
-        yield GaugeMetricFamily(
-            "rita_operations_oldest_due_seconds",
-            "How long the attempt that has waited longest has been due.",
-            value=measured.oldest_due_age.total_seconds(),
-        )
-        yield GaugeMetricFamily(
-            "rita_operations_never_attempted",
-            f"Operations accepted more than {backlog.NEVER_ATTEMPTED_AFTER.seconds} seconds ago and never attempted.",
-            value=measured.never_attempted_count,
-        )
+        oldest_open, oldest_due = measured.oldest_open_age.total_seconds(), measured.oldest_due_age.total_seconds()
+        about = "Age of the oldest open operation."
+        yield GaugeMetricFamily("rita_operations_oldest_open_seconds", about, value=oldest_open)
+        about = "How long the attempt that has waited longest has been due."
+        yield GaugeMetricFamily("rita_operations_oldest_due_seconds", about, value=oldest_due)
+        seconds = backlog.NEVER_ATTEMPTED_AFTER.seconds
+        about = f"Operations accepted more than {seconds} seconds ago and never attempted."
+        yield GaugeMetricFamily("rita_operations_never_attempted", about, value=measured.never_attempted_count)

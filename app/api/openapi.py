@@ -96,37 +96,34 @@ RESPONSE_HEADERS = {
 def openapi_document(app: Flask) -> dict[str, Any]:
     """Return the document of every described endpoint. It differs between installations in the types on offer."""
     found = sorted(_documented_endpoints(app), key=lambda endpoint: endpoint[0].rule)
-    model_schemas = _ModelSchemas([endpoint for _, endpoint in found])
+    models = _ModelSchemas([endpoint for _, endpoint in found])
     paths: dict[str, PathItem] = defaultdict(PathItem)
-    linked_operation_ids = {
-        name: [_openapi_operation_id(rule) for rule, _ in found if name in rule.arguments]
-        for name in ("connection_id", "operation_id")
-    }
+    linked_ids: dict[str, list[str]] = defaultdict(list)
+    for rule, _ in found:
+        for name in rule.arguments:
+            linked_ids[name].append(_openapi_operation_id(rule))
     for rule, endpoint in found:
-        operation = _openapi_operation(app, rule, endpoint, model_schemas=model_schemas)
-        operation.responses = _openapi_responses(
-            endpoint, model_schemas=model_schemas, linked_operation_ids=linked_operation_ids
-        )
+        operation = _openapi_operation(app, rule, endpoint, models=models)
+        operation.responses = _openapi_responses(endpoint, models=models, linked_ids=linked_ids)
         for method in sorted((rule.methods or set()) - IMPLIED_METHODS):
             setattr(paths[_openapi_path(rule)], method.lower(), operation)
+    webhooks = {
+        name: _webhook_path_item(name, model, models=models) for name, model in outgoing_schemas.WEBHOOK_MODELS.items()
+    }
+    schemas = models.all_schemas()
     made = OpenAPI(
         openapi="3.1.1",
         info=Info(title="Rita Data Sources", version=version("rita-data-sources"), description=API_DESCRIPTION),
         servers=[Server(url="..")],
         tags=[Tag(name=name, description=text) for name, text in TAG_DESCRIPTIONS.items()],
         paths=dict(paths),
-        webhooks={
-            name: _webhook_path_item(name, model, model_schemas=model_schemas)
-            for name, model in outgoing_schemas.WEBHOOK_MODELS.items()
-        },
-        components=Components(
-            schemas=model_schemas.all_schemas(), securitySchemes=dict(SECURITY_SCHEMES), headers=dict(RESPONSE_HEADERS)
-        ),
+        webhooks=webhooks,
+        components=Components(schemas=schemas, securitySchemes=dict(SECURITY_SCHEMES), headers=dict(RESPONSE_HEADERS)),
     )
     return made.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True)
 
 
-class _SchemaGeneratorWithoutTitles(GenerateJsonSchema):
+class _TitlelessSchemas(GenerateJsonSchema):
     """Without titles that only repeat the names of fields."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - pydantic's signature
@@ -146,9 +143,8 @@ class _ModelSchemas:
         modes: dict[type[BaseModel], JsonSchemaMode] = dict.fromkeys(given, "serialization")
         modes |= dict.fromkeys(taken, "validation")
         by_name = sorted(modes.items(), key=lambda pair: pair[0].__name__)
-        references, made = models_json_schema(
-            by_name, ref_template="#/components/schemas/{model}", schema_generator=_SchemaGeneratorWithoutTitles
-        )
+        template = "#/components/schemas/{model}"
+        references, made = models_json_schema(by_name, ref_template=template, schema_generator=_TitlelessSchemas)
         self._references = {model: reference["$ref"] for (model, _), reference in references.items()}
         self._schemas = made["$defs"]
 
@@ -181,7 +177,7 @@ def _openapi_operation_id(rule: Rule) -> str:
     return str(rule.endpoint).replace(".", "_")
 
 
-def _openapi_operation(app: Flask, rule: Rule, endpoint: EndpointDocs, *, model_schemas: _ModelSchemas) -> Operation:
+def _openapi_operation(app: Flask, rule: Rule, endpoint: EndpointDocs, *, models: _ModelSchemas) -> Operation:
     summary, _, more = cleandoc(app.view_functions[rule.endpoint].__doc__ or "").partition("\n\n")
     own = list(endpoint.parameter_docs())
     names = {parameter["name"] for parameter in own}
@@ -198,45 +194,41 @@ def _openapi_operation(app: Flask, rule: Rule, endpoint: EndpointDocs, *, model_
         security=[{name: []} for name in endpoint.security_schemes],
     )
     if endpoint.request_model:
-        content = model_schemas.json_content(endpoint.request_model)
+        content = models.json_content(endpoint.request_model)
         operation.requestBody = RequestBody(content=content, required=endpoint.body_required)
     return operation
 
 
-def _openapi_responses(
-    endpoint: EndpointDocs, *, model_schemas: _ModelSchemas, linked_operation_ids: dict[str, list[str]]
-) -> Responses:
+def _openapi_responses(endpoint: EndpointDocs, *, models: _ModelSchemas, linked_ids: dict[str, list[str]]) -> Responses:
     good = _openapi_response(endpoint.status)
     links = {
         target: Link(operationId=target, parameters={name: f"$response.body#{pointer}"})
         for name, pointer in endpoint.id_pointers.items()
-        for target in linked_operation_ids[name]
+        for target in linked_ids[name]
     }
     good.links = dict(links) or None
     if isinstance(endpoint.response_model, str):
         text = MediaType(media_type_schema=Schema(type="string"), example=endpoint.response_model)
         good.content = {endpoint.media_type: text}
     else:
-        good.content = model_schemas.json_content(endpoint.response_model)
-    responses = {endpoint.status: good, 500: _openapi_response(500, content=model_schemas.json_content(InternalError))}
+        good.content = models.json_content(endpoint.response_model)
+    responses = {endpoint.status: good, 500: _openapi_response(500, content=models.json_content(InternalError))}
     by_status = defaultdict(list)
     for error in endpoint.all_errors:
         by_status[error.status].append(error)
     for status, of_status in by_status.items():
-        responses[status] = _error_response(status, of_status, model_schemas=model_schemas)
+        responses[status] = _error_response(status, of_status, models=models)
     if endpoint.unavailable_model:
-        responses[503] = _openapi_response(503, content=model_schemas.json_content(endpoint.unavailable_model))
+        responses[503] = _openapi_response(503, content=models.json_content(endpoint.unavailable_model))
     return {str(status): responses[status] for status in sorted(responses)}
 
 
-def _error_response(
-    status: int, error_classes: list[type[errors.AppError]], *, model_schemas: _ModelSchemas
-) -> Response:
+def _error_response(status: int, classes: list[type[errors.AppError]], *, models: _ModelSchemas) -> Response:
     """Return the response of a status: one of the errors that share it, told apart by their codes."""
-    references = [model_schemas.schema_reference(error_schemas.error_models()[error]) for error in error_classes]
+    references = [models.schema_reference(error_schemas.error_models()[error]) for error in classes]
     one_of = references[0] if len(references) == 1 else Schema(oneOf=list(references))
     response = _openapi_response(status, content={JSON_MEDIA_TYPE: MediaType(media_type_schema=one_of)})
-    codes = ", ".join(f"`{error.code}`" for error in error_classes)
+    codes = ", ".join(f"`{error.code}`" for error in classes)
     response.description = f"{response.description}: {codes}"
     if status == HTTPStatus.UNAUTHORIZED and response.headers is not None:
         response.headers["WWW-Authenticate"] = _header_reference("WWW-Authenticate")
@@ -256,18 +248,15 @@ def _openapi_parameters(parameter_docs: Sequence[request_parameters.ParameterDoc
     return [Parameter.model_validate(parameter) for parameter in parameter_docs]
 
 
-def _webhook_path_item(name: str, model: type[WebhookBody], *, model_schemas: _ModelSchemas) -> PathItem:
-    return PathItem(
-        post=Operation(
-            operationId=f"webhook_{name}",
-            summary=cleandoc(model.__doc__ or ""),
-            description=outgoing_schemas.WEBHOOK_DELIVERY_DESCRIPTION,
-            parameters=_openapi_parameters(request_parameters.webhook_header_docs()),
-            requestBody=RequestBody(content=model_schemas.json_content(model), required=True),
-            responses={
-                status: Response(description=text)
-                for status, text in outgoing_schemas.WEBHOOK_ANSWER_DESCRIPTIONS.items()
-            },
-            security=[{"automation": []}],
-        )
+def _webhook_path_item(name: str, model: type[WebhookBody], *, models: _ModelSchemas) -> PathItem:
+    answers = outgoing_schemas.WEBHOOK_ANSWER_DESCRIPTIONS
+    operation = Operation(
+        operationId=f"webhook_{name}",
+        summary=cleandoc(model.__doc__ or ""),
+        description=outgoing_schemas.WEBHOOK_DELIVERY_DESCRIPTION,
+        parameters=_openapi_parameters(request_parameters.webhook_header_docs()),
+        requestBody=RequestBody(content=models.json_content(model), required=True),
+        responses={status: Response(description=text) for status, text in answers.items()},
+        security=[{"automation": []}],
     )
+    return PathItem(post=operation)

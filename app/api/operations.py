@@ -141,16 +141,11 @@ def _register_after_commit_hooks(work: UnitOfWork, opened: operations.OpenedOper
 def _store_credentials(
     operation_id: UUID, connection_id: UUID, request_body: request_bodies.VerifyBody, *, deadlines: lifecycle.Deadlines
 ) -> None:
+    content = {"credentials": request_body.credentials, "settings": request_body.settings}
+    whose = {"organization_id": auth.current_identity().organization_id, "connection_id": connection_id}
     try:
-        current_credential_store().store(
-            operation_id,
-            {"credentials": request_body.credentials, "settings": request_body.settings},
-            organization_id=auth.current_identity().organization_id,
-            connection_id=connection_id,
-            ttl=deadlines.verification,
-        )
+        current_credential_store().store(operation_id, content, **whose, ttl=deadlines.verification)
     except RedisError as problem:
         log.warning("credentials_not_parked", error=type(problem).__name__)
-        raise errors.ServiceUnavailable(
-            "Credentials cannot be taken right now; nothing was changed, try again"
-        ) from None
+        message = "Credentials cannot be taken right now; nothing was changed, try again"
+        raise errors.ServiceUnavailable(message) from None

@@ -62,7 +62,5 @@ def count_request(limit_name: str, *, limit: str) -> None:
     # Hosts of an earlier release counted by their own clocks.
     seconds = min(max(1, math.ceil(float(wait))), item.get_expiry())
     log.info("rate_limited", limit=limit_name)
-    again = f"try again in {count_with_noun(seconds, 'second')}"
-    raise errors.RateLimited(
-        f"Your organization has asked too often (the limit is {limit}); {again}", retry_after=seconds
-    )
+    what = f"asked too often (the limit is {limit}); try again in {count_with_noun(seconds, 'second')}"
+    raise errors.RateLimited(f"Your organization has {what}", retry_after=seconds)

@@ -50,11 +50,10 @@ def limited_change() -> Iterator[None]:
 @contextmanager
 def _place(limits_name: str, reason: str) -> Iterator[None]:
     limits = cast(ConcurrencyLimits, current_app.extensions[limits_name])
+    organization_id = str(auth.current_identity().organization_id)
     with ExitStack() as place:
         try:
-            place.enter_context(
-                limits.acquire(str(auth.current_identity().organization_id), timeout_seconds=MAX_WAIT_SECONDS)
-            )
+            place.enter_context(limits.acquire(organization_id, timeout_seconds=MAX_WAIT_SECONDS))
         except ConcurrencyLimitTimeout:
             raise errors.RateLimited(
                 f"{reason}; try again in {RETRY_AFTER_SECONDS} seconds", retry_after=RETRY_AFTER_SECONDS

@@ -112,11 +112,11 @@ class ConnectionView(Representation):
     @classmethod
     def from_aggregate(cls, aggregate: ConnectionAggregate) -> ConnectionView:
         """Return what the API shows of a connection."""
-        running_operation = aggregate.running_operation()
+        connection, running = aggregate.connection, aggregate.running_operation()
         return cls(
-            **{name: getattr(aggregate.connection, name) for name in CONNECTION_FIELDS},
-            operation=OperationView.model_validate(running_operation) if running_operation else None,
-            display=DisplayView.model_validate(display.display_of_connection(aggregate.connection, running_operation)),
+            **{name: getattr(connection, name) for name in CONNECTION_FIELDS},
+            operation=OperationView.model_validate(running) if running else None,
+            display=DisplayView.model_validate(display.display_of_connection(connection, running)),
         )
 
 
@@ -146,7 +146,7 @@ def _parse_stored_reports(text: object) -> object:
     """Return what an operation's row keeps as text."""
     if text is not None and not isinstance(text, str):
         return text
-    found = report_log.parse_report_entries(text)
+    found = report_log.parse_entries(text)
     return [Reported(at=report_log.entry_time(e), documents_processed=e.documents, is_end=e.is_end) for e in found]
 
 
@@ -213,4 +213,5 @@ class TypeView(Representation):
     @classmethod
     def from_source_type(cls, source_type: source_types.SourceType) -> TypeView:
         """Return the view of a registry's entry."""
-        return cls.model_validate({**asdict(source_type), "seeded": source_type.name in source_types.SEEDED_TYPES})
+        seeded = source_type.name in source_types.SEEDED_TYPES
+        return cls.model_validate({**asdict(source_type), "icon": source_type.icon, "seeded": seeded})

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from itertools import islice
+from functools import partial
+from itertools import chain, islice
 from typing import Annotated, Any, Self
 
 import pydantic_core
@@ -60,13 +61,12 @@ def _require_no_nul(text: str) -> str:
     return text
 
 
-def _require_storable_json(value: dict[str, Any]) -> dict[str, Any]:
+def _require_storable(value: dict[str, Any]) -> dict[str, Any]:
     """Refuse what JSON can say but PostgreSQL or a reader of the row cannot hold."""
     longer_when_stored = _stored_size_increase(value)
     if len(pydantic_core.to_json(value)) + longer_when_stored > MAX_CONFIG_BYTES:
-        raise ValueError(
-            f"must be no longer than {MAX_CONFIG_BYTES} bytes of JSON, its numbers written without exponents"
-        )
+        what = f"{MAX_CONFIG_BYTES} bytes of JSON, its numbers written without exponents"
+        raise ValueError(f"must be no longer than {what}")
     return value
 
 
@@ -120,9 +120,7 @@ ConnectionName = Annotated[
 ConnectionDescription = Annotated[
     str, Field(max_length=2_000, json_schema_extra={"pattern": NO_NUL_PATTERN}), AfterValidator(_require_no_nul)
 ]
-StorableJsonObject = Annotated[
-    dict[str, Any], AfterValidator(_require_storable_json), WithJsonSchema(JSON_OBJECT_SCHEMA)
-]
+StorableJsonObject = Annotated[dict[str, Any], AfterValidator(_require_storable), WithJsonSchema(JSON_OBJECT_SCHEMA)]
 
 
 def _remove_schema_defaults(schema: dict[str, Any]) -> None:
@@ -144,11 +142,7 @@ class _RequestBody(BaseModel):
 class ConfigureBody(_RequestBody):
     """Only the fields that were sent are set. None may hold a credential."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        json_schema_extra=_remove_schema_defaults,
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_remove_schema_defaults)
 
     name: ConnectionName = Field(default="", examples=["Wiki of the engineers"])
     description: ConnectionDescription | None = None
@@ -167,17 +161,13 @@ class ConfigureBody(_RequestBody):
         `on_progress` as in `find_credentials`.
         """
         fields = {name: getattr(self, name) for name in SETTABLE_FIELDS if name in self.model_fields_set}
-        credential_paths = (
-            path
-            for name, value in fields.items()
-            for path in credential_detection.find_credentials(value, path=name, on_progress=on_progress)
-        )
-        found = [field_path_text([path]) for path in islice(credential_paths, MAX_REPORTED_PROBLEMS)]
+        find = partial(credential_detection.find_credentials, on_progress=on_progress)
+        paths = chain.from_iterable(find(value, path=name) for name, value in fields.items())
+        found = [field_path_text([path]) for path in islice(paths, MAX_REPORTED_PROBLEMS)]
         if found:
-            raise errors.SecretRefused(
-                f"Credentials are never stored; send them to verify instead. Remove: {', '.join(found)}",
-                errors=[{"field": path, "message": "looks like a credential"} for path in found],
-            )
+            message = f"Credentials are never stored; send them to verify instead. Remove: {', '.join(found)}"
+            problems = [{"field": path, "message": "looks like a credential"} for path in found]
+            raise errors.SecretRefused(message, errors=problems)
         return fields
 
 
@@ -191,23 +181,17 @@ class CreateBody(ConfigureBody):
 
 
 # Any one of these sets of keys makes credentials of a shape that CONTRACT's section 2 knows.
-CREDENTIAL_SHAPES = (
-    frozenset({"api_token"}),
-    frozenset({"api_key"}),
-    frozenset({"username", "password"}),
-    frozenset({"access_token"}),
-    frozenset({"client_id", "client_secret"}),
-)
+CREDENTIAL_SHAPES: tuple[set[str], ...] = (
+    {"api_token"}, {"api_key"}, {"username", "password"}, {"access_token"}, {"client_id", "client_secret"},
+)  # fmt: skip
 
 
 def _document_config_alias(schema: dict[str, Any]) -> None:
     """Say that `config` is another name of `settings`, which the model's alias does not."""
     example = {name: schema["properties"][name]["examples"][0] for name in ("credentials", "settings")}
     schema["examples"] = [example]
-    schema["properties"]["config"] = JSON_OBJECT_SCHEMA | {
-        "description": "Another name of `settings`.",
-        "deprecated": True,
-    }
+    alias = {"description": "Another name of `settings`.", "deprecated": True}
+    schema["properties"]["config"] = JSON_OBJECT_SCHEMA | alias
     schema["dependentSchemas"] = {"config": {"not": {"required": ["settings"]}}}
 
 
@@ -222,16 +206,14 @@ def _limit_credential_fields(value: Any) -> Any:
 
 
 _NOT_EMPTY_SCHEMA = {"type": ["string", "number", "boolean"], "minLength": 1}
-_CREDENTIALS_SCHEMA: dict[str, Any] = {
-    "maxProperties": MAX_CREDENTIAL_FIELDS,
-    "anyOf": [
-        {"maxProperties": 0},
-        *(
-            {"required": sorted(shape), "properties": dict.fromkeys(sorted(shape), _NOT_EMPTY_SCHEMA)}
-            for shape in CREDENTIAL_SHAPES
-        ),
-    ],
-}
+
+
+def _shape_schema(keys: set[str]) -> dict[str, Any]:
+    return {"required": sorted(keys), "properties": dict.fromkeys(sorted(keys), _NOT_EMPTY_SCHEMA)}
+
+
+_SHAPE_SCHEMAS: list[dict[str, Any]] = [{"maxProperties": 0}, *map(_shape_schema, CREDENTIAL_SHAPES)]
+_CREDENTIALS_SCHEMA: dict[str, Any] = {"maxProperties": MAX_CREDENTIAL_FIELDS, "anyOf": _SHAPE_SCHEMAS}
 
 
 class VerifyBody(_RequestBody):

@@ -17,7 +17,6 @@ blueprint.before_request(auth.authenticate_request)
 @EndpointDocs(tag="Connections", response_model=responses.ManyTypes)
 def index() -> Response:
     """List the types that this installation offers."""
-    entries = extensions.settings().source_types.offered_types
-    return json_response(
-        responses.ManyTypes(data=[representations.TypeView.from_source_type(entry) for entry in entries])
-    )
+    types = extensions.settings().source_types.offered_types
+    shown = [representations.TypeView.from_source_type(source_type) for source_type in types]
+    return json_response(responses.ManyTypes(data=shown))

@@ -40,9 +40,8 @@ RETRY_AFTER_SECONDS = 10
 def init_app(app: Flask) -> None:
     """Make this process's fan-out; it connects when the first browser comes."""
     redis, settings = app.extensions["redis"], extensions.settings_of(app)
-    app.extensions["event_fanout"] = EventFanout(
-        lambda: redis, max_streams_per_organization=settings.sse_streams_per_organization
-    )
+    max_streams = settings.sse_streams_per_organization
+    app.extensions["event_fanout"] = EventFanout(lambda: redis, max_streams_per_organization=max_streams)
     app.extensions["opening_limits"] = ConcurrencyLimits(MAX_CONCURRENT_OPENINGS)
     app.extensions["stream_tickets"] = StreamTickets(redis, keys=settings.seal_keys, ttl=settings.sse_ticket_seconds)
 
@@ -92,22 +91,21 @@ def stream() -> Response:
             raise _too_many_requests("Many event streams of your organization are being opened") from None
         close_stream = until_open.pop_all()
     opening = _StreamBeginning(f"retry: {RETRY_MS}\n: connected\n\n" + "".join(map(str, missed)), opened.close)
-    heartbeat = extensions.settings().sse_heartbeat_seconds
+    heartbeat, expires_at = extensions.settings().sse_heartbeat_seconds, identity.expires_at
     server_socket = stream_connections.socket_to_take_over(request.environ)
-    if server_socket is not None:
-        stream_connections.limit_writes_to_token_lifetime(server_socket, identity.expires_at)
     if server_socket is None:
         stream_text = _stream_in_thread(
-            client, opening, after_event_id=last_event_id, token_expires_at=identity.expires_at, heartbeat=heartbeat
+            client, opening, after_event_id=last_event_id, expires_at=expires_at, heartbeat=heartbeat
         )
     else:
+        stream_connections.limit_writes_to_token_lifetime(server_socket, expires_at)
         take_over_connection = partial(
             StreamConnection.take_over,
             server_socket,
             channel=channel,
             is_chunked=request.environ["SERVER_PROTOCOL"] == "HTTP/1.1",
             after_event_id=last_event_id,
-            token_expires_at=identity.expires_at,
+            token_expires_at=expires_at,
             heartbeat=heartbeat,
         )
         stream_text = _send_beginning_then_hand_off(fanout, client, opening, take_over_connection)
@@ -159,13 +157,13 @@ def _missed_events_or_snapshot(channel: str, identity: auth.Identity) -> tuple[l
     if last_seen and events.is_event_id(last_seen) and fanout.has_every_event_since(last_seen):
         missed = events.event_stream.events_after(channel, after_id=last_seen)
         if missed is not None:
-            metrics.count_opened_stream("replay")
+            metrics.process_metrics().sse_streams.labels("replay").inc()
             return missed, missed[-1].id if missed else last_seen
     # The id before the rows: an event in between is then sent twice rather than never.
     newest_id = events.event_stream.newest_event_id(channel)
     with read_limits.limited_read(), unit_of_work(tenant_ids=[identity.organization_id]) as work:
         aggregates = connections.list_connections(work.session, identity.organization_id)
-    metrics.count_opened_stream("snapshot")
+    metrics.process_metrics().sse_streams.labels("snapshot").inc()
     shown = [representations.ConnectionView.from_aggregate(aggregate) for aggregate in aggregates]
     return [events.snapshot_event(shown, event_id=newest_id)], newest_id
 
@@ -185,14 +183,11 @@ class _StreamBeginning:
 
 
 def _send_beginning_then_hand_off(
-    fanout: EventFanout,
-    client: QueuedClient,
-    beginning: _StreamBeginning,
-    take_over_connection: Callable[[], StreamConnection],
+    fanout: EventFanout, client: QueuedClient, beginning: _StreamBeginning, take_over: Callable[[], StreamConnection]
 ) -> Iterator[str]:
     """Yield the stream's beginning; the rest is told by the fan-out, without a thread of the server's."""
     yield from beginning
-    fanout.replace_client_with_connection(client, take_over_connection())
+    fanout.replace_client_with_connection(client, take_over())
     raise stream_connections.SocketHandedOff
 
 
@@ -201,12 +196,12 @@ def _stream_in_thread(
     beginning: _StreamBeginning,
     *,
     after_event_id: str,
-    token_expires_at: datetime,
+    expires_at: datetime,
     heartbeat: timedelta,
 ) -> Iterator[str]:
     """Yield the stream's text until the token expires or the client is dropped for reading too slowly."""
     yield from beginning
-    while (time_left := token_expires_at - datetime.now(UTC)) > timedelta(0):
+    while (time_left := expires_at - datetime.now(UTC)) > timedelta(0):
         event = client.next_event(timeout_seconds=min(heartbeat, time_left).total_seconds())
         if client.is_dropped:
             return

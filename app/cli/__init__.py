@@ -24,6 +24,7 @@ COMMAND_LOCATIONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "seal-keys": ("keys", "seal_keys", ("seal_keys",)),
     "token": ("keys", "token", ()),
 }
+ResolvedCommand = tuple[str | None, click.Command | None, list[str]]
 # Flask-Migrate's.
 MIGRATE_COMMAND = "db"
 # Where Alembic's scripts lie, seen from the project.
@@ -46,9 +47,7 @@ class LazyCommandGroup(AppGroup):
             flask_migrate(self._app)
         return super().get_command(ctx, cmd_name)
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> ResolvedCommand:
         """Return the command that is run. Raises SettingsError where it lacks what it uses."""
         name, command, rest = super().resolve_command(ctx, args)
         if name in COMMAND_LOCATIONS and not {"--help"} & {*rest}:

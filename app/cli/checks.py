@@ -77,19 +77,13 @@ def _check_migrations() -> Finding:
 def _check_tables(connection: Connection) -> Iterator[Finding]:
     forced = {row.relname: row.forced for row in connection.execute(_ROW_SECURITY_QUERY)}
     open_to_all = [name for name, is_forced in forced.items() if not is_forced]
-    found = (
-        f"not forced on {', '.join(open_to_all)}"
-        if open_to_all
-        else f"forced on {count_with_noun(len(forced), 'table')}"
-    )
+    found = f"forced on {count_with_noun(len(forced), 'table')}"
+    if open_to_all:
+        found = f"not forced on {', '.join(open_to_all)}"
     mend = "; ".join(f"ALTER TABLE {name} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY" for name in open_to_all)
     yield Finding("isolation", ok=not open_to_all, found=f"row-level security is {found}", mend=mend)
-    wanted = [
-        (table, right)
-        for table, rights in REQUIRED_TABLE_RIGHTS.items()
-        if table in forced
-        for right in rights.split(", ")
-    ]
+    needed = [(table, rights.split(", ")) for table, rights in REQUIRED_TABLE_RIGHTS.items() if table in forced]
+    wanted = [(table, right) for table, rights in needed for right in rights]
     has = text("SELECT has_table_privilege(current_user, :table, :right)")
     missing = [pair for pair in wanted if not connection.scalar(has, {"table": pair[0], "right": pair[1]})]
     role = connection.scalar(text("SELECT quote_ident(current_user)"))
@@ -114,10 +108,8 @@ def _check_deliveries() -> Finding:
     with unit_of_work(all_tenants=True) as work:
         measured = backlog.measure_backlog(work.session, now=work.now)
     due, overlooked = measured.oldest_due_age, measured.never_attempted_count
-    found = (
-        f"{count_with_noun(sum(measured.open_counts.values()), 'operation')} open, {overlooked} overlooked,"
-        f" the oldest due for {due.total_seconds():.0f} s"
-    )
+    count = count_with_noun(sum(measured.open_counts.values()), "operation")
+    found = f"{count} open, {overlooked} overlooked, the oldest due for {due.total_seconds():.0f} s"
     mend = "start beat and webhook_worker, or look into their logs; flask --app app operations list shows which"
     return Finding("deliveries", ok=not overlooked and due < MAX_DISPATCH_DELAY, found=found, mend=mend)
 
@@ -131,9 +123,8 @@ def check_broker() -> Iterator[Finding]:
             yield _check_publishing(connection)
             for name in (*settings.status_queues, *[queue.name for queue in jobs.task_queues()]):
                 worker = "worker" if name in settings.status_queues else "webhook_worker"
-                yield _check_queue(
-                    broker_inspection.inspect_queue(connection, name), queue_name=name, worker_name=worker
-                )
+                inspection = broker_inspection.inspect_queue(connection, name)
+                yield _check_queue(inspection, queue_name=name, worker_name=worker)
                 yield from _check_policies(name)
             found = broker_inspection.inspect_queue(
                 connection, broker.DEAD_LETTER_QUEUE_NAME, arguments=broker.CLASSIC_QUEUE_ARGUMENTS
@@ -164,11 +155,8 @@ def _check_queue(inspection: broker_inspection.QueueInspection, *, queue_name: s
         return Finding("queue", ok=True, found=found)
     if inspection.refusal and "'x-queue-type'" not in inspection.refusal:
         found = f"{queue_name} was declared with other arguments than durable, and has {messages}: {inspection.refusal}"
-        mend = (
-            f"have its publishers declare durable: true alone; {worker_name} consumes it as it is"
-            + _wrong_declaration_consequence(inspection)
-        )
-        return Finding("queue", ok=False, found=found, mend=mend)
+        mend = f"have its publishers declare durable: true alone; {worker_name} consumes it as it is"
+        return Finding("queue", ok=False, found=found, mend=mend + _wrong_declaration_consequence(inspection))
     kind = f", {inspection.type}{QUORUM_QUEUE_NOTE if inspection.type == 'quorum' else ''}" if inspection.type else ""
     if inspection.consumers == 0:
         mend = f"start {worker_name}, or look into its log"
@@ -195,11 +183,9 @@ def _check_policies(queue_name: str) -> Iterator[Finding]:
     settings = extensions.settings()
     if settings.rabbitmq_management_url is None:
         return
-    virtual_host = unquote(urlsplit(settings.rabbitmq_url).path[1:]) or "/"
+    url, virtual_host = settings.rabbitmq_management_url, unquote(urlsplit(settings.rabbitmq_url).path[1:]) or "/"
     try:
-        asked = broker_inspection.fetch_queue_from_management(
-            settings.rabbitmq_management_url, virtual_host=virtual_host, queue=queue_name
-        )
+        asked = broker_inspection.fetch_queue_from_management(url, virtual_host=virtual_host, queue=queue_name)
     except (OSError, ValueError) as problem:
         if getattr(problem, "code", None) != HTTPStatus.NOT_FOUND:
             found = f"{queue_name}: the management page does not say: {type(problem).__name__}"
@@ -216,9 +202,8 @@ def _check_dead_letters(inspection: broker_inspection.QueueInspection) -> Findin
     if inspection.messages is None:
         return Finding("dead letters", ok=True, found="this user may not look at them")
     mend = "flask --app app dead-letters list says why; then replay or drop them"
-    return Finding(
-        "dead letters", ok=not inspection.messages, found=count_with_noun(inspection.messages, "message"), mend=mend
-    )
+    found = count_with_noun(inspection.messages, "message")
+    return Finding("dead letters", ok=not inspection.messages, found=found, mend=mend)
 
 
 def check_receiver() -> Iterator[Finding]:
@@ -238,23 +223,19 @@ def _check_trust_store(ca_file: str | None) -> Finding:
         for place in trust_store.trust_store_paths(ca_file)
     ]
     found = f"a POST trusts the authorities of {' and of '.join(stores)}" if stores else "a POST trusts nobody"
-    mend = (
-        "install ca-certificates, or name a file in WEBHOOK_CA_FILE or SSL_CERT_FILE; certifi's list and"
-        " REQUESTS_CA_BUNDLE are not used"
-    )
+    unused = "certifi's list and REQUESTS_CA_BUNDLE are not used"
+    mend = f"install ca-certificates, or name a file in WEBHOOK_CA_FILE or SSL_CERT_FILE; {unused}"
     return Finding("trust store", ok=bool(stores), found=found, mend=mend)
 
 
 def check_keys() -> Iterator[Finding]:
     """Look whether credentials can be encrypted, and tokens verified."""
-    settings, probe = extensions.settings(), uuid4()
+    settings, store, probe = extensions.settings(), credential_store.current_credential_store(), uuid4()
     try:
         of_nobody = {"organization_id": probe, "connection_id": probe}
-        credential_store.current_credential_store().store(
-            probe, {"probe": True}, **of_nobody, ttl=timedelta(seconds=10)
-        )
-        opened = credential_store.current_credential_store().load(probe, **of_nobody)
-        credential_store.current_credential_store().delete(probe)
+        store.store(probe, {"probe": True}, **of_nobody, ttl=timedelta(seconds=10))
+        opened = store.load(probe, **of_nobody)
+        store.delete(probe)
         mend = "look whether something between Rita and Redis changes values"
         found = f"{count_with_noun(len(settings.seal_keys), 'key')}; what is sealed opens again"
         yield Finding("seal keys", ok=opened == {"probe": True}, found=found, mend=mend)
@@ -268,20 +249,16 @@ def _check_issuer_keys(jwks_url: str) -> Finding:
     try:
         keys = jwks.fetch_key_set(jwks_url)
     except jwks.KeysMisconfigured as problem:
-        mend = (
-            "set JWT_JWKS_URL to the issuer's key set (the jwks_uri of its discovery document); waiting does not help"
-        )
+        key_set = "the issuer's key set (the jwks_uri of its discovery document)"
+        mend = f"set JWT_JWKS_URL to {key_set}; waiting does not help"
         return Finding("token keys", ok=False, found=f"JWT_JWKS_URL {problem}", mend=mend)
     except jwks.KeysUnavailable as problem:
-        mend = (
-            "look at the issuer and the way to JWT_JWKS_URL: until it answers, nobody can sign in once the keys are old"
-        )
+        until = "until it answers, nobody can sign in once the keys are old"
+        mend = f"look at the issuer and the way to JWT_JWKS_URL: {until}"
         return Finding("token keys", ok=False, found=f"JWT_JWKS_URL {problem}", mend=mend)
-    others = (
-        f"; {len(keys.unusable_reasons)} not: {'; '.join(dict.fromkeys(keys.unusable_reasons))[:200]}"
-        if keys.unusable_reasons
-        else ""
-    )
+    others = ""
+    if keys.unusable_reasons:
+        others = f"; {len(keys.unusable_reasons)} not: {'; '.join(dict.fromkeys(keys.unusable_reasons))[:200]}"
     return Finding("token keys", ok=True, found=f"JWT_JWKS_URL lists {len(keys.keys)} that verify tokens{others}")
 
 

@@ -8,15 +8,14 @@ from contextlib import contextmanager
 import click
 
 from app import extensions
-from app.cli.output import OperatorCommandGroup, print_indented, print_json_line, print_row
+from app.cli.output import OperatorCommandGroup, limit_option, print_indented, print_json_line, print_row
 from app.domain import texts
 from app.domain.texts import count_with_noun
 from app.outbound import broker
 from app.outbound.dead_letters import DeadLetterQueue
 
-dead_letters_group = OperatorCommandGroup(
-    "dead-letters", help="Status messages that could not be applied: list, show, replay, drop."
-)
+_HELP = "Status messages that could not be applied: list, show, replay, drop."
+dead_letters_group = OperatorCommandGroup("dead-letters", help=_HELP)
 
 # What one command handles unless told otherwise.
 DEFAULT_LIMIT = 1_000
@@ -25,13 +24,7 @@ BODY_PREVIEW_LENGTH = 200
 # What there is to say of a letter, beside what the service sent.
 SHOWN_FIELDS = ("died_at", "reason", "detail", "queue", "content_type")
 
-_limit_option = click.option(
-    "--limit",
-    default=DEFAULT_LIMIT,
-    show_default=True,
-    type=click.IntRange(min=1),
-    help="At most so many letters, oldest first.",
-)
+_limit_option = limit_option(default=DEFAULT_LIMIT, help="At most so many letters, oldest first.")
 
 
 @contextmanager
@@ -50,9 +43,8 @@ def list_letters(limit: int, *, as_json: bool) -> None:
     for letter in letters:
         body = letter.body.decode(errors="replace")
         if as_json:
-            print_json_line(
-                {name: getattr(letter, name) for name in SHOWN_FIELDS} | {"headers": letter.headers, "body": body}
-            )
+            shown = {name: getattr(letter, name) for name in SHOWN_FIELDS}
+            print_json_line({**shown, "headers": letter.headers, "body": body})
         else:
             print_row(letter.died_at, letter.reason, letter.detail, widths=(25, 19))
             print_row("  ", texts.truncate(body, max_length=BODY_PREVIEW_LENGTH))

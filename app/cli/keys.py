@@ -21,9 +21,8 @@ def rotate() -> None:
     """Print SEAL_KEYS with a new key in front. Set it, restart webhook_worker, then web; nothing is changed here."""
     kept = extensions.settings().seal_keys
     click.echo(",".join([Fernet.generate_key().decode(), *kept]))
-    click.echo(
-        "Set this as SEAL_KEYS, restart webhook_worker, then web; drop the old keys two minutes later.", err=True
-    )
+    advice = "Set this as SEAL_KEYS, restart webhook_worker, then web; drop the old keys two minutes later."
+    click.echo(advice, err=True)
 
 
 @click.command(cls=OperatorCommand)
@@ -48,16 +47,12 @@ def token(*, organization: UUID, email: str, role: str, user: UUID | None, minut
         raise click.ClickException(
             "JWT_SECRET is not set here: where tokens are verified with a public key, only its owner can make one"
         )
+    user = user or uuid4()
     try:
-        claims = settings.claim_rules.build_claims(
-            user=user or uuid4(), email=email, organization=organization, role=role
-        )
+        claims = settings.claim_rules.build_claims(user=user, email=email, organization=organization, role=role)
     except ValueError as problem:
         raise click.ClickException(f"No token can be made: {problem}") from None
-    besides = {
-        "exp": datetime.now(UTC) + timedelta(minutes=minutes),
-        "aud": settings.jwt_audience,
-        "iss": settings.jwt_issuer,
-    }
+    expires_at = datetime.now(UTC) + timedelta(minutes=minutes)
+    besides = {"exp": expires_at, "aud": settings.jwt_audience, "iss": settings.jwt_issuer}
     claims |= {name: value for name, value in besides.items() if value is not None}
     click.echo(jwt.encode(claims, settings.jwt_secret))

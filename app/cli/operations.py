@@ -12,7 +12,7 @@ import click
 import pydantic_core
 from flask import current_app
 
-from app.cli.output import OperatorCommandGroup, print_json_line, print_row
+from app.cli.output import OperatorCommandGroup, limit_option, print_json_line, print_row
 from app.domain.actors import SYSTEM
 from app.domain.aggregate import ENDED_STATES, OPEN_STATES
 from app.domain.texts import count_with_noun
@@ -22,9 +22,8 @@ from app.outbound.credential_store import current_credential_store
 from app.services import deliveries, history, operations
 from app.unit_of_work import unit_of_work
 
-operations_group = OperatorCommandGroup(
-    "operations", help="What is asked of the external service: list, show, retry, end."
-)
+_HELP = "What is asked of the external service: list, show, retry, end."
+operations_group = OperatorCommandGroup("operations", help=_HELP)
 
 TABLE_HEADINGS = ("operation", "kind", "state", "attempts", "since", "organization", "connection", "error")
 COLUMN_WIDTHS = (36, 6, 11, 8, 25, 36, 36)
@@ -41,20 +40,13 @@ _operation_id_argument = click.argument("operation_id", type=click.UUID)
     multiple=True,
     help="Only those in this state; may be repeated. Without it: those that are open.",
 )
-@click.option(
-    "--limit",
-    type=click.IntRange(min=1),
-    default=100,
-    show_default=True,
-    help="At most so many operations, oldest first.",
-)
+@limit_option(default=100, help="At most so many operations, oldest first.")
 @_json_option
 def list_operations(*, organization: UUID | None, state: Sequence[str], limit: int, as_json: bool) -> None:
     """Show operations, oldest first."""
+    states = list(state) or sorted(OPEN_STATES)
     with unit_of_work(all_tenants=True) as work:
-        found = history.find_operations(
-            work.session, organization_id=organization, states=list(state) or sorted(OPEN_STATES), limit=limit
-        )
+        found = history.find_operations(work.session, organization_id=organization, states=states, limit=limit)
     if as_json:
         for operation in found:
             print_json_line(asdict(operation))
@@ -62,19 +54,11 @@ def list_operations(*, organization: UUID | None, state: Sequence[str], limit: i
     if found:
         print_row(*TABLE_HEADINGS, widths=COLUMN_WIDTHS)
     for operation in found:
-        error = operation.error or operation.last_attempt_error or ""
+        what = (operation.id, operation.kind, operation.state, operation.attempts)
         since = operation.created_at.isoformat(timespec="seconds")
         whose = (operation.organization_id, operation.connection_id)
-        print_row(
-            operation.id,
-            operation.kind,
-            operation.state,
-            operation.attempts,
-            since,
-            *whose,
-            error,
-            widths=COLUMN_WIDTHS,
-        )
+        error = operation.error or operation.last_attempt_error or ""
+        print_row(*what, since, *whose, error, widths=COLUMN_WIDTHS)
     print_row(count_with_noun(len(found), "operation"))
 
 
@@ -99,9 +83,8 @@ def retry(operation_id: UUID) -> None:
     with unit_of_work(all_tenants=True) as work:
         delivery = deliveries.make_attempt_due_now(work.session, operation_id, now=work.now)
     is_sent = cast(JobSender, current_app.extensions["job_sender"]).send_delivery_job(delivery)
-    print_row(
-        "A worker has been told" if is_sent else "The broker is away; the dispatcher tells a worker when it is back"
-    )
+    away = "The broker is away; the dispatcher tells a worker when it is back"
+    print_row("A worker has been told" if is_sent else away)
 
 
 @operations_group.command()

@@ -5,16 +5,14 @@ from __future__ import annotations
 import click
 from flask.cli import with_appcontext
 
-from app.cli.output import OperatorCommand, print_json_line, print_row
+from app.cli.output import OperatorCommand, limit_option, print_json_line, print_row
 from app.domain.texts import count_with_noun
 from app.services import organizations as service
 from app.unit_of_work import unit_of_work
 
 
 @click.command(cls=OperatorCommand)
-@click.option(
-    "--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most so many, newest first."
-)
+@limit_option(default=100, help="At most so many, newest first.")
 @click.option("--json", "as_json", is_flag=True, help="Print each organization as one line of JSON.")
 @with_appcontext
 def organizations(*, limit: int, as_json: bool) -> None:
@@ -26,12 +24,7 @@ def organizations(*, limit: int, as_json: bool) -> None:
             print_json_line(each._asdict())
         else:
             since = each.created_at.isoformat(timespec="seconds")
-            print_row(
-                each.id,
-                since,
-                count_with_noun(each.connections, "connection"),
-                f"{each.at_work} at work",
-                widths=(36, 25, 16),
-            )
+            count = count_with_noun(each.connections, "connection")
+            print_row(each.id, since, count, f"{each.at_work} at work", widths=(36, 25, 16))
     if not as_json:
         print_row(count_with_noun(len(found), "organization"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import zip_longest
 from typing import Any
 
@@ -61,14 +62,11 @@ def errors_as_one_sentence(*, setting_name: str | None = None) -> Iterator[None]
     except errors.AppError as refusal:
         raise click.ClickException(texts.escape_for_terminal(refusal.message)) from None
     except tuple(kind for kinds, _, _ in SERVER_UNAVAILABLE_ERRORS for kind in kinds) as problem:
-        what, usual = next(
-            (what, usual) for kinds, what, usual in SERVER_UNAVAILABLE_ERRORS if isinstance(problem, kinds)
-        )
+        what, usual = next(row[1:] for row in SERVER_UNAVAILABLE_ERRORS if isinstance(problem, row[0]))
         name = type(getattr(problem, "orig", None) or problem).__name__
-        raise click.ClickException(
-            f"{what} does not answer ({name}): look at {setting_name or usual}, the server and its log, "
-            "or have `flask --app app doctor` look at everything"
-        ) from None
+        look = f"look at {setting_name or usual}, the server and its log"
+        advice = f"{look}, or have `flask --app app doctor` look at everything"
+        raise click.ClickException(f"{what} does not answer ({name}): {advice}") from None
 
 
 # What each of them ends with.
@@ -76,6 +74,10 @@ EXIT_CODES_HELP = (
     "Exit code: 0 when it is done, 1 when it is refused or a server does not answer (one sentence says which), 2 when "
     "the command line is wrong."
 )
+
+
+# Of commands that handle or show several of something.
+limit_option = partial(click.option, "--limit", type=click.IntRange(min=1), show_default=True)
 
 
 class OperatorCommand(click.Command):

@@ -33,11 +33,8 @@ def libpq_environment(database_url: str) -> Mapping[str, str]:
     """Return the variables with which psql and pg_dump connect to where a database URL leads."""
     made = make_url(database_url)
     named = {"PGHOST": made.host, "PGPORT": made.port, "PGUSER": made.username, "PGPASSWORD": made.password}
-    asked = {
-        _LIBPQ_VARIABLE_BY_URL_PARAMETER[name]: value
-        for name, value in made.query.items()
-        if name in _LIBPQ_VARIABLE_BY_URL_PARAMETER
-    }
+    variables = _LIBPQ_VARIABLE_BY_URL_PARAMETER
+    asked = {variables[name]: value for name, value in made.query.items() if name in variables}
     found = {**named, "PGDATABASE": made.database, **asked}
     return {name: str(value) for name, value in found.items() if value}
 

@@ -33,9 +33,8 @@ def check_redis() -> Iterator[Finding]:
     try:
         kept = {name: redis.config_get(name)[name] for name in ("save", "appendonly")}
     except ResponseError:
-        yield Finding(
-            "persistence", ok=True, found="this Redis does not let itself be asked; see that it writes no disk"
-        )
+        found = "this Redis does not let itself be asked; see that it writes no disk"
+        yield Finding("persistence", ok=True, found=found)
         return
     yield _check_memory()
     persists = bool(kept["save"]) or kept["appendonly"] == "yes"

@@ -184,10 +184,8 @@ class ConnectionAggregate:
 
     def connection_difference(self) -> RowDifference | None:
         """Return how the connection differs from its row, or None if it does not or has no row yet."""
-        now = row_values(self.connection)
-        return (
-            None if self.stored_connection is None or now == self.stored_connection else (now, self.stored_connection)
-        )
+        now, stored = row_values(self.connection), self.stored_connection
+        return None if stored is None or now == stored else (now, stored)
 
     def operation_differences(self) -> list[RowDifference]:
         """Return how operations differ from their rows, of those that do."""
@@ -227,11 +225,9 @@ class ConnectionAggregate:
         previous, self._last_recorded = self._last_recorded, _GET_AUDITED_VALUES(self.connection)
         compared = zip(AUDITED_FIELDS, previous, self._last_recorded, strict=True)
         changed = {name: (old, new) for name, old, new in compared if old != new}
-        operation_copy = operation and _copy_row(operation)
-        running_copy = operation_copy if running is operation else running and _copy_row(running)
-        self.changes.append(
-            Change(action, _copy_row(self.connection), operation_copy, changed, running_operation=running_copy)
-        )
+        copied = operation and _copy_row(operation)
+        running_copy = copied if running is operation else running and _copy_row(running)
+        self.changes.append(Change(action, _copy_row(self.connection), copied, changed, running_copy))
 
 
 def ended_verification_ids(changes: Iterable[Change]) -> set[UUID]:

@@ -41,7 +41,7 @@ _SECRET_FIELD_SUFFIXES = (
 # Short words are a credential's as a word of their own alone: `db_pwd` and `dbPwd`, not `bypass` or `spat`.
 _SECRET_LAST_WORDS = frozenset({"cred", "creds", "jwt", "pass", "passwrd", "pat", "psk", "pswd", "psw", "pw", "pwd"})
 # What may follow: `token_value`, `password_old`, `secret2`. Not `password_policy` or `token_url`.
-_IGNORED_TRAILING_WORDS = frozenset(
+_TRAILING_WORDS = frozenset(
     {
         "b64", "base64", "confirm", "confirmation", "current", "dev", "encoded", "encrypted", "hash", "hex", "new",
         "old", "plain", "plaintext", "prod", "raw", "str", "string", "text", "val", "value",
@@ -53,9 +53,7 @@ _AMBIGUOUS_FIELD_NAMES = frozenset(
      "secret", "secrets", "token"}
 )  # fmt: skip
 # What is given and is no credential.
-_PLACEHOLDER_WORDS = frozenset(
-    {"false", "n", "nil", "no", "none", "null", "optional", "required", "true", "undefined", "yes"}
-)
+_PLACEHOLDER_WORDS = {"false", "n", "nil", "no", "none", "null", "optional", "required", "true", "undefined", "yes"}
 # Nor is what only stands in its place: stars and dots, `${PASSWORD}`, `{{ password }}`.
 _PLACEHOLDER_PATTERN = re.compile(r"[\W_]{1,64}\Z|\$?\{")
 # Of an object that is a name and a value. Titles and texts are none: those speak of credentials.
@@ -120,11 +118,8 @@ def _find_credentials(value: Any, path_parts: list[str], on_progress: ProgressCa
                 yield from _find_credentials(inner, path_parts, on_progress)
             path_parts.pop()
     elif isinstance(value, list):
-        if (
-            len(value) == 2  # noqa: PLR2004
-            and all(isinstance(each, str) for each in value)
-            and _is_credential_assignment(*value, must_look_random=True)
-        ):
+        is_pair = len(value) == 2 and all(isinstance(each, str) for each in value)  # noqa: PLR2004
+        if is_pair and _is_credential_assignment(*value, must_look_random=True):
             path_parts.append("[1]")
             yield
             path_parts.pop()
@@ -143,18 +138,11 @@ def _find_credentials(value: Any, path_parts: list[str], on_progress: ProgressCa
 def _normalized_credential_name(key: str) -> str | None:
     """Return the name of a credential's field without case, joints and what trails it; None for any other field."""
     words = [word.lower() for word in _WORD_PATTERN.findall(_normalize_letters(key[-256:]))]
-    while len(words) > 1 and (
-        words[-1].isdigit() or words[-1] in _IGNORED_TRAILING_WORDS or re.fullmatch(r"v\d*", words[-1])
-    ):
+    while len(words) > 1 and (words[-1].isdigit() or words[-1] in _TRAILING_WORDS or re.fullmatch(r"v\d*", words[-1])):
         words.pop()
     bare = "".join(words)
-    if (
-        bare in _SECRET_FIELD_NAMES
-        or bare.endswith(_SECRET_FIELD_SUFFIXES)
-        or (words and words[-1] in _SECRET_LAST_WORDS)
-    ):
-        return bare
-    return None
+    is_secret = bare in _SECRET_FIELD_NAMES or bare.endswith(_SECRET_FIELD_SUFFIXES)
+    return bare if is_secret or (words and words[-1] in _SECRET_LAST_WORDS) else None
 
 
 def _credential_value_key_of_pair(value: dict[str, Any]) -> str | None:
@@ -166,9 +154,9 @@ def _credential_value_key_of_pair(value: dict[str, Any]) -> str | None:
     if name is None or value_key is None:
         return None
     bare = _normalized_credential_name(name)
-    if bare is None:
+    if bare is None or (bare in _AMBIGUOUS_FIELD_NAMES and not _looks_random(str(value[value_key]))):
         return None
-    return value_key if bare not in _AMBIGUOUS_FIELD_NAMES or _looks_random(str(value[value_key])) else None
+    return value_key
 
 
 def _is_set(value: Any) -> bool:

@@ -50,22 +50,21 @@ ACTIONS = ("verify", "enable", "sync", "wait", None)
 def display_of_connection(connection: Connection, running: Operation | None) -> ConnectionDisplay:  # noqa: PLR0911 - a table, row by row
     """Return what to show of a connection and the operation that its status speaks of."""
     if running is not None:
-        return ConnectionDisplay(
-            CONNECTION_STATUS_BY_KIND[running.kind], _progress_text(running), actor="service", action="wait"
-        )
+        state = CONNECTION_STATUS_BY_KIND[running.kind]
+        return ConnectionDisplay(state, _progress_text(running), actor="service", action="wait")
     note = _side_note(connection)
     if not connection.enabled and connection.first_enabled_at is not None:
         return ConnectionDisplay("disabled", "Switched off; enable it to sync again", action="enable", note=note)
     if connection.last_verification_error and not _can_sync_despite_failed_verification(connection):
         return _display_of_failure(connection, endings.VERIFY_KIND)
     if not source_types.is_known_type(connection.type) and connection.last_verification_at is None:
-        return ConnectionDisplay(
-            "unconfigured", "This release of Rita does not know this kind of source yet", actor=None
-        )
+        reason = "This release of Rita does not know this kind of source yet"
+        return ConnectionDisplay("unconfigured", reason, actor=None)
     if source_types.type_needs_credentials(connection.type) and connection.last_verification_at is None:
         return ConnectionDisplay("unconfigured", "Enter the credentials and verify them", action="verify")
     if not connection.enabled:
-        return ConnectionDisplay("unconfigured", _hint_to_save(connection), action="enable", note=note)
+        hint = "Choose what to sync and save" if connection.latest_options else "Switch it on and save"
+        return ConnectionDisplay("unconfigured", hint, action="enable", note=note)
     if connection.last_sync_status == "failed":
         return _display_of_failure(connection, endings.SYNC_KIND, note=note)
     if connection.last_sync_status is None:
@@ -73,13 +72,11 @@ def display_of_connection(connection: Connection, running: Operation | None) -> 
     return ConnectionDisplay("completed", actor=None, action="sync", note=note, ending=connection.last_sync_ending)
 
 
-def shown_operation_fields(running_operation: Operation | None) -> dict[str, Any] | None:
+def shown_operation_fields(running: Operation | None) -> dict[str, Any] | None:
     """Return what to show of the operation that a connection's status speaks of."""
-    return (
-        dict(zip(SHOWN_OPERATION_FIELDS, _GET_SHOWN_OPERATION_VALUES(running_operation), strict=True))
-        if running_operation
-        else None
-    )
+    if running is None:
+        return None
+    return dict(zip(SHOWN_OPERATION_FIELDS, _GET_SHOWN_OPERATION_VALUES(running), strict=True))
 
 
 def _display_of_failure(connection: Connection, kind: str, *, note: str | None = None) -> ConnectionDisplay:
@@ -88,15 +85,13 @@ def _display_of_failure(connection: Connection, kind: str, *, note: str | None =
     name = connection.last_verification_ending if of_a_verification else connection.last_sync_ending
     ending = endings.ending_by_name(name)
     # Only the external service knows why it said no; expired credentials are a common reason.
-    may_verify = (
-        not of_a_verification and ending.actor == "user" and source_types.type_needs_credentials(connection.type)
-    )
+    may_verify = ending.actor == "user" and source_types.type_needs_credentials(connection.type)
     return ConnectionDisplay(
         state="verification_failed" if of_a_verification else "failed",
         reason=connection.last_verification_error if of_a_verification else connection.last_sync_error,
         actor=ending.actor,
         action=ending.actions.get(kind, kind),
-        alternative="verify" if may_verify else None,
+        alternative="verify" if may_verify and not of_a_verification else None,
         advice=ending.advice.get(kind),
         note=note,
         ending=name,
@@ -127,25 +122,21 @@ def _side_note(connection: Connection) -> str | None:
     return None
 
 
-def _hint_to_save(connection: Connection) -> str:
-    return "Choose what to sync and save" if connection.latest_options else "Switch it on and save"
-
-
 def _synced_after_last_verification(connection: Connection) -> bool:
     """Tell whether a sync has ended after the failed verification: then that is the newer word on the source."""
     verified, synced = connection.last_verification_at, connection.last_sync_at
     return connection.last_sync_status is not None and verified is not None and synced is not None and synced > verified
 
 
-def _progress_text(running_operation: Operation) -> str:
-    if running_operation.state == "pending":
-        if running_operation.last_attempt_error is None:
+def _progress_text(running: Operation) -> str:
+    if running.state == "pending":
+        if running.last_attempt_error is None:
             return "Sending the request to the external service"
-        return f"{running_operation.last_attempt_error}; it is tried again"
-    if running_operation.kind == "verify":
+        return f"{running.last_attempt_error}; it is tried again"
+    if running.kind == "verify":
         return "Checking the credentials; waiting for the answer"
-    if running_operation.state == "delivered":
+    if running.state == "delivered":
         return "Asked for; waiting for the sync to start"
-    if running_operation.documents_processed is None:
+    if running.documents_processed is None:
         return "Running"
-    return f"Running, {running_operation.documents_processed} documents so far"
+    return f"Running, {running.documents_processed} documents so far"

@@ -47,7 +47,9 @@ def unwrapping_advice(decoded: Any) -> str | None:
     if isinstance(decoded, str):
         return "encoded twice: a text of JSON inside JSON; encode once" if "connection_id" in decoded else None
     if isinstance(decoded, list):
-        return _unwrapping_advice_for_array(decoded)
+        if any(isinstance(item, dict) and "callbacks" in item for item in decoded):
+            return "the envelope of Celery: publish with kombu's Producer or pika, not send_task()"
+        return "an array: publish each message by itself" if any(map(_looks_like_message, decoded)) else None
     if not isinstance(decoded, dict) or decoded.keys() >= _REQUIRED_MESSAGE_KEYS:
         return None
     for known in KNOWN_ENVELOPES:
@@ -59,27 +61,11 @@ def unwrapping_advice(decoded: Any) -> str | None:
 
 # Of those that are nobody's in particular. Only these are named in an answer: any other key may be a secret.
 _COMMON_WRAPPER_KEYS = (
-    "data",
-    "payload",
-    "body",
-    "message",
-    "event",
-    "detail",
-    "content",
-    "params",
-    "attributes",
-    "record",
-    "value",
-)
-
-
-def _unwrapping_advice_for_array(items: list[Any]) -> str | None:
-    if any(isinstance(item, dict) and "callbacks" in item for item in items):
-        return "the envelope of Celery: publish with kombu's Producer or pika, not send_task()"
-    return "an array: publish each message by itself" if any(map(_looks_like_message, items)) else None
+    "data", "payload", "body", "message", "event", "detail", "content", "params", "attributes", "record", "value",
+)  # fmt: skip
 
 
 def _looks_like_message(value: Any) -> bool:
-    return (isinstance(value, str) and "connection_id" in value) or (
-        isinstance(value, Mapping) and value.keys() >= _REQUIRED_MESSAGE_KEYS
-    )
+    if isinstance(value, str):
+        return "connection_id" in value
+    return isinstance(value, Mapping) and value.keys() >= _REQUIRED_MESSAGE_KEYS

@@ -32,9 +32,5 @@ def summarize_if_large(value: Any) -> Any:
     is_simple = isinstance(value, str) or text.count("[") + text.count("{") <= MAX_STORED_BRACKETS
     if len(written) <= MAX_STORED_JSON_BYTES and is_simple:
         return value
-    return {
-        "abridged": True,
-        "bytes": len(written),
-        "sha256": sha256(written).hexdigest(),
-        "begins": text[:SUMMARY_BEGINNING_LENGTH],
-    }
+    digest = sha256(written).hexdigest()
+    return {"abridged": True, "bytes": len(written), "sha256": digest, "begins": text[:SUMMARY_BEGINNING_LENGTH]}

@@ -106,9 +106,8 @@ def end_by_person(aggregate: ConnectionAggregate, operation: Operation, *, ended
     """End an operation that somebody has given up on; False if it has ended. An answer that still comes repairs it."""
     if not transition(operation, "expired", now=now):
         return False
-    _record_unanswered_end(
-        aggregate, operation, "ended", error=f"Ended by {ended_by} without an answer", action="ended", now=now
-    )
+    error = f"Ended by {ended_by} without an answer"
+    _record_unanswered_end(aggregate, operation, "ended", error=error, action="ended", now=now)
     return True
 
 
@@ -128,9 +127,8 @@ def end_operation_with_unreadable_answer(aggregate: ConnectionAggregate, operati
     """End an open operation whose answer cannot be read: nobody shall wait for it. One that can be repairs it."""
     operation = aggregate.operations.get(operation_id)
     if operation is not None and transition(operation, "expired", now=now):
-        _record_unanswered_end(
-            aggregate, operation, "unreadable", error=UNREADABLE_ANSWER_MESSAGE, action="unreadable", now=now
-        )
+        error = UNREADABLE_ANSWER_MESSAGE
+        _record_unanswered_end(aggregate, operation, "unreadable", error=error, action="unreadable", now=now)
 
 
 def apply_report(
@@ -146,16 +144,14 @@ def apply_report(
     `new_id` makes the id of the operation that is opened for a report nobody here asked for. Raises MessageRefused
     when the report names an operation that this connection does not have.
     """
-    named_operation = _operation_named_by(aggregate, report)
+    named, silence_limit = _operation_named_by(aggregate, report), deadlines.sync_silence
     if report.timestamp is not None:
         return dated_reports.apply_dated_report(
-            aggregate, report, report.timestamp, new_id=new_id, silence_limit=deadlines.sync_silence, now=now
+            aggregate, report, report.timestamp, new_id=new_id, silence_limit=silence_limit, now=now
         )
-    operation = named_operation or _operation_answered_by_undated(aggregate, report)
+    operation = named or _operation_answered_by_undated(aggregate, report)
     if _is_late_or_copy(aggregate, operation, report, deadlines=deadlines, now=now):
-        return named_operation is not None and _record_start_of_ended_operation(
-            aggregate, named_operation, report, now=now
-        )
+        return named is not None and _record_start_of_ended_operation(aggregate, named, report, now=now)
     if operation is None:
         id_ = sync_order.id_for_new_operation(aggregate, report.kind, new_id)
         operation = sync_order.open_service_operation(aggregate, report.kind, id_, now=now)
@@ -169,7 +165,7 @@ def apply_report(
         operation.documents_processed = report.documents_processed
     if operation.is_open:
         operation.started_at = operation.started_at or now
-        operation.deadline_at = now + deadlines.sync_silence
+        operation.deadline_at = now + silence_limit
     elif current:
         record_answer_on_connection(aggregate.connection, report, operation, now=now)
     aggregate.record_change(f"{report.kind}.{'progress' if progress else report.trigger}", operation=operation)
@@ -195,8 +191,8 @@ def report_times_needing_history(
 
 def _undated_report_needs_history(aggregate: ConnectionAggregate, report: Report) -> bool:
     if report.operation_id is not None:
-        named_operation = aggregate.operations.get(report.operation_id)
-        return named_operation is not None and not named_operation.is_open
+        named = aggregate.operations.get(report.operation_id)
+        return named is not None and not named.is_open
     running = aggregate.open_operation(report.kind)
     return running is None or not running.may_be_known_to_service
 
@@ -205,10 +201,10 @@ def _operation_named_by(aggregate: ConnectionAggregate, report: Report) -> Opera
     """Return the operation that a report names. Raises MessageRefused."""
     if report.operation_id is None:
         return None
-    named_operation = aggregate.operations.get(report.operation_id)
-    if named_operation is None or named_operation.kind != report.kind:
+    named = aggregate.operations.get(report.operation_id)
+    if named is None or named.kind != report.kind:
         raise MessageRefused("unknown_operation", f"no {report.kind} operation of this connection has this id")
-    return named_operation
+    return named
 
 
 def _operation_answered_by_undated(aggregate: ConnectionAggregate, report: Report) -> Operation | None:
@@ -295,9 +291,7 @@ def _record_unanswered_end(
         aggregate.connection.last_verification_error = error
         aggregate.connection.last_verification_ending = ending
     else:
-        aggregate.connection.last_sync_ending = ending
+        aggregate.connection.last_sync_status, aggregate.connection.last_sync_at = "failed", now
+        aggregate.connection.last_sync_error, aggregate.connection.last_sync_ending = error, ending
         aggregate.connection.last_sync_documents = operation.documents_processed
-        aggregate.connection.last_sync_status = "failed"
-        aggregate.connection.last_sync_error = error
-        aggregate.connection.last_sync_at = now
     aggregate.record_change(f"{operation.kind}.{action}", operation=operation)

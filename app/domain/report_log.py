@@ -8,7 +8,6 @@ A text, since it is written with every report and taken apart only for one that 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -27,9 +26,9 @@ _MAX_TEXT_LENGTH_WITHOUT_COUNTING = MAX_ENTRIES * len("1795348801000000:0:")
 
 
 class ReportEntry(NamedTuple):
-    """One report."""
+    """One report; `at` is in microseconds since 1970."""
 
-    at_microsecond: int
+    at: int
     rank: int
     documents: int | None
 
@@ -46,7 +45,7 @@ class ReportEntry(NamedTuple):
     @property
     def sort_key(self) -> tuple[int, int]:
         """Return the place among others; two of one place are copies."""
-        return self.at_microsecond, self.rank & END_FLAG
+        return self.at, self.rank & END_FLAG
 
 
 ReportEntries = list[ReportEntry]
@@ -60,21 +59,21 @@ def report_entry(report: Report, reported_at: datetime) -> ReportEntry:
 
 def entry_time(entry: ReportEntry) -> datetime:
     """Return when it was."""
-    return EPOCH + entry.at_microsecond * MICROSECOND
+    return EPOCH + entry.at * MICROSECOND
 
 
-def report_entries_of(operation: Operation) -> ReportEntries:
+def entries_of(operation: Operation) -> ReportEntries:
     """Return what an operation was told."""
-    return parse_report_entries(operation.reports)
+    return parse_entries(operation.reports)
 
 
-def parse_report_entries(text: str | None) -> ReportEntries:
+def parse_entries(text: str | None) -> ReportEntries:
     """Return entries as they are stored in a text."""
     parts = [entry.split(":") for entry in (text or "").split()]
     return [ReportEntry(int(at), int(rank), int(count) if count else None) for at, rank, count in parts]
 
 
-def format_report_entries(entries: ReportEntries) -> str:
+def format_entries(entries: ReportEntries) -> str:
     """Return entries as they are stored."""
     return " ".join([_format_entry(entry) for entry in entries])
 
@@ -88,9 +87,8 @@ def append_entry_to_text(text: str | None, entry: ReportEntry) -> str | None:
     """Return a text with an entry that comes after all others, or None if it does not, or the text is long."""
     if not text:
         return _format_entry(entry)
-    if len(text) > _MAX_TEXT_LENGTH_WITHOUT_COUNTING or int(
-        text[text.rfind(" ") + 1 :].partition(":")[0]
-    ) > entry.at_microsecond - (not entry.is_end):
+    last_at = int(text[text.rfind(" ") + 1 :].partition(":")[0])
+    if len(text) > _MAX_TEXT_LENGTH_WITHOUT_COUNTING or last_at > entry.at - (not entry.is_end):
         return None
     return f"{text} {_format_entry(entry)}"
 
@@ -100,7 +98,7 @@ def with_entry(entries: ReportEntries, entry: ReportEntry) -> ReportEntries:
     for other in entries:
         if other.sort_key == entry.sort_key:
             count = max(entry.documents, other.documents, key=lambda number: -1 if number is None else number)
-            entry = ReportEntry(entry.at_microsecond, entry.rank | other.rank, count)
+            entry = ReportEntry(entry.at, entry.rank | other.rank, count)
     others = [other for other in entries if other.sort_key != entry.sort_key]
     found = sorted([*others, entry], key=lambda each: each.sort_key)
     return found if len(found) <= MAX_ENTRIES else found[:1] + found[1 - MAX_ENTRIES :]
@@ -108,7 +106,7 @@ def with_entry(entries: ReportEntries, entry: ReportEntry) -> ReportEntries:
 
 def end_entry_of(operation: Operation) -> ReportEntry | None:
     """Return the end that an operation was told, if that had a time."""
-    return next((entry for entry in report_entries_of(operation) if entry.is_end), None)
+    return next((entry for entry in entries_of(operation) if entry.is_end), None)
 
 
 def document_count_of(entries: ReportEntries) -> int | None:
@@ -121,20 +119,20 @@ def document_count_of(entries: ReportEntries) -> int | None:
     return count
 
 
-def add_report_entry(operation: Operation, entry: ReportEntry) -> bool:
+def add_entry(operation: Operation, entry: ReportEntry) -> bool:
     """Let an operation have been told one thing more; tell whether its count is another one then."""
     reports = append_entry_to_text(operation.reports, entry) if operation.is_open else None
     if reports is None:
-        return set_report_entries(operation, with_entry(report_entries_of(operation), entry))
+        return set_entries(operation, with_entry(entries_of(operation), entry))
     before, operation.reports = operation.documents_processed, reports
     operation.documents_processed = before if entry.documents is None else entry.documents
     return operation.documents_processed != before
 
 
-def set_report_entries(operation: Operation, entries: ReportEntries) -> bool:
+def set_entries(operation: Operation, entries: ReportEntries) -> bool:
     """Let an operation have been told this; tell whether its count is another one then."""
-    before, known = operation.documents_processed, document_count_of(report_entries_of(operation))
-    operation.reports, count = format_report_entries(entries) or None, document_count_of(entries)
+    before, known = operation.documents_processed, document_count_of(entries_of(operation))
+    operation.reports, count = format_entries(entries) or None, document_count_of(entries)
     # What had no time left a count only here.
     is_kept = known is None if count is None else operation.state in ANSWERED_STATES and end_entry_of(operation) is None
     if not is_kept:
@@ -142,16 +140,10 @@ def set_report_entries(operation: Operation, entries: ReportEntries) -> bool:
     return operation.documents_processed != before
 
 
-def filter_report_entries(operation: Operation, predicate: Callable[[ReportEntry], bool]) -> ReportEntries:
-    """Return what an operation was told, of what is wanted."""
-    return [entry for entry in report_entries_of(operation) if predicate(entry)]
-
-
-def take_unnamed_starts(operation: Operation, *, until_microsecond: int) -> ReportEntries:
-    """Take from an operation the unnamed starts until a moment: they are of another's end."""
-    starts = filter_report_entries(
-        operation, lambda e: not e.is_end and not e.is_named and e.at_microsecond <= until_microsecond
-    )
+def take_unnamed_starts(operation: Operation, *, until: int) -> ReportEntries:
+    """Take from an operation the unnamed starts until a moment, in microseconds: they are of another's end."""
+    entries = entries_of(operation)
+    starts = [entry for entry in entries if not entry.is_end and not entry.is_named and entry.at <= until]
     if starts:
-        set_report_entries(operation, filter_report_entries(operation, lambda e: e not in starts))
+        set_entries(operation, [entry for entry in entries if entry not in starts])
     return starts

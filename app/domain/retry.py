@@ -10,13 +10,7 @@ from enum import StrEnum
 # Someone is waiting at the screen: three more tries within a minute, then tell them.
 VERIFICATION_RETRY_SCHEDULE = (timedelta(seconds=2), timedelta(seconds=6), timedelta(seconds=15))
 # Long enough to sit out a deployment of the external service: about 15 minutes in all.
-SYNC_RETRY_SCHEDULE = (
-    timedelta(seconds=5),
-    timedelta(seconds=30),
-    timedelta(minutes=2),
-    timedelta(minutes=4),
-    timedelta(minutes=8),
-)
+SYNC_RETRY_SCHEDULE = tuple(timedelta(seconds=seconds) for seconds in (5, 30, 120, 240, 480))
 # A batch of status messages that could not be applied: the database is mostly back within seconds, or for long away.
 STATUS_BATCH_RETRY_SCHEDULE = tuple(timedelta(seconds=seconds) for seconds in (1, 2, 4, 8, 16, 30))
 # Jitter only ever adds: a receiver that asked for a pause gets at least that pause.
@@ -122,31 +116,20 @@ class AttemptOutcome:
 
 def outcome_of_failure(failure: AttemptFailure, *, duration: timedelta = timedelta(0)) -> AttemptOutcome:
     """Judge an attempt that brought no answer."""
-    verdict, words = VERDICT_AND_TEXT_BY_FAILURE[failure]
-    ending = _ENDING_BY_FAILURE.get(failure, SERVICE_DOWN_ENDING)
-    return AttemptOutcome(
-        verdict, error=words, duration=duration, service_down=failure in SERVICE_DOWN_FAILURES, ending=ending
-    )
+    verdict, error = VERDICT_AND_TEXT_BY_FAILURE[failure]
+    is_down, ending = failure in SERVICE_DOWN_FAILURES, _ENDING_BY_FAILURE.get(failure, SERVICE_DOWN_ENDING)
+    return AttemptOutcome(verdict, error=error, duration=duration, service_down=is_down, ending=ending)
 
 
-def outcome_of_status_code(
-    status_code: int, *, retry_after: timedelta | None = None, duration: timedelta
-) -> AttemptOutcome:
+def outcome_of_status_code(code: int, *, retry_after: timedelta | None = None, duration: timedelta) -> AttemptOutcome:
     """Judge an HTTP answer by its status code alone; the body means nothing."""
-    verdict, words = VERDICT_AND_TEXT_BY_STATUS_CODE.get(status_code) or VERDICT_AND_TEXT_BY_STATUS_CLASS.get(
-        status_code // 100, VERDICT_AND_TEXT_BY_STATUS_CLASS[5]
-    )
+    of_class = VERDICT_AND_TEXT_BY_STATUS_CLASS.get(code // 100, VERDICT_AND_TEXT_BY_STATUS_CLASS[5])
+    verdict, words = VERDICT_AND_TEXT_BY_STATUS_CODE.get(code, of_class)
     if verdict is RetryVerdict.DONE:
-        return AttemptOutcome(verdict, status_code=status_code, duration=duration)
-    return AttemptOutcome(
-        verdict,
-        status_code=status_code,
-        error=f"{words} (HTTP {status_code})",
-        retry_after=retry_after,
-        duration=duration,
-        service_down=status_code // 100 not in (1, 2, 3, 4),
-        ending="request_refused" if verdict is RetryVerdict.FINAL else SERVICE_DOWN_ENDING,
-    )
+        return AttemptOutcome(verdict, code, duration=duration)
+    is_down = code // 100 not in (1, 2, 3, 4)
+    ending = "request_refused" if verdict is RetryVerdict.FINAL else SERVICE_DOWN_ENDING
+    return AttemptOutcome(verdict, code, f"{words} (HTTP {code})", retry_after, duration, is_down, ending)
 
 
 def delay_after_attempt(

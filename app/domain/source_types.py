@@ -27,6 +27,11 @@ class FormField:
     link: str = ""
 
 
+def _secret(name: str, label: str, help_text: str, link: str = "") -> FormField:
+    """Return a credential's field that has to be filled in."""
+    return FormField(name, label, help_text, required=True, secret=True, link=link)
+
+
 @dataclass(frozen=True, slots=True)
 class SourceType:
     """What the product knows about one kind of source.
@@ -37,11 +42,15 @@ class SourceType:
     name: str
     label: str
     description: str
-    icon: str
     config_fields: tuple[FormField, ...] = ()
     credential_fields: tuple[FormField, ...] = ()
     options_key: str | None = None
     needs_credentials: bool = True
+
+    @property
+    def icon(self) -> str:
+        """The name of its picture in `app/console/icons`."""
+        return self.name
 
 
 _ATLASSIAN_TOKENS_URL = "https://id.atlassian.com/manage-profile/security/api-tokens"
@@ -53,69 +62,55 @@ _NOTION_INTEGRATIONS_URL = "https://www.notion.so/profile/integrations"
 _ATLASSIAN_CREDENTIAL_FIELDS = (
     FormField("url", "Site URL", "As in your browser: https://your-company.atlassian.net", "url", required=True),
     FormField("email", "Account email", "Of the account that the token belongs to", "email", required=True),
-    FormField(
-        "api_token",
-        "API token",
-        "Made under Security in the account's settings",
-        required=True,
-        secret=True,
-        link=_ATLASSIAN_TOKENS_URL,
-    ),
+    _secret("api_token", "API token", "Made under Security in the account's settings", _ATLASSIAN_TOKENS_URL),
 )
 _ZENDESK_CREDENTIAL_FIELDS = (
     FormField("url", "Help center URL", "As in your browser: https://your-company.zendesk.com", "url", required=True),
     FormField("email", "Account email", "Of an agent or admin; the token acts as this account", "email", required=True),
-    FormField("api_token", "API token", "In the Admin Center, under Apps and integrations", required=True, secret=True),
+    _secret("api_token", "API token", "In the Admin Center, under Apps and integrations"),
 )
 _USER_PASSWORD_FIELDS = (
     FormField("url", "Instance URL", "As in your browser: https://your-company.service-now.com", "url", required=True),
     FormField(
         "username", "User name", "Of an account that may read the tables: User Administration, Users", required=True
     ),
-    FormField("password", "Password", "That account's own; its admin can set a new one", required=True, secret=True),
+    _secret("password", "Password", "That account's own; its admin can set a new one"),
 )
 _SERVICE_ACCOUNT_FIELDS = (
     FormField(
         "tenant_id", "Directory (tenant) ID", "On the app registration's overview", required=True, link=_ENTRA_APPS_URL
     ),
     FormField("client_id", "Application (client) ID", "On the same overview", required=True, link=_ENTRA_APPS_URL),
-    FormField(
+    _secret(
         "client_secret",
         "Client secret",
         "Under Certificates & secrets: the secret's value, not its ID",
-        required=True,
-        secret=True,
-        link=_ENTRA_APPS_URL,
+        _ENTRA_APPS_URL,
     ),
 )
 _GOOGLE_CREDENTIAL_FIELDS = (
-    FormField(
-        "access_token",
-        "Access token",
-        "Of an OAuth client that may read the folder",
-        required=True,
-        secret=True,
-        link=_GOOGLE_CREDENTIALS_URL,
-    ),
+    _secret("access_token", "Access token", "Of an OAuth client that may read the folder", _GOOGLE_CREDENTIALS_URL),
     FormField("refresh_token", "Refresh token", "Given together with it, to renew it", secret=True),
 )
 _SLACK_CREDENTIAL_FIELDS = (
-    FormField(
-        "access_token",
-        "Access token",
-        "Your app's, under OAuth & Permissions; begins with xoxb-",
-        required=True,
-        secret=True,
-        link=_SLACK_APPS_URL,
+    _secret(
+        "access_token", "Access token", "Your app's, under OAuth & Permissions; begins with xoxb-", _SLACK_APPS_URL
     ),
     FormField("refresh_token", "Refresh token", "Only if the app rotates its tokens", secret=True),
 )
 _API_KEY_FIELDS = (
-    FormField(
-        "api_key", "Integration secret", "Of an internal integration that the databases are shared with",
-        required=True, secret=True, link=_NOTION_INTEGRATIONS_URL,
+    _secret(
+        "api_key",
+        "Integration secret",
+        "Of an internal integration that the databases are shared with",
+        _NOTION_INTEGRATIONS_URL,
     ),
-)  # fmt: skip
+)
+_SEARCH_KEY_FIELDS = (
+    FormField(
+        "api_key", "API key", "Of your search engine's account; without one, the public engine is used", secret=True
+    ),
+)
 
 # Every organization has one connection of each of these.
 SEEDED_TYPES = {
@@ -125,7 +120,6 @@ SEEDED_TYPES = {
             "confluence",
             "Confluence",
             "Connect your Atlassian Confluence workspace",
-            icon="confluence",
             config_fields=(FormField("spaces", "Spaces"),),
             credential_fields=_ATLASSIAN_CREDENTIAL_FIELDS,
             options_key="spaces",
@@ -134,7 +128,6 @@ SEEDED_TYPES = {
             "servicenow",
             "ServiceNow",
             "Connect your ServiceNow instance",
-            icon="servicenow",
             config_fields=(FormField("tables", "Tables"),),
             credential_fields=_USER_PASSWORD_FIELDS,
             options_key="tables",
@@ -143,7 +136,6 @@ SEEDED_TYPES = {
             "sharepoint",
             "SharePoint",
             "Connect your Microsoft SharePoint",
-            icon="sharepoint",
             config_fields=(FormField("sites", "Sites"),),
             credential_fields=_SERVICE_ACCOUNT_FIELDS,
             options_key="sites",
@@ -152,15 +144,7 @@ SEEDED_TYPES = {
             "websearch",
             "Web Search",
             "Search the public web",
-            icon="websearch",
-            credential_fields=(
-                FormField(
-                    "api_key",
-                    "API key",
-                    "Of your search engine's account; without one, the public engine is used",
-                    secret=True,
-                ),
-            ),
+            credential_fields=_SEARCH_KEY_FIELDS,
             needs_credentials=False,
         ),
     )
@@ -174,7 +158,6 @@ OPTIONAL_TYPES = {
             "jira",
             "Jira",
             "Connect your Atlassian Jira projects",
-            icon="jira",
             config_fields=(FormField("baseUrl", "Base URL", kind="url"), FormField("projectKeys", "Project keys")),
             credential_fields=_ATLASSIAN_CREDENTIAL_FIELDS,
             options_key="projects",
@@ -183,7 +166,6 @@ OPTIONAL_TYPES = {
             "gdrive",
             "Google Drive",
             "Connect a Google Drive folder",
-            icon="gdrive",
             config_fields=(
                 FormField("folderId", "Folder ID"),
                 FormField("recursive", "With subfolders", kind="boolean"),
@@ -195,7 +177,6 @@ OPTIONAL_TYPES = {
             "slack",
             "Slack",
             "Connect your Slack channels",
-            icon="slack",
             config_fields=(
                 FormField("channelIds", "Channels"),
                 FormField("includeThreads", "With threads", kind="boolean"),
@@ -207,7 +188,6 @@ OPTIONAL_TYPES = {
             "notion",
             "Notion",
             "Connect your Notion databases",
-            icon="notion",
             config_fields=(FormField("databaseIds", "Databases"),),
             credential_fields=_API_KEY_FIELDS,
             options_key="databases",
@@ -216,7 +196,6 @@ OPTIONAL_TYPES = {
             "zendesk",
             "Zendesk",
             "Connect your Zendesk help center",
-            icon="zendesk",
             config_fields=(FormField("subdomain", "Subdomain"), FormField("categories", "Categories")),
             credential_fields=_ZENDESK_CREDENTIAL_FIELDS,
             options_key="categories",

@@ -79,11 +79,8 @@ def _parse_options(value: Any) -> _RawOptions:
     """Return what there is to choose from, whole; `require_readable_options` says whether it is read."""
     if not isinstance(value, dict):
         return False
-    return {
-        texts.replace_nul_characters(key): _parse_option_value(each)
-        for key, each in value.items()
-        if not _is_empty_value(each)
-    }
+    given = {key: each for key, each in value.items() if not _is_empty_value(each)}
+    return {texts.replace_nul_characters(key): _parse_option_value(each) for key, each in given.items()}
 
 
 def _parse_option_value(value: Any) -> str | list[str] | None:
@@ -192,9 +189,8 @@ def has_plausible_timestamp(report: Report, *, now: datetime) -> bool:
 
 def implausible_timestamp_refusal() -> MessageRefused:
     """Return why a report without a possible time is refused."""
-    return MessageRefused(
-        "impossible_time", "timestamp is before the year 2000 or more than a day ahead; a number counts from 1970"
-    )
+    detail = "timestamp is before the year 2000 or more than a day ahead; a number counts from 1970"
+    return MessageRefused("impossible_time", detail)
 
 
 def require_readable_options(report: Report, *, options_key: str | None) -> None:
@@ -211,17 +207,10 @@ def require_readable_options(report: Report, *, options_key: str | None) -> None
 
 
 # By the word in `type`.
-REPORT_MODELS_BY_TYPE: dict[str, type[SyncReport | VerificationReport]] = {
-    "sync": SyncReport,
-    "verification": VerificationReport,
-}
+REPORT_MODELS_BY_TYPE: dict[str, type[Report]] = {"sync": SyncReport, "verification": VerificationReport}
 _OLD_DIALECT_SYNC_STATUS = {"started": "sync_started", "completed": "sync_completed", "failed": "sync_failed"}
-
-
-_KEYS_BY_TYPE = {
-    kind: frozenset(field.alias or name for name, field in model.model_fields.items())
-    for kind, model in REPORT_MODELS_BY_TYPE.items()
-}
+_FIELDS_BY_TYPE = {kind: model.model_fields.items() for kind, model in REPORT_MODELS_BY_TYPE.items()}
+_KEYS_BY_TYPE = {kind: {each.alias or name for name, each in fields} for kind, fields in _FIELDS_BY_TYPE.items()}
 
 
 def _translate_old_dialect(body: Mapping[str, Any], *, queue: str) -> dict[str, Any]:
@@ -229,11 +218,8 @@ def _translate_old_dialect(body: Mapping[str, Any], *, queue: str) -> dict[str, 
     if "options" in body or body.get("status") == "success" or "verification" in queue:
         return {**body, "type": "verification"}
     status = body.get("status")
-    return {
-        **body,
-        "type": "sync",
-        "status": _OLD_DIALECT_SYNC_STATUS.get(status, status) if isinstance(status, str) else status,
-    }
+    translated = _OLD_DIALECT_SYNC_STATUS.get(status, status) if isinstance(status, str) else status
+    return {**body, "type": "sync", "status": translated}
 
 
 def _relevant_fields(body: Mapping[str, Any], *, kind: str) -> dict[str, Any]:
@@ -247,10 +233,8 @@ def _relevant_fields(body: Mapping[str, Any], *, kind: str) -> dict[str, Any]:
     said.pop(own, None)
     if said.get("status") in ("failed", "sync_failed"):
         said.pop("options", None)
-        reasons = (
-            reason for key in (own, other) if (reason := body.get(key)) is not False and not _is_empty_value(reason)
-        )
-        said[own] = next(reasons, None)
+        reasons = (body.get(own), body.get(other))
+        said[own] = next((each for each in reasons if each is not False and not _is_empty_value(each)), None)
     return said
 
 

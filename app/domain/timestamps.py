@@ -117,10 +117,6 @@ def _parse_number(number: Decimal) -> datetime:
     return IMPLAUSIBLE_TIME
 
 
-def _parse_float(number: float) -> datetime:
-    return _parse_number(Decimal(repr(number)))
-
-
 def _parse_array(parts: list[Any]) -> datetime:
     if not _MIN_ARRAY_LENGTH <= len(parts) <= _MAX_ARRAY_LENGTH or not all(type(part) is int for part in parts):
         raise ValueError("is no date and time")
@@ -164,6 +160,9 @@ def _apply_zone_name(moment: datetime, zone: str) -> datetime:
 
 
 _PARSERS_BY_TYPE: dict[type, Callable[[Any], datetime]] = {
-    str: _parse_text, int: lambda number: _parse_number(Decimal(number)), float: _parse_float, list: _parse_array,
+    str: _parse_text,
+    int: lambda number: _parse_number(Decimal(number)),
+    float: lambda number: _parse_number(Decimal(repr(number))),
+    list: _parse_array,
     dict: _parse_object,
-}  # fmt: skip
+}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
@@ -34,24 +34,19 @@ class ClaimMapping:
     @property
     def issuer_claim_names(self) -> dict[str, str]:
         """Our names, and the issuer's for them."""
-        return {
-            USER_CLAIM: self.user,
-            EMAIL_CLAIM: self.email,
-            ORGANIZATION_CLAIM: self.organization,
-            ROLE_CLAIM: self.role,
-        }
+        names = (self.user, self.email, self.organization, self.role)
+        return dict(zip((USER_CLAIM, EMAIL_CLAIM, ORGANIZATION_CLAIM, ROLE_CLAIM), names, strict=True))
 
     def read_claims(self, claims: Mapping[str, Any]) -> dict[str, Any]:
         """Return verified claims under our own names; what is missing or does not fit is None, or as it was."""
-        organization = find_claim(claims, self.organization)
-        if self.organization != ORGANIZATION_CLAIM:
-            organization = _unwrap_single_item(organization)
+        organization, is_standard = find_claim(claims, self.organization), self.organization == ORGANIZATION_CLAIM
+        if not is_standard and isinstance(organization, list) and len(organization) == 1:
+            # In a list of several, nobody knows which is meant.
+            organization = organization[0]
         return {
             USER_CLAIM: self._to_uuid_text(find_claim(claims, self.user), is_standard_claim=self.user == USER_CLAIM),
             EMAIL_CLAIM: find_claim(claims, self.email),
-            ORGANIZATION_CLAIM: self._to_uuid_text(
-                organization, is_standard_claim=self.organization == ORGANIZATION_CLAIM
-            ),
+            ORGANIZATION_CLAIM: self._to_uuid_text(organization, is_standard_claim=is_standard),
             ROLE_CLAIM: self._mapped_role(find_claim(claims, self.role), organization=organization),
             "exp": claims.get("exp"),
         }
@@ -87,9 +82,8 @@ class ClaimMapping:
     def _mapped_role(self, value: Any, *, organization: Any) -> Any:
         if not self.role_map and self.role == ROLE_CLAIM:
             return value
-        names = _role_names_in_claim(
-            value, is_space_separated=self.role.rpartition(".")[2] in SPACE_SEPARATED_CLAIMS, organization=organization
-        )
+        is_space_separated = self.role.rpartition(".")[2] in SPACE_SEPARATED_CLAIMS
+        names = _role_names_in_claim(value, is_space_separated=is_space_separated, organization=organization)
         if names is None:
             return None
         fitting = {ours for theirs, ours in self._role_pairs() if theirs == ANY_ROLE or theirs in names}
@@ -117,11 +111,6 @@ def uuid_for_issuer_value(issuer: str, value: str) -> UUID:
     return uuid5(uuid5(NAMESPACE_URL, issuer), value)
 
 
-def _unwrap_single_item(value: Any) -> Any:
-    """Return the organization of a list of one; in several, nobody knows which is meant."""
-    return value[0] if isinstance(value, list) and len(value) == 1 else value
-
-
 def _parse_uuid(value: str) -> UUID | None:
     try:
         return UUID(value)
@@ -139,12 +128,7 @@ def _role_names_in_claim(value: Any, *, is_space_separated: bool, organization: 
     if isinstance(value, str):
         return set(value.split()) if is_space_separated else {value}
     if isinstance(value, list):
-        return _string_set(value)
+        return set(value) if all(isinstance(name, str) for name in value) else None
     if isinstance(value, Mapping) and all(isinstance(held, Mapping) for held in value.values()):
         return {role for role, held in value.items() if organization in (*held, *held.values())}
     return None
-
-
-def _string_set(values: Iterable[Any]) -> set[str] | None:
-    found = list(values)
-    return set(found) if all(isinstance(value, str) for value in found) else None

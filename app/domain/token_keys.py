@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,12 +24,7 @@ _ALGORITHMS_BY_CURVE = {"secp256r1": ("ES256",), "secp384r1": ("ES384",), "secp5
 # One signature under two names: RFC 8037's, and RFC 9864's.
 _ED25519_ALGORITHMS, _ED448_ALGORITHMS = ("EdDSA", "Ed25519"), ("EdDSA", "Ed448")
 ASYMMETRIC_ALGORITHMS = frozenset(
-    [
-        *_RSA_ALGORITHMS,
-        *(name for names in _ALGORITHMS_BY_CURVE.values() for name in names),
-        *_ED25519_ALGORITHMS,
-        *_ED448_ALGORITHMS,
-    ]
+    itertools.chain(_RSA_ALGORITHMS, *_ALGORITHMS_BY_CURVE.values(), _ED25519_ALGORITHMS, _ED448_ALGORITHMS)
 )
 SUPPORTED_KEYS_DESCRIPTION = "RSA of 2048 bits or more, EC on P-256, P-384 or P-521, Ed25519 or Ed448"
 
@@ -72,12 +68,9 @@ class KeySet:
 
     def candidate_keys(self, *, kid: str | None, algorithm: str) -> list[TokenKey]:
         """Return the keys to try: those of that name, else those of none; without a name, all that fit."""
-        named = self.has_key_id(kid)
-        return [
-            key
-            for key in self.keys
-            if algorithm in key.algorithms and (kid is None or key.kid == (kid if named else None))
-        ][:MAX_KEYS_TRIED]
+        wanted = kid if self.has_key_id(kid) else None
+        fitting = [key for key in self.keys if algorithm in key.algorithms]
+        return [key for key in fitting if kid is None or key.kid == wanted][:MAX_KEYS_TRIED]
 
 
 def algorithms_for_key(key: object) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import DateTime, Index, Text, Uuid
+from sqlalchemy import Index
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -18,17 +18,17 @@ class AuditLog(Model):
     __table_args__ = (Index("idx_audit_logs_connection", "organization_id", "connection_id", "id"),)
 
     # Time-ordered (UUID version 7), by which it is found when its time is over.
-    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    id: Mapped[UUID] = mapped_column(primary_key=True)
     # No foreign keys. The trail goes with its organization by a trigger, which costs nothing when a row is written
     # (`docs/decisions/0023-no-foreign-key-from-the-audit-trail.md`), and outlives all else that it tells of.
-    organization_id: Mapped[UUID] = mapped_column(Uuid)
-    connection_id: Mapped[UUID | None] = mapped_column(Uuid)
-    operation_id: Mapped[UUID | None] = mapped_column(Uuid)
-    actor_type: Mapped[str] = mapped_column(Text)
-    actor_id: Mapped[UUID | None] = mapped_column(Uuid)
-    actor_email: Mapped[str | None] = mapped_column(Text)
-    action: Mapped[str] = mapped_column(Text)
+    organization_id: Mapped[UUID]
+    connection_id: Mapped[UUID | None]
+    operation_id: Mapped[UUID | None]
+    actor_type: Mapped[str]
+    actor_id: Mapped[UUID | None]
+    actor_email: Mapped[str | None]
+    action: Mapped[str]
     # Each field's name, with its value before and after.
     changes: Mapped[dict[str, Any]] = mapped_column(JSONB)
-    request_id: Mapped[str | None] = mapped_column(Text)
-    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    request_id: Mapped[str | None]
+    created_at: Mapped[datetime]

@@ -4,19 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    DateTime,
-    ForeignKey,
-    Index,
-    SmallInteger,
-    Text,
-    UniqueConstraint,
-    Uuid,
-    func,
-    text,
-)
+from sqlalchemy import BigInteger, ForeignKey, Index, SmallInteger, UniqueConstraint, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -39,33 +27,33 @@ class DataSourceConnection(Model):
         Index("idx_data_source_connections_org_type", "organization_id", "type"),
     )
 
-    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True, server_default=func.gen_random_uuid())
-    organization_id: Mapped[UUID] = mapped_column(Uuid, ForeignKey("organizations.id", ondelete="CASCADE"))
-    type: Mapped[str] = mapped_column(Text)
-    name: Mapped[str] = mapped_column(Text)
-    description: Mapped[str | None] = mapped_column(Text)
+    id: Mapped[UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())
+    organization_id: Mapped[UUID] = mapped_column(ForeignKey("organizations.id", ondelete="CASCADE"))
+    type: Mapped[str]
+    name: Mapped[str]
+    description: Mapped[str | None]
     config: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'::jsonb"))
-    status: Mapped[str] = mapped_column(Text, server_default="idle")
-    last_sync_status: Mapped[str | None] = mapped_column(Text)
+    status: Mapped[str] = mapped_column(server_default="idle")
+    last_sync_status: Mapped[str | None]
     latest_options: Mapped[dict[str, str | list[str]] | None] = mapped_column(JSONB(none_as_null=True))
-    enabled: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
-    last_verification_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    last_verification_error: Mapped[str | None] = mapped_column(Text)
-    last_sync_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    last_sync_error: Mapped[str | None] = mapped_column(Text)
-    created_by: Mapped[UUID] = mapped_column(Uuid)
-    updated_by: Mapped[UUID] = mapped_column(Uuid)
-    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
-    updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
-    deleted_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    enabled: Mapped[bool] = mapped_column(server_default=text("false"))
+    last_verification_at: Mapped[datetime | None]
+    last_verification_error: Mapped[str | None]
+    last_sync_at: Mapped[datetime | None]
+    last_sync_error: Mapped[str | None]
+    created_by: Mapped[UUID]
+    updated_by: Mapped[UUID]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    deleted_at: Mapped[datetime | None]
     # Tells `unconfigured` (never enabled) from switched off.
-    first_enabled_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    first_enabled_at: Mapped[datetime | None]
     # The last good verification; a failed one since does not take the credentials away.
-    verified_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    verified_at: Mapped[datetime | None]
     # How the last of each kind ended: a name of `app/domain/endings.py`, null where an earlier release wrote it.
-    last_verification_ending: Mapped[str | None] = mapped_column(Text)
-    last_sync_ending: Mapped[str | None] = mapped_column(Text)
+    last_verification_ending: Mapped[str | None]
+    last_sync_ending: Mapped[str | None]
     last_sync_documents: Mapped[int | None] = mapped_column(BigInteger)
     # The newest sync report applied: the external service's clock, and the report's rank among those of one instant.
-    sync_reported_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    sync_reported_at: Mapped[datetime | None]
     sync_reported_rank: Mapped[int | None] = mapped_column(SmallInteger)

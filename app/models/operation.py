@@ -4,18 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    CheckConstraint,
-    DateTime,
-    ForeignKeyConstraint,
-    Index,
-    Integer,
-    Text,
-    Uuid,
-    text,
-)
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKeyConstraint, Index, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -61,41 +50,41 @@ class Operation(Model):
     )
 
     # Time-ordered (UUID version 7); the webhook's id and `operation_id`.
-    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
-    organization_id: Mapped[UUID] = mapped_column(Uuid)
-    connection_id: Mapped[UUID] = mapped_column(Uuid)
-    kind: Mapped[str] = mapped_column(Text)
-    origin: Mapped[str] = mapped_column(Text)
-    state: Mapped[str] = mapped_column(Text)
-    requested_by: Mapped[UUID | None] = mapped_column(Uuid)
-    requested_email: Mapped[str | None] = mapped_column(Text)
-    request_id: Mapped[str | None] = mapped_column(Text)
-    idempotency_key: Mapped[str | None] = mapped_column(Text)
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    organization_id: Mapped[UUID]
+    connection_id: Mapped[UUID]
+    kind: Mapped[str]
+    origin: Mapped[str]
+    state: Mapped[str]
+    requested_by: Mapped[UUID | None]
+    requested_email: Mapped[str | None]
+    request_id: Mapped[str | None]
+    idempotency_key: Mapped[str | None]
     # What the webhook says beside the connection itself; of a verification nothing, for nothing of it is stored.
     request: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'::jsonb"))
-    attempts: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    attempts: Mapped[int] = mapped_column(server_default=text("0"))
     attempt_log: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'::jsonb"))
-    next_attempt_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    next_attempt_at: Mapped[datetime | None]
     # Until then a job for it is believed to be in the broker, and the dispatcher sends no other.
-    queued_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    queued_until: Mapped[datetime | None]
     # Until then one worker may post it and no other.
-    claimed_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    last_status_code: Mapped[int | None] = mapped_column(Integer)
-    last_attempt_error: Mapped[str | None] = mapped_column(Text)
-    delivered_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    started_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    claimed_until: Mapped[datetime | None]
+    last_status_code: Mapped[int | None]
+    last_attempt_error: Mapped[str | None]
+    delivered_at: Mapped[datetime | None]
+    started_at: Mapped[datetime | None]
     # The external service's own clock, never compared with ours.
-    last_reported_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    finished_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    deadline_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    last_reported_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    deadline_at: Mapped[datetime | None]
     documents_processed: Mapped[int | None] = mapped_column(BigInteger)
-    error: Mapped[str | None] = mapped_column(Text)
+    error: Mapped[str | None]
     # The answer came after we had stopped waiting, and repaired the history.
-    reported_late: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
+    reported_late: Mapped[bool] = mapped_column(server_default=text("false"))
     # Of earlier releases, which counted here what had changed nothing.
-    late_reports: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    late_reports: Mapped[int] = mapped_column(server_default=text("0"))
     # What it was told with a time, by the external service's clock: see `app/domain/report_log.py`.
-    reports: Mapped[str | None] = mapped_column(Text)
+    reports: Mapped[str | None]
     # Whatever was reported until then, by the external service's clock, is of what came before.
-    asked_after: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    asked_after: Mapped[datetime | None]
+    created_at: Mapped[datetime]

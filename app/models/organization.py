@@ -3,7 +3,7 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import DateTime, Text, Uuid, func
+from sqlalchemy import func
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.extensions import Model
@@ -14,7 +14,7 @@ class Organization(Model):
 
     __tablename__ = "organizations"
 
-    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
-    name: Mapped[str | None] = mapped_column(Text)
-    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
-    updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    name: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())

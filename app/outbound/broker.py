@@ -11,17 +11,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+import amqp
 import pydantic_core
 import structlog
-from amqp.exceptions import (
-    AccessRefused,
-    AMQPError,
-    ChannelError,
-    IrrecoverableConnectionError,
-    NotFound,
-    PreconditionFailed,
-    ResourceLocked,
-)
 from kombu import Connection, Exchange, Message, Queue
 from kombu.exceptions import OperationalError
 from kombu.transport import pyamqp
@@ -38,12 +30,8 @@ TASK_EXCHANGE_NAME = "rita"
 
 # The only bound on a publish to a frozen broker that holds (confirm timeouts alone do not): limits on the socket.
 CONFIRM_TIMEOUT_SECONDS = 5
-CONFIRMED_PUBLISH_OPTIONS = {
-    "confirm_publish": True,
-    "confirm_timeout": CONFIRM_TIMEOUT_SECONDS,
-    "read_timeout": 8,
-    "write_timeout": 8,
-}
+CONFIRM_OPTIONS = {"confirm_publish": True, "confirm_timeout": CONFIRM_TIMEOUT_SECONDS}
+CONFIRMED_PUBLISH_OPTIONS = CONFIRM_OPTIONS | {"read_timeout": 8, "write_timeout": 8}
 # Of a worker's own connections: without a limit, it would wait for ever for a dead one to say that it is closed. The
 # heartbeats that have found it dead took most of the half minute in which a worker must be back.
 SOCKET_TIMEOUT_OPTIONS = {"read_timeout": 3, "write_timeout": 3}
@@ -67,9 +55,9 @@ MAX_REPUBLISH_COUNT = 2**31
 __all__ = ["BrokerError", "Connection", "Message", "Queue", "broker_tls_options"]
 
 # A broker that is there and refuses (another password, no such virtual host) says so with its client's own exceptions.
-BrokerError = (OperationalError, AMQPError)
+BrokerError = (OperationalError, amqp.AMQPError)
 # Of what the broker does not let us do: it says so each time until somebody changes something.
-BrokerRefusal = (ChannelError, IrrecoverableConnectionError)
+BrokerRefusal = (amqp.ChannelError, amqp.IrrecoverableConnectionError)
 
 
 def celery_task_queue(name: str) -> Queue:
@@ -96,7 +84,7 @@ def ensure_queue_exists(connection: Connection, name: str, *, arguments: Mapping
     with connection.channel() as channel:
         try:
             declare_durable_queue(channel, name, arguments=arguments)
-        except (AccessRefused, PreconditionFailed, ResourceLocked) as problem:
+        except (amqp.AccessRefused, amqp.PreconditionFailed, amqp.ResourceLocked) as problem:
             refusal = problem
         else:
             return None
@@ -110,9 +98,9 @@ def queue_exists(connection: Connection, name: str) -> bool:
     with connection.channel() as channel:
         try:
             channel.queue_declare(queue=name, passive=True)
-        except NotFound:
+        except amqp.NotFound:
             return False
-        except (AccessRefused, ResourceLocked):
+        except (amqp.AccessRefused, amqp.ResourceLocked):
             return True
     return True
 
@@ -180,10 +168,8 @@ _COPIED_PROPERTIES = (
 
 def message_properties(message: Message) -> dict[str, Any]:
     """Return what a message says of itself, beside its headers."""
-    properties = message.properties | {
-        "content_type": message.content_type,
-        "content_encoding": message.content_encoding,
-    }
+    content = {"content_type": message.content_type, "content_encoding": message.content_encoding}
+    properties = message.properties | content
     return {name: properties[name] for name in _COPIED_PROPERTIES if properties.get(name) is not None}
 
 
@@ -203,37 +189,23 @@ def copy_for_republish(message: Message, *, queue: str) -> OutgoingMessage:
     return OutgoingMessage(queue, body_bytes(message.body), headers, message_properties(message))
 
 
-def publish_to_queue(channel: Any, outgoing_message: OutgoingMessage) -> None:
+def publish_to_queue(channel: Any, outgoing: OutgoingMessage) -> None:
     """Publish a message, persistent, to its queue alone. Where the channel waits for confirms, RabbitMQ has it then.
 
     Raises BrokerError, or TimeoutError; also where there is no such queue, which RabbitMQ confirms like any other.
     """
-    properties = {
-        name: value
-        for name, value in outgoing_message.properties.items()
-        if name not in _PROPERTIES_KOMBU_TAKES_SEPARATELY
-    }
-    message = channel.prepare_message(
-        outgoing_message.body,
-        priority=outgoing_message.properties.get("priority"),
-        content_type=outgoing_message.properties.get("content_type"),
-        content_encoding=outgoing_message.properties.get("content_encoding"),
-        headers={name: value for name, value in outgoing_message.headers.items() if name not in _ROUTING_HEADERS},
-        properties=properties | {"delivery_mode": 2},
-    )
+    properties = {**outgoing.properties, "delivery_mode": 2}
+    # What kombu's channels take by themselves.
+    separate = {name: properties.pop(name, None) for name in ("priority", "content_type", "content_encoding")}
+    headers = {name: value for name, value in outgoing.headers.items() if name not in _ROUTING_HEADERS}
+    message = channel.prepare_message(outgoing.body, headers=headers, properties=properties, **separate)
     channel.basic_publish(
-        message,
-        exchange="",
-        routing_key=outgoing_message.queue,
-        mandatory=True,
-        confirm_timeout=CONFIRM_TIMEOUT_SECONDS,
+        message, exchange="", routing_key=outgoing.queue, mandatory=True, confirm_timeout=CONFIRM_TIMEOUT_SECONDS
     )
 
 
 # By these, RabbitMQ sends a message to further queues: its publisher's wish, and carried out when it was published.
 _ROUTING_HEADERS = frozenset(("CC", "BCC"))
-# What kombu's channels take by themselves.
-_PROPERTIES_KOMBU_TAKES_SEPARATELY = ("priority", "content_type", "content_encoding")
 
 
 def build_task_message(task: str, task_id: str, *, argument: Sequence[Any], origin: str) -> Message:
@@ -242,9 +214,8 @@ def build_task_message(task: str, task_id: str, *, argument: Sequence[Any], orig
     The reprs are constants, so no content reaches logs, events or Flower.
     """
     message = Message(delivery_info={"exchange": "", "routing_key": "", "redelivered": False})
-    rewrite_as_task_message(
-        message, task, task_id, args=[argument], kwargs={}, reprs=(f"<{len(argument)} messages>", "{}")
-    )
+    reprs = (f"<{len(argument)} messages>", "{}")
+    rewrite_as_task_message(message, task, task_id, args=[argument], kwargs={}, reprs=reprs)
     message.headers["origin"] = origin
     return message
 

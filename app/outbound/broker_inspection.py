@@ -53,14 +53,12 @@ class QueueInspection:
     is_there: bool = True
 
 
-def inspect_queue(
-    connection: Connection, queue_name: str, *, arguments: Mapping[str, str] | None = None
-) -> QueueInspection:
+def inspect_queue(connection: Connection, name: str, *, arguments: Mapping[str, str] | None = None) -> QueueInspection:
     """Return what the broker has under a queue's name, without making it; a queue that is not there is empty."""
     counts_consumers = connection.transport.driver_type == "amqp"
     with connection.channel() as channel:
         try:
-            seen = channel.queue_declare(queue=queue_name, passive=True)
+            seen = channel.queue_declare(queue=name, passive=True)
         except connection.channel_errors as problem:
             # No right to it, or somebody else's alone.
             if isinstance(problem, AccessRefused | ResourceLocked):
@@ -70,12 +68,12 @@ def inspect_queue(
         return QueueInspection(seen.message_count)
     with connection.channel() as channel:
         try:
-            declare_durable_queue(channel, queue_name, arguments=arguments)
+            declare_durable_queue(channel, name, arguments=arguments)
         except connection.channel_errors as problem:
             forbidden = isinstance(problem, AccessRefused)
-            kind = None if forbidden else _find_queue_type(connection, queue_name)
+            kind = None if forbidden else _find_queue_type(connection, name)
             return QueueInspection(seen.message_count, seen.consumer_count, kind, str(problem), is_forbidden=forbidden)
-    return QueueInspection(seen.message_count, seen.consumer_count, _find_queue_type(connection, queue_name))
+    return QueueInspection(seen.message_count, seen.consumer_count, _find_queue_type(connection, name))
 
 
 def _find_queue_type(connection: Connection, queue_name: str) -> str | None:
@@ -153,7 +151,5 @@ def limiting_rules(queue_description: Mapping[str, Any]) -> list[str]:
 
 
 def _policy_and_arguments(queue_description: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        **(queue_description.get("effective_policy_definition") or {}),
-        **(queue_description.get("arguments") or {}),
-    }
+    policy = queue_description.get("effective_policy_definition") or {}
+    return {**policy, **(queue_description.get("arguments") or {})}

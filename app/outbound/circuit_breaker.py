@@ -48,10 +48,9 @@ class CircuitBreaker:
 
     def time_until_attempt_allowed(self) -> timedelta | None:
         """Return how long an attempt has to wait, or None if it may be made now: always, when Redis is away."""
+        probe_milliseconds = round(self._probe.total_seconds() * 1000)
         try:
-            wait = cast(
-                int, self._ask(keys=self._keys, args=[self._failures, round(self._probe.total_seconds() * 1000)])
-            )
+            wait = cast(int, self._ask(keys=self._keys, args=[self._failures, probe_milliseconds]))
         except RedisError as problem:
             log.warning("breaker_unknown", error=type(problem).__name__)
             return None

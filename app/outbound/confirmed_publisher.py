@@ -15,15 +15,8 @@ from typing import Any
 
 import structlog
 
-from app.outbound.broker import (
-    BrokerError,
-    Connection,
-    OutgoingMessage,
-    consumer_transport_options,
-    create_connection,
-    is_amqp,
-    publish_to_queue,
-)
+from app.outbound import broker
+from app.outbound.broker import BrokerError, Connection, OutgoingMessage
 
 log = structlog.get_logger()
 
@@ -76,7 +69,7 @@ class ConfirmedPublisher:
         # Amqp's own connection, and its descriptor: kombu's would connect again when it is asked for them.
         self._amqp_connection: Any = None
         self._descriptor: int | None = None
-        unopened = create_connection(broker_url)
+        unopened = broker.create_connection(broker_url)
         self._errors = (*BrokerError, OSError, *unopened.connection_errors, *unopened.channel_errors)
         self._is_blocked = self._is_sending = self._is_waiting_to_reconnect = self._is_closed = False
         self._failures_in_a_row = 0
@@ -118,7 +111,7 @@ class ConfirmedPublisher:
                 # It may be there even if it fails.
                 self._number += 1
                 self._sent[self._number] = copy
-                publish_to_queue(self._channel, copy.outgoing)
+                broker.publish_to_queue(self._channel, copy.outgoing)
                 if self._amqp_connection is None:
                     # Redis has answered.
                     self._on_ack(self._number, multiple=False)
@@ -128,15 +121,15 @@ class ConfirmedPublisher:
             self._is_sending = False
 
     def _connect(self) -> None:
-        options = consumer_transport_options(self._url)
+        options = broker.consumer_transport_options(self._url)
         if self._url.startswith("amqp"):
             options |= {"on_blocked": self._on_blocked, "on_unblocked": self._on_unblocked}
-        self._connection = create_connection(self._url, transport_options=options)
+        self._connection = broker.create_connection(self._url, transport_options=options)
         self._connection.connect()
         self._prepare(self._connection)
         self._channel = self._connection.default_channel
         self._number = 0
-        if is_amqp(self._channel):
+        if broker.is_amqp(self._channel):
             self._amqp_connection = self._connection.connection
             self._descriptor = self._amqp_connection.sock.fileno()
             self._channel.confirm_select()

@@ -57,7 +57,7 @@ class CredentialStore:
             encrypted = self._read(operation_id)
             return None if encrypted is None else self._encryption.decrypt(encrypted, context=context)
         except DecryptionRefused as refused:
-            metrics.count_refused_redis_value("credentials", refused.reason)
+            metrics.process_metrics().values_refused.labels("credentials", refused.reason).inc()
             log.error("seal_refused", reason=refused.reason, operation_id=str(operation_id))  # noqa: TRY400 - it is no bug
             raise
 

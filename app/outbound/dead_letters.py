@@ -9,43 +9,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app.domain.status_messages import MessageRefused, body_bytes
-from app.outbound.broker import (
-    CLASSIC_QUEUE_ARGUMENTS,
-    DEAD_LETTER_QUEUE_NAME,
-    REPUBLISH_COUNT_HEADER,
-    RETURN_COUNT_HEADERS,
-    Connection,
-    Message,
-    OutgoingMessage,
-    copy_for_republish,
-    disable_body_decoding,
-    ensure_queue_exists,
-    is_amqp,
-    message_properties,
-    publish_to_queue,
-    queue_exists,
-    undeclared_queue,
-)
+from app.outbound import broker
+from app.outbound.broker import DEAD_LETTER_QUEUE_NAME, Connection, Message, OutgoingMessage, is_amqp, publish_to_queue
 
 # Headers of a dead letter.
-REASON_HEADER, DETAIL_HEADER, ORIGINAL_QUEUE_HEADER, DIED_AT_HEADER = (
-    "x-rita-reason",
-    "x-rita-detail",
-    "x-rita-queue",
-    "x-rita-died-at",
-)
+REASON_HEADER, DETAIL_HEADER = "x-rita-reason", "x-rita-detail"
+ORIGINAL_QUEUE_HEADER, DIED_AT_HEADER = "x-rita-queue", "x-rita-died-at"
 # Those of ours and of the broker's, which say nothing of what the service sent.
-_HEADERS_NOT_FROM_SENDER = frozenset(
-    (
-        REASON_HEADER,
-        DETAIL_HEADER,
-        ORIGINAL_QUEUE_HEADER,
-        DIED_AT_HEADER,
-        REPUBLISH_COUNT_HEADER,
-        "x-death",
-        *RETURN_COUNT_HEADERS,
-    )
-)
+_OUR_HEADERS = (REASON_HEADER, DETAIL_HEADER, ORIGINAL_QUEUE_HEADER, DIED_AT_HEADER, broker.REPUBLISH_COUNT_HEADER)
+_HEADERS_NOT_FROM_SENDER = frozenset((*_OUR_HEADERS, "x-death", *broker.RETURN_COUNT_HEADERS))
 # A header must fit a frame; the detail is for people.
 MAX_DETAIL_BYTES = 500
 # All headers together must; what is beyond this is left out, in bytes or more of them than they take.
@@ -69,21 +41,18 @@ class DeadLetter:
     @classmethod
     def from_refused_message(cls, message: Message, refusal: MessageRefused, *, queue: str) -> DeadLetter:
         """Make one of a message that came from a queue."""
-        properties = message_properties(message)
+        properties = broker.message_properties(message)
         properties.pop("expiration", None)
         # Kombu's Redis transport would obey it whenever the letter is looked at.
-        not_theirs = (
-            _HEADERS_NOT_FROM_SENDER if is_amqp(message.channel) else _HEADERS_NOT_FROM_SENDER | {"compression"}
-        )
+        not_theirs = _HEADERS_NOT_FROM_SENDER | (set() if is_amqp(message.channel) else {"compression"})
+        headers = {name: value for name, value in message.headers.items() if name not in not_theirs}
         return cls(
             body=body_bytes(message.body),
             reason=refusal.reason,
             detail=refusal.detail,
             queue=queue,
             content_type=properties.pop("content_type", None),
-            headers=_headers_that_fit(
-                {name: value for name, value in message.headers.items() if name not in not_theirs}
-            ),
+            headers=_headers_that_fit(headers),
             properties=properties,
         )
 
@@ -91,7 +60,7 @@ class DeadLetter:
     def from_queue(cls, message: Message) -> DeadLetter:
         """Read one back from the dead-letter queue."""
         headers: Mapping[str, Any] = message.headers
-        properties = message_properties(message)
+        properties = broker.message_properties(message)
         return cls(
             body=body_bytes(message.body),
             reason=str(headers.get(REASON_HEADER, "unknown")),
@@ -115,9 +84,8 @@ class DeadLetter:
 
     def to_message_for_queue(self, queue: str, **extra_headers: str) -> OutgoingMessage:
         """Return what the service sent, on its way to a queue."""
-        return OutgoingMessage(
-            queue, self.body, {**self.headers, **extra_headers}, {"content_type": self.content_type, **self.properties}
-        )
+        properties = {"content_type": self.content_type, **self.properties}
+        return OutgoingMessage(queue, self.body, {**self.headers, **extra_headers}, properties)
 
 
 def _headers_that_fit(headers: Mapping[str, Any]) -> dict[str, Any]:
@@ -149,9 +117,10 @@ class DeadLetterQueue:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._can_requeue = (
-            ensure_queue_exists(connection, DEAD_LETTER_QUEUE_NAME, arguments=CLASSIC_QUEUE_ARGUMENTS) is None
+        refusal = broker.ensure_queue_exists(
+            connection, DEAD_LETTER_QUEUE_NAME, arguments=broker.CLASSIC_QUEUE_ARGUMENTS
         )
+        self._can_requeue = refusal is None
 
     def add(self, *letters: DeadLetter) -> None:
         """Add letters, each confirmed."""
@@ -181,7 +150,7 @@ class DeadLetterQueue:
                 queue = letter.queue or default_queue
                 if queue not in queue_is_there:
                     # Redis makes whatever is written to.
-                    queue_is_there[queue] = not is_amqp(channel) or queue_exists(self._connection, queue)
+                    queue_is_there[queue] = not is_amqp(channel) or broker.queue_exists(self._connection, queue)
                 if queue_is_there[queue]:
                     publish_to_queue(self._connection.default_channel, letter.to_message_for_queue(queue))
                     message.ack()
@@ -214,23 +183,23 @@ class DeadLetterQueue:
             yield message
 
     def _republish(self, message: Message) -> None:
-        publish_to_queue(self._connection.default_channel, copy_for_republish(message, queue=DEAD_LETTER_QUEUE_NAME))
+        publish_to_queue(
+            self._connection.default_channel, broker.copy_for_republish(message, queue=DEAD_LETTER_QUEUE_NAME)
+        )
         message.ack()
 
     @contextmanager
     def _open_channel(self) -> Iterator[Any]:
         with self._connection.channel() as channel:
-            disable_body_decoding(channel)
+            broker.disable_body_decoding(channel)
             yield channel
 
     def _take(self, channel: Any, *, limit: int | None = None) -> Iterator[Message]:
         # Only those that are there now: what dies while we work waits for the next time.
         # An empty queue is none in Redis.
-        waiting = channel.queue_declare(
-            queue=DEAD_LETTER_QUEUE_NAME, durable=True, passive=is_amqp(channel)
-        ).message_count
-        queue = undeclared_queue(DEAD_LETTER_QUEUE_NAME).bind(channel)
-        for _ in range(waiting if limit is None else min(limit, waiting)):
+        waiting = channel.queue_declare(queue=DEAD_LETTER_QUEUE_NAME, durable=True, passive=is_amqp(channel))
+        queue, count = broker.undeclared_queue(DEAD_LETTER_QUEUE_NAME).bind(channel), waiting.message_count
+        for _ in range(count if limit is None else min(limit, count)):
             message = queue.get(no_ack=False, accept=None)
             if message is None:
                 return

@@ -111,7 +111,7 @@ class EventFanout:
             if len(self._clients.get(channel, ())) >= self._max_streams_per_organization:
                 raise TooManyStreams
             self._clients[channel].add(client)
-            metrics.change_sse_client_count(1)
+            metrics.process_metrics().sse_clients.inc()
             self._start_threads()
         return client
 
@@ -140,7 +140,7 @@ class EventFanout:
         with self._lock:
             # One that was dropped leaves again when its response is closed.
             if self._remove(client):
-                metrics.change_sse_client_count(-1)
+                metrics.process_metrics().sse_clients.dec()
 
     def __len__(self) -> int:
         with self._lock:
@@ -170,16 +170,13 @@ class EventFanout:
             now = time.monotonic()
             with self._lock:
                 everyone = chain.from_iterable(self._clients.values())
-                ended_connections = {
-                    line
-                    for line in everyone
-                    if isinstance(line, StreamConnection) and not line.send_heartbeat_or_expire(now)
-                }
-                ended_connections.update(self._disconnect_watcher.disconnected())
+                lines = [client for client in everyone if isinstance(client, StreamConnection)]
+                ended = {line for line in lines if not line.send_heartbeat_or_expire(now)}
+                ended.update(self._disconnect_watcher.disconnected())
                 # Under the lock, so that nobody joins whose channel is being left.
                 with suppress(RedisError):
                     self._subscription.unsubscribe_all_but(self._clients)
-            for line in ended_connections:
+            for line in ended:
                 self.remove_client(line)
                 line.close_stream()
 
@@ -227,7 +224,7 @@ class EventFanout:
             return list(chain.from_iterable(self._clients.values()))
 
     def _drop_clients(self, clients: list[QueuedClient | StreamConnection], *, reason: str) -> None:
-        metrics.count_dropped_streams(len(clients), reason=reason)
+        metrics.process_metrics().sse_drops.labels(reason).inc(len(clients))
         for client in clients:
             self.remove_client(client)
             client.close_stream()

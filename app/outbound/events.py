@@ -108,17 +108,13 @@ def event_for_change(change: Change, *, event_time: datetime | None = None) -> C
     Processes publish after they commit, so one that was held up may come when others have told what followed: its
     place is the connection and the kind, its step the operation (their ids are ordered by time) and how far it was.
     """
-    channel, data = (
-        channel_of_organization(change.connection.organization_id),
-        _to_ascii_json(event_payload(change, event_time=event_time or _event_time())),
-    )
+    channel = channel_of_organization(change.connection.organization_id)
+    data = _to_ascii_json(event_payload(change, event_time=event_time or _event_time()))
     operation = change.operation
     if operation is None:
         return ChannelEvent(channel, data)
     rank = _STEP_RANKS.get(change.action.partition(".")[2], _END_STEP_RANK)
-    return ChannelEvent(
-        channel, data, ordering_key=f"{change.connection.id}:{operation.kind}", order_in_key=f"{operation.id}:{rank}"
-    )
+    return ChannelEvent(channel, data, f"{change.connection.id}:{operation.kind}", f"{operation.id}:{rank}")
 
 
 def channel_of_organization(organization_id: UUID) -> str:
@@ -204,10 +200,8 @@ class EventStream(ServerSentEventsBlueprint):  # type: ignore[misc]
         if missed is None:
             return None
         # Ours are ASCII; what else lies there shall not cost an answer.
-        return [
-            Message(data.decode(errors="replace"), type=_known_event_name(type_), id=id_.decode())
-            for id_, type_, data in missed
-        ]
+        kept = [(data.decode(errors="replace"), _known_event_name(type_), id_.decode()) for id_, type_, data in missed]
+        return [Message(data, type=type_, id=id_) for data, type_, id_ in kept]
 
     def stream(self) -> Any:
         """Refuse flask-sse's own view: it would let a query parameter choose the channel."""
@@ -273,7 +267,7 @@ def _events_for_changes(changes: Iterable[Change]) -> Iterator[ChannelEvent]:
         try:
             yield event_for_change(change, event_time=now)
         except Exception:
-            metrics.count_lost_events(1)
+            metrics.process_metrics().sse_events_lost.inc()
             log.exception("event_not_made", connection_id=str(change.connection.id), change=change.action)
 
 
@@ -290,7 +284,7 @@ def publish_changes(changes: Iterable[Change]) -> None:
     try:
         event_stream.publish_all(events)
     except RedisError as problem:
-        metrics.count_lost_events(len(events))
+        metrics.process_metrics().sse_events_lost.inc(len(events))
         log.warning("events_lost", count=len(events), error=type(problem).__name__)
     tracing.record_operation_spans(changes, span_name="publish event", started_ns=started, kind=SpanKind.PRODUCER)
     tracing.end_operation_traces(changes)

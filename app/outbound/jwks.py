@@ -77,9 +77,9 @@ def _http_get(url: str, deadline: TotalDeadline) -> tuple[int, bytes]:
     with socket.create_connection((host, port), timeout=TOTAL_TIMEOUT.total_seconds()) as opened:
         deadline.add_socket(opened)
         connection = _HttpConnection(host, port)
-        connection.sock = (
-            trust_store.create_ssl_context().wrap_socket(opened, server_hostname=host) if secure else opened
-        )
+        connection.sock = opened
+        if secure:
+            connection.sock = trust_store.create_ssl_context().wrap_socket(opened, server_hostname=host)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         headers = {"Host": parts.netloc, "Accept": "application/json", "User-Agent": "rita-data-sources"}
         try:
@@ -105,10 +105,7 @@ def _parse_key_set_response(content: bytes) -> KeySet:
         what = "a page (HTML)" if content.lstrip()[:1] == b"<" else "something that is not JSON"
         raise KeysMisconfigured(f"answers with {what}, not a key set") from None
     if not found.keys:
-        why = (
-            f"none is usable: {'; '.join(dict.fromkeys(found.unusable_reasons))}"
-            if found.unusable_reasons
-            else "it is empty"
-        )
+        reasons = "; ".join(dict.fromkeys(found.unusable_reasons))
+        why = f"none is usable: {reasons}" if reasons else "it is empty"
         raise NoUsableKey(f"lists no key that verifies tokens: {why[:300]}")
     return found

@@ -30,16 +30,6 @@ _FLAGS_OFFSET, _PROPERTIES_OFFSET = 12, 14
 _MAX_NESTING = 20
 # In bytes.
 _MAX_CACHED_BYTES = 200
-_DECODING_ERRORS = (
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    OSError,
-    RecursionError,
-    struct.error,
-    AMQPError,
-)
 
 
 def lenient_frame_handler(connection: Any, callback: Callable[..., Any]) -> Callable[[Frame], bool]:
@@ -105,7 +95,7 @@ def _can_decode(encoded: bytes) -> bool:
             # A dead letter has to be written as it was read.
             dumps("F", [headers])
             return _is_nested_shallowly(headers)
-    except _DECODING_ERRORS:
+    except (ValueError, TypeError, LookupError, ArithmeticError, OSError, RecursionError, struct.error, AMQPError):
         return False
     return True
 

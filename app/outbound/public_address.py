@@ -141,10 +141,8 @@ class PublicStream:
 
 def _describe_answer(response: http.client.HTTPResponse) -> str:
     """Return what an answer that is not Rita's looks like."""
-    kind = response.headers.get_content_type()
-    server = response.headers.get("Server")
-    location = response.headers.get("Location")
-    seen = f"answers {response.status} with {kind}"
+    server, location = response.headers.get("Server"), response.headers.get("Location")
+    seen = f"answers {response.status} with {response.headers.get_content_type()}"
     if server:
         seen += f", from {server}"
     return seen + (f", and leads to {location}" if location else "")

@@ -100,15 +100,8 @@ class StreamConnection:
         own_socket = server_socket.dup()
         own_socket.settimeout(0)
         own_socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-        return cls(
-            channel,
-            own_socket,
-            is_chunked,
-            events.event_id_order(after_event_id),
-            token_expires_at,
-            heartbeat.total_seconds(),
-            time.monotonic(),
-        )
+        order, seconds = events.event_id_order(after_event_id), heartbeat.total_seconds()
+        return cls(channel, own_socket, is_chunked, order, token_expires_at, seconds, last_sent_at=time.monotonic())
 
     def deliver_event(self, event: EncodedEvent) -> bool:
         """Send an event, unless it was sent before; False if the browser is too far behind."""

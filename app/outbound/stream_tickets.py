@@ -38,22 +38,18 @@ class StreamTickets:
     def issue(self, content: Any) -> str:
         """Keep `content` under a new ticket, which is returned; only its hash is kept. Raises redis.RedisError."""
         ticket = secrets.token_urlsafe(32)
-        self._redis.set(
-            _redis_key(ticket), self._encryption.encrypt(content, context=_encryption_context(ticket)), px=self._ttl
-        )
+        encrypted = self._encryption.encrypt(content, context=_encryption_context(ticket))
+        self._redis.set(_redis_key(ticket), encrypted, px=self._ttl)
         return ticket
 
     def redeem(self, ticket: str) -> Any | None:
         """Return a ticket's content once, and None ever after. Raises redis.RedisError."""
+        context, ttl = _encryption_context(ticket), self._ttl + MAX_CLOCK_SKEW
         try:
             encrypted = read_encrypted(self._redis.getdel, _redis_key(ticket))
-            if encrypted is None:
-                return None
-            return self._encryption.decrypt(
-                encrypted, context=_encryption_context(ticket), ttl=self._ttl + MAX_CLOCK_SKEW
-            )
+            return None if encrypted is None else self._encryption.decrypt(encrypted, context=context, ttl=ttl)
         except DecryptionRefused as refused:
-            metrics.count_refused_redis_value("ticket", refused.reason)
+            metrics.process_metrics().values_refused.labels("ticket", refused.reason).inc()
             log.error("ticket_refused", reason=refused.reason)  # noqa: TRY400 - it is no bug
             return None
 

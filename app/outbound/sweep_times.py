@@ -30,9 +30,7 @@ def record_sweep(redis: Redis, sweep_name: str) -> None:
 def sweep_age(redis: Redis, sweep_name: str) -> timedelta | None:
     """Return how long ago a sweep was made, None if not for a day. Raises redis.RedisError."""
     left = redis.pttl(f"{REDIS_KEY_PREFIX}{sweep_name}")
+    if left < 0:
+        return None
     # A time to live that is longer is not ours, and might fit no timedelta.
-    return (
-        None
-        if left < 0
-        else TIME_TO_LIVE - timedelta(milliseconds=min(left, TIME_TO_LIVE // timedelta(milliseconds=1)))
-    )
+    return TIME_TO_LIVE - timedelta(milliseconds=min(left, TIME_TO_LIVE // timedelta(milliseconds=1)))

@@ -108,14 +108,11 @@ def post_webhook(
     deadline = TotalDeadline(target.total_timeout)
     # The adapter alone: no proxy, .netrc, cookie or redirect of a session's decides where credentials go.
     create_ssl_context = partial(trust_store.create_ssl_context, target.ca_file)
+    timeouts = (target.connect_timeout.total_seconds(), target.read_timeout.total_seconds())
     with closing(DeadlineAdapter(deadline, create_ssl_context=create_ssl_context)) as adapter, deadline.enforced():
         try:
             request = requests.Request("POST", target.url, data=payload.encode(), headers=headers).prepare()
-            response = adapter.send(
-                request,
-                timeout=(target.connect_timeout.total_seconds(), target.read_timeout.total_seconds()),
-                stream=True,
-            )
+            response = adapter.send(request, timeout=timeouts, stream=True)
         except (requests.RequestException, urllib3_exceptions.HTTPError, UnicodeError) as problem:
             for cause in _exception_chain(problem):
                 if isinstance(cause, UnreadableHeaders):
@@ -125,11 +122,9 @@ def post_webhook(
         # The status is the answer, whatever becomes of what is behind it.
         with response:
             _read_limited_response_body(response)
-        return retry.outcome_of_status_code(
-            response.status_code,
-            retry_after=_parse_retry_after(response.headers.get("Retry-After"), now=datetime.now(UTC)),
-            duration=_elapsed_since(started_at),
-        )
+        retry_after = _parse_retry_after(response.headers.get("Retry-After"), now=datetime.now(UTC))
+        duration = _elapsed_since(started_at)
+        return retry.outcome_of_status_code(response.status_code, retry_after=retry_after, duration=duration)
 
 
 def test_connection(target: WebhookTarget) -> retry.AttemptFailure | None:
@@ -140,9 +135,8 @@ def test_connection(target: WebhookTarget) -> retry.AttemptFailure | None:
     try:
         with socket.create_connection((parts.hostname, port), timeout=timeout) as open_socket:
             if parts.scheme == "https":
-                trust_store.create_ssl_context(target.ca_file).wrap_socket(
-                    open_socket, server_hostname=parts.hostname
-                ).close()
+                context = trust_store.create_ssl_context(target.ca_file)
+                context.wrap_socket(open_socket, server_hostname=parts.hostname).close()
     except (OSError, UnicodeError) as problem:
         return _failure_of_exception(problem)
     return None
@@ -223,11 +217,8 @@ def _parse_retry_after(value: str | None, *, now: datetime) -> timedelta | None:
         return None
     if (digits := value.strip()).isdecimal():
         # More than a day is capped by the schedule anyway, and might not fit a timedelta, or even an int.
-        return (
-            MAX_RETRY_AFTER
-            if len(digits) > MAX_RETRY_AFTER_DIGITS
-            else min(timedelta(seconds=int(digits)), MAX_RETRY_AFTER)
-        )
+        fits = len(digits) <= MAX_RETRY_AFTER_DIGITS
+        return min(timedelta(seconds=int(digits)), MAX_RETRY_AFTER) if fits else MAX_RETRY_AFTER
     try:
         moment = parsedate_to_datetime(value)
     except (ValueError, OverflowError):

@@ -9,9 +9,7 @@ from sqlalchemy import func, select
 
 from app.domain.aggregate import OPEN_STATES
 from app.extensions import Session
-from app.services import aggregate_store
-
-OPERATION_COLUMNS = aggregate_store.OPERATIONS_TABLE.c
+from app.services.tables import OPERATIONS
 
 # A request sends its job at once and the dispatcher a second later; what has had no attempt after this is overlooked.
 NEVER_ATTEMPTED_AFTER = timedelta(seconds=30)
@@ -30,19 +28,19 @@ class Backlog:
 def measure_backlog(session: Session, *, now: datetime) -> Backlog:
     """Measure, with a session of the system's scope."""
     counted = session.execute(
-        select(OPERATION_COLUMNS.kind, OPERATION_COLUMNS.state, func.count(), func.min(OPERATION_COLUMNS.created_at))
-        .where(OPERATION_COLUMNS.state.in_(sorted(OPEN_STATES)))
-        .group_by(OPERATION_COLUMNS.kind, OPERATION_COLUMNS.state)
+        select(OPERATIONS.c.kind, OPERATIONS.c.state, func.count(), func.min(OPERATIONS.c.created_at))
+        .where(OPERATIONS.c.state.in_(sorted(OPEN_STATES)))
+        .group_by(OPERATIONS.c.kind, OPERATIONS.c.state)
     ).all()
-    pending = OPERATION_COLUMNS.state == "pending"
+    pending = OPERATIONS.c.state == "pending"
     due, never_attempted = session.execute(
         select(
-            func.min(OPERATION_COLUMNS.next_attempt_at).filter(OPERATION_COLUMNS.next_attempt_at <= now),
+            func.min(OPERATIONS.c.next_attempt_at).filter(OPERATIONS.c.next_attempt_at <= now),
             # What waits for a receiver that is down was looked at, and says so.
             func.count().filter(
-                OPERATION_COLUMNS.attempts == 0,
-                OPERATION_COLUMNS.last_attempt_error.is_(None),
-                OPERATION_COLUMNS.created_at < now - NEVER_ATTEMPTED_AFTER,
+                OPERATIONS.c.attempts == 0,
+                OPERATIONS.c.last_attempt_error.is_(None),
+                OPERATIONS.c.created_at < now - NEVER_ATTEMPTED_AFTER,
             ),
         ).where(pending)
     ).one()

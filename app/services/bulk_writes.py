@@ -11,7 +11,7 @@ from dataclasses import fields
 from functools import lru_cache
 from itertools import compress, repeat
 from operator import is_not, ne
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import CTE, Select, Table, bindparam, column, func, literal, null, select, update
@@ -19,15 +19,13 @@ from sqlalchemy.dialects.postgresql import Insert
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.sql.selectable import TableValuedAlias
 
-from app import errors, models
+from app import errors
 from app.cached_plans import ArrayParameter, with_cached_plan
 from app.domain.aggregate import COLUMN_NAMES, Connection, Operation, RowDifference, RowValues, row_values
 from app.extensions import Session
+from app.services.tables import AUDIT, CONNECTIONS, OPERATIONS
 
-CONNECTIONS_TABLE = cast(Table, models.DataSourceConnection.__table__)
-OPERATIONS_TABLE = cast(Table, models.Operation.__table__)
-AUDIT_TABLE = cast(Table, models.AuditLog.__table__)
-AUDIT_COLUMN_NAMES = tuple(AUDIT_TABLE.c.keys())
+AUDIT_COLUMN_NAMES = tuple(AUDIT.c.keys())
 
 
 ColumnNames = tuple[str, ...]
@@ -53,17 +51,12 @@ def write_changes(
     parts = {
         "changed_connections": _changed_column_arrays(COLUMN_NAMES[Connection], changed_connections),
         "changed_operations": _changed_column_arrays(COLUMN_NAMES[Operation], changed_operations),
-        "new_operations": _non_default_column_arrays(
-            COLUMN_NAMES[Operation], new_operations, defaults=_OPERATION_DEFAULTS
-        ),
-        "audit_rows": _non_default_column_arrays(AUDIT_COLUMN_NAMES, audit_rows, defaults=repeat(None)),
+        "new_operations": _given_column_arrays(COLUMN_NAMES[Operation], new_operations, defaults=_OPERATION_DEFAULTS),
+        "audit_rows": _given_column_arrays(AUDIT_COLUMN_NAMES, audit_rows, defaults=repeat(None)),
     }
     statement = _build_write_statement(**{name: columns for name, (columns, _) in parts.items()})
-    values = {
-        _parameter_name(rows, name): array
-        for rows, arrays in parts.items()
-        for name, array in zip(*arrays, strict=True)
-    }
+    named = [(rows, *pair) for rows, arrays in parts.items() for pair in zip(*arrays, strict=True)]
+    values = {_parameter_name(rows, name): array for rows, name, array in named}
     updated_at, count = session.execute(statement, values).one()
     if count < len(new_operations):
         raise errors.OperationInProgress("Another request for this data source came first")
@@ -71,12 +64,10 @@ def write_changes(
 
 
 # A row keeps its identity, and the trigger keeps `updated_at`.
-_IMMUTABLE_COLUMNS = frozenset(
-    {"id", "organization_id", "connection_id", "type", "created_at", "created_by", "updated_at"}
-)
+_IMMUTABLE_COLUMNS = {"id", "organization_id", "connection_id", "type", "created_at", "created_by", "updated_at"}
 # What a row has where it is given nothing: what the table says (None, 0, False, of which Python has but one each).
 _OPERATION_DEFAULTS = tuple(
-    field.default if OPERATIONS_TABLE.c[field.name].server_default is not None else None for field in fields(Operation)
+    field.default if OPERATIONS.c[field.name].server_default is not None else None for field in fields(Operation)
 )
 
 
@@ -91,25 +82,19 @@ def _changed_column_arrays(column_names: ColumnNames, rows: Sequence[RowDifferen
     differs = [map(ne, compress(now, may_change), compress(stored, may_change)) for now, stored in rows]
     differing = compress(compress(column_names, may_change), map(any, zip(*differs, strict=True)))
     wanted = {"id", *differing}
-    return _chosen_column_arrays(
-        column_names, [now for now, _ in rows], is_chosen=[name in wanted for name in column_names]
-    )
+    return _chosen_column_arrays(column_names, [now for now, _ in rows], [name in wanted for name in column_names])
 
 
-def _non_default_column_arrays(
-    column_names: ColumnNames, rows: Sequence[RowValues], *, defaults: Iterable[Any]
-) -> ColumnArrays:
+def _given_column_arrays(names: ColumnNames, rows: Sequence[RowValues], *, defaults: Iterable[Any]) -> ColumnArrays:
     """Return the columns in which any of the new rows has a value of its own, half as a rule, and each row's values."""
     if not rows:
         return (), []
     given = zip(*[map(is_not, row, defaults) for row in rows], strict=True)
-    return _chosen_column_arrays(column_names, rows, is_chosen=[any(column) for column in given])
+    return _chosen_column_arrays(names, rows, [any(column) for column in given])
 
 
-def _chosen_column_arrays(
-    column_names: ColumnNames, rows: Sequence[RowValues], *, is_chosen: Sequence[bool]
-) -> ColumnArrays:
-    return tuple(compress(column_names, is_chosen)), list(compress(zip(*rows, strict=True), is_chosen))
+def _chosen_column_arrays(names: ColumnNames, rows: Sequence[RowValues], is_chosen: Sequence[bool]) -> ColumnArrays:
+    return tuple(compress(names, is_chosen)), list(compress(zip(*rows, strict=True), is_chosen))
 
 
 @lru_cache(maxsize=500)
@@ -124,20 +109,17 @@ def _build_write_statement(
     count: Any = literal(0)
     parts: list[CTE] = []
     if changed_connections:
-        written = (
-            _bulk_update(CONNECTIONS_TABLE, changed_connections, rows_name="changed_connections")
-            .returning(CONNECTIONS_TABLE.c.updated_at)
-            .cte("written")
-        )
+        changed = _bulk_update(CONNECTIONS, changed_connections, rows_name="changed_connections")
+        written = changed.returning(CONNECTIONS.c.updated_at).cte("written")
         updated_at = select(func.max(written.c.updated_at)).scalar_subquery()
     if new_operations:
-        inserted = _bulk_insert(OPERATIONS_TABLE, new_operations, rows_name="new_operations").on_conflict_do_nothing()
-        new = inserted.returning(OPERATIONS_TABLE.c.id).cte("new")
+        inserted = _bulk_insert(OPERATIONS, new_operations, rows_name="new_operations").on_conflict_do_nothing()
+        new = inserted.returning(OPERATIONS.c.id).cte("new")
         count = select(func.count(new.c.id)).scalar_subquery()
     if changed_operations:
-        parts.append(_bulk_update(OPERATIONS_TABLE, changed_operations, rows_name="changed_operations").cte("kept"))
+        parts.append(_bulk_update(OPERATIONS, changed_operations, rows_name="changed_operations").cte("kept"))
     if audit_rows:
-        parts.append(_bulk_insert(AUDIT_TABLE, audit_rows, rows_name="audit_rows").cte("told"))
+        parts.append(_bulk_insert(AUDIT, audit_rows, rows_name="audit_rows").cte("told"))
     return with_cached_plan(select(updated_at, count).add_cte(*parts))
 
 
@@ -147,33 +129,25 @@ def _parameter_name(rows_name: str, column_name: str) -> str:
 
 def _rows_from_arrays(table: Table, column_names: ColumnNames, *, rows_name: str) -> TableValuedAlias:
     """Return the parameters of `rows_name`, an array for each column, as rows with the types of `table`'s columns."""
-    arrays = [
-        bindparam(_parameter_name(rows_name, name), type_=ArrayParameter(table.c[name].type)) for name in column_names
-    ]
-    columns = [column(name, table.c[name].type) for name in column_names]
+    types = {name: table.c[name].type for name in column_names}
+    arrays = [bindparam(_parameter_name(rows_name, name), type_=ArrayParameter(types[name])) for name in types]
+    columns = [column(name, types[name]) for name in types]
     return func.unnest(*arrays).table_valued(*columns, name=f"{rows_name}_rows").render_derived()
 
 
 def _bulk_insert(table: Table, column_names: ColumnNames, *, rows_name: str) -> Insert:
-    return postgresql_insert(table).from_select(
-        list(column_names), select(_rows_from_arrays(table, column_names, rows_name=rows_name))
-    )
+    rows = select(_rows_from_arrays(table, column_names, rows_name=rows_name))
+    return postgresql_insert(table).from_select(list(column_names), rows)
 
 
 def _bulk_update(table: Table, column_names: ColumnNames, *, rows_name: str) -> Any:
     given = _rows_from_arrays(table, column_names, rows_name=rows_name)
-    return (
-        update(table)
-        .where(table.c.id == given.c.id)
-        .values({name: given.c[name] for name in column_names if name != "id"})
-    )
+    values = {name: given.c[name] for name in column_names if name != "id"}
+    return update(table).where(table.c.id == given.c.id).values(values)
 
 
-_INSERT_CONNECTIONS_STATEMENT = with_cached_plan(
-    _bulk_insert(CONNECTIONS_TABLE, COLUMN_NAMES[Connection], rows_name="new")
-    .on_conflict_do_nothing()
-    .returning(CONNECTIONS_TABLE.c.id)
-)
+_INSERTED = _bulk_insert(CONNECTIONS, COLUMN_NAMES[Connection], rows_name="new").on_conflict_do_nothing()
+_INSERT_CONNECTIONS_STATEMENT = with_cached_plan(_INSERTED.returning(CONNECTIONS.c.id))
 
 
 def insert_missing_connections(session: Session, connections: Sequence[Connection]) -> set[UUID]:
@@ -181,7 +155,6 @@ def insert_missing_connections(session: Session, connections: Sequence[Connectio
     if not connections:
         return set()
     columns = zip(*[row_values(row) for row in connections], strict=True)
-    values = {
-        _parameter_name("new", name): column for name, column in zip(COLUMN_NAMES[Connection], columns, strict=True)
-    }
+    named = zip(COLUMN_NAMES[Connection], columns, strict=True)
+    values = {_parameter_name("new", name): column for name, column in named}
     return set(session.scalars(_INSERT_CONNECTIONS_STATEMENT, values))

@@ -15,30 +15,28 @@ from app.domain import lifecycle, source_types
 from app.domain.actors import Actor
 from app.domain.aggregate import Change, Connection, ConnectionAggregate
 from app.domain.json_values import JsonObject
+from app.domain.source_types import SourceType
 from app.extensions import Session
-from app.services import aggregate_store, organizations
-
-CONNECTION_COLUMNS = aggregate_store.CONNECTIONS_TABLE.c
+from app.services import aggregate_queries, aggregate_store, organizations
+from app.services.tables import CONNECTION_COLUMNS, CONNECTIONS
 
 # How often a connection of a type is looked for while others create and delete it.
 MAX_FIND_OR_CREATE_TRIES = 5
 
 # Tells whether a change may be made to a connection of this version; None where the caller does not mind.
 VersionCheck = Callable[[str], bool] | None
+# What is configured, by name: any of `name`, `description`, `config` and `enabled`.
+Fields = Mapping[str, Any]
 
 # What `?status=` may name: the stored values, and what a person would call a connection that is idle.
 STATUS_FILTERS: dict[str, ColumnElement[bool]] = {
-    "idle": CONNECTION_COLUMNS.status == "idle",
-    "verifying": CONNECTION_COLUMNS.status == "verifying",
-    "syncing": CONNECTION_COLUMNS.status == "syncing",
-    "unconfigured": and_(
-        CONNECTION_COLUMNS.first_enabled_at.is_(None), CONNECTION_COLUMNS.last_verification_at.is_(None)
-    ),
-    "pending": and_(
-        CONNECTION_COLUMNS.enabled, CONNECTION_COLUMNS.last_sync_at.is_(None), CONNECTION_COLUMNS.status != "syncing"
-    ),
-    "completed": and_(CONNECTION_COLUMNS.status == "idle", CONNECTION_COLUMNS.last_sync_status == "completed"),
-    "failed": and_(CONNECTION_COLUMNS.status == "idle", CONNECTION_COLUMNS.last_sync_status == "failed"),
+    "idle": CONNECTIONS.c.status == "idle",
+    "verifying": CONNECTIONS.c.status == "verifying",
+    "syncing": CONNECTIONS.c.status == "syncing",
+    "unconfigured": and_(CONNECTIONS.c.first_enabled_at.is_(None), CONNECTIONS.c.last_verification_at.is_(None)),
+    "pending": and_(CONNECTIONS.c.enabled, CONNECTIONS.c.last_sync_at.is_(None), CONNECTIONS.c.status != "syncing"),
+    "completed": and_(CONNECTIONS.c.status == "idle", CONNECTIONS.c.last_sync_status == "completed"),
+    "failed": and_(CONNECTIONS.c.status == "idle", CONNECTIONS.c.last_sync_status == "failed"),
 }
 
 
@@ -55,15 +53,13 @@ def list_connections(
     if status is not None:
         where.append(STATUS_FILTERS[status])
     if type_name is not None:
-        where.append(CONNECTION_COLUMNS.type == type_name)
+        where.append(CONNECTIONS.c.type == type_name)
     if enabled is not None:
-        where.append(CONNECTION_COLUMNS.enabled == enabled)
+        where.append(CONNECTIONS.c.enabled == enabled)
     # As it is: with a condition, even none, it would be another statement, to be looked up anew.
-    query = (
-        aggregate_store.CONNECTIONS_OF_ORGANIZATION_QUERY.where(*where)
-        if where
-        else aggregate_store.CONNECTIONS_OF_ORGANIZATION_QUERY
-    )
+    query = aggregate_queries.CONNECTIONS_OF_ORGANIZATION_QUERY
+    if where:
+        query = query.where(*where)
     return aggregate_store.fetch_aggregates(session, query, organization_id=organization_id)
 
 
@@ -75,9 +71,8 @@ def get_connection(session: Session, connection_id: UUID) -> ConnectionAggregate
 def create_seeded_connections(session: Session, organization_id: UUID, *, actor: Actor, now: datetime) -> list[Change]:
     """Create the seeded connections that are missing; safe in parallel, for the database leaves out what exists."""
     organizations.ensure_organization(session, organization_id)
-    missing = [
-        _new_connection(entry, organization_id, actor=actor, now=now) for entry in source_types.SEEDED_TYPES.values()
-    ]
+    types = source_types.SEEDED_TYPES.values()
+    missing = [_new_connection(source_type, organization_id, actor=actor, now=now) for source_type in types]
     return aggregate_store.save(session, missing, actor=actor, now=now)
 
 
@@ -85,24 +80,24 @@ def configure_connection(
     session: Session,
     connection_id: UUID,
     *,
-    fields: Mapping[str, Any],
+    fields: Fields,
     version_check: VersionCheck = None,
     actor: Actor,
     now: datetime,
 ) -> tuple[ConnectionAggregate, list[Change]]:
     """Set any of `name`, `description`, `config` and `enabled`. Raises NotFound, ChangedMeanwhile."""
     aggregate = aggregate_store.load_one_for_update(session, connection_id)
-    return aggregate, _set_fields_if_version_matches(
-        session, aggregate, fields=fields, version_check=version_check, actor=actor, now=now
-    )
+    _require_version(aggregate, version_check)
+    _set_fields(aggregate, fields=fields, actor=actor, now=now)
+    return aggregate, aggregate_store.save(session, [aggregate], actor=actor, now=now)
 
 
 def configure_connection_of_type(
     session: Session,
     organization_id: UUID,
-    source_type: source_types.SourceType,
+    source_type: SourceType,
     *,
-    fields: Mapping[str, Any],
+    fields: Fields,
     version_check: VersionCheck = None,
     actor: Actor,
     now: datetime,
@@ -112,19 +107,13 @@ def configure_connection_of_type(
     Raises ChangedMeanwhile, ServiceUnavailable.
     """
     aggregate, created = _find_or_create_of_type(session, organization_id, source_type, actor=actor, now=now)
-    return aggregate, created + _set_fields_if_version_matches(
-        session, aggregate, fields=fields, version_check=version_check, actor=actor, now=now
-    )
+    _require_version(aggregate, version_check)
+    _set_fields(aggregate, fields=fields, actor=actor, now=now)
+    return aggregate, created + aggregate_store.save(session, [aggregate], actor=actor, now=now)
 
 
 def create_connection(
-    session: Session,
-    organization_id: UUID,
-    source_type: source_types.SourceType,
-    *,
-    fields: Mapping[str, Any],
-    actor: Actor,
-    now: datetime,
+    session: Session, organization_id: UUID, source_type: SourceType, *, fields: Fields, actor: Actor, now: datetime
 ) -> tuple[ConnectionAggregate, list[Change]]:
     """Create a connection of a type, or restore the deleted one under its old id. Raises AlreadyExists."""
     organizations.ensure_organization(session, organization_id)
@@ -162,7 +151,7 @@ def delete_connection(
 
 
 def _find_or_create_of_type(
-    session: Session, organization_id: UUID, source_type: source_types.SourceType, *, actor: Actor, now: datetime
+    session: Session, organization_id: UUID, source_type: SourceType, *, actor: Actor, now: datetime
 ) -> tuple[ConnectionAggregate, list[Change]]:
     """Return the connection of a type, locked, made or restored if need be, with the changes of that."""
     for _ in range(MAX_FIND_OR_CREATE_TRIES):
@@ -174,25 +163,13 @@ def _find_or_create_of_type(
     raise errors.ServiceUnavailable("Others create and delete this data source right now; try again")
 
 
-def _set_fields_if_version_matches(
-    session: Session,
-    aggregate: ConnectionAggregate,
-    *,
-    fields: Mapping[str, Any],
-    version_check: VersionCheck,
-    actor: Actor,
-    now: datetime,
-) -> list[Change]:
-    if version_check is not None and not version_check(aggregate.connection.version):
-        raise errors.ChangedMeanwhile(
-            "Somebody else has changed this data source; read it again and repeat your change",
-            version=aggregate.connection.version,
-        )
-    _set_fields(aggregate, fields=fields, actor=actor, now=now)
-    return aggregate_store.save(session, [aggregate], actor=actor, now=now)
+def _require_version(aggregate: ConnectionAggregate, version_check: VersionCheck) -> None:
+    if version_check is not None and not version_check(version := aggregate.connection.version):
+        message = "Somebody else has changed this data source; read it again and repeat your change"
+        raise errors.ChangedMeanwhile(message, version=version)
 
 
-def _set_fields(aggregate: ConnectionAggregate, *, fields: Mapping[str, Any], actor: Actor, now: datetime) -> None:
+def _set_fields(aggregate: ConnectionAggregate, *, fields: Fields, actor: Actor, now: datetime) -> None:
     connection = aggregate.connection
     # What is answered and pushed is what the database will hold.
     stored = {name: JsonObject(value) if isinstance(value, dict) else value for name, value in fields.items()}
@@ -208,39 +185,30 @@ def _set_fields(aggregate: ConnectionAggregate, *, fields: Mapping[str, Any], ac
         lifecycle.end_undelivered_sync_of_disabled(aggregate, ended_by=actor.email or "an operator", now=now)
 
 
-def _new_connection(
-    source_type: source_types.SourceType, organization_id: UUID, *, actor: Actor, now: datetime
-) -> ConnectionAggregate:
+def _new_connection(kind: SourceType, organization_id: UUID, *, actor: Actor, now: datetime) -> ConnectionAggregate:
     if actor.id is None:
         raise ValueError("a connection is created by a user")
-    aggregate = ConnectionAggregate(
-        Connection(
-            id=uuid4(),
-            organization_id=organization_id,
-            type=source_type.name,
-            name=source_type.label,
-            description=source_type.description,
-            created_by=actor.id,
-            updated_by=actor.id,
-            created_at=now,
-            updated_at=now,
-        )
+    connection = Connection(
+        id=uuid4(),
+        organization_id=organization_id,
+        type=kind.name,
+        name=kind.label,
+        description=kind.description,
+        created_by=actor.id,
+        updated_by=actor.id,
+        created_at=now,
+        updated_at=now,
     )
+    aggregate = ConnectionAggregate(connection)
     aggregate.record_change("connection.created")
     return aggregate
 
 
 def _find_deleted_connection(session: Session, organization_id: UUID, type_name: str) -> ConnectionAggregate | None:
     """Return the deleted connection of a type, which nothing else can see."""
-    row = session.execute(
-        select(*aggregate_store.CONNECTION_COLUMN_LIST)
-        .where(
-            CONNECTION_COLUMNS.organization_id == organization_id,
-            CONNECTION_COLUMNS.type == type_name,
-            CONNECTION_COLUMNS.deleted_at.is_not(None),
-        )
-        .with_for_update(key_share=True)
-    ).one_or_none()
+    of_type = (CONNECTIONS.c.organization_id == organization_id, CONNECTIONS.c.type == type_name)
+    deleted = select(*CONNECTION_COLUMNS).where(*of_type, CONNECTIONS.c.deleted_at.is_not(None))
+    row = session.execute(deleted.with_for_update(key_share=True)).one_or_none()
     if row is None:
         return None
     aggregate = ConnectionAggregate(Connection(*row))

@@ -20,9 +20,7 @@ from app.domain.delivery_job import DeliveryJob
 from app.domain.texts import count_with_noun
 from app.extensions import Session
 from app.services import aggregate_store, history
-from app.services.connections import CONNECTION_COLUMNS
-
-OPERATION_COLUMNS = aggregate_store.OPERATIONS_TABLE.c
+from app.services.tables import CONNECTIONS, OPERATION_COLUMNS, OPERATIONS
 
 # The API sends the job itself; if that got lost, the dispatcher sends another after this. Any sooner, a queue that is
 # long for a moment would be made longer.
@@ -40,25 +38,25 @@ MAX_ROWS_PER_SWEEP = 500
 
 def _attempt_is_due(now: datetime | BindParameter[datetime]) -> tuple[ColumnElement[bool], ...]:
     """Return what makes an attempt due: the operation waits for one, its time has come, and no worker holds it."""
-    free = or_(OPERATION_COLUMNS.claimed_until.is_(None), OPERATION_COLUMNS.claimed_until < now)
-    return OPERATION_COLUMNS.state == "pending", OPERATION_COLUMNS.next_attempt_at <= now, free
+    free = or_(OPERATIONS.c.claimed_until.is_(None), OPERATIONS.c.claimed_until < now)
+    return OPERATIONS.c.state == "pending", OPERATIONS.c.next_attempt_at <= now, free
 
 
 _NOW_PARAMETER = bindparam("now", type_=DateTime(timezone=True))
 # Locked in the order of their ids, as everywhere, so that two workers with the same jobs never wait for each other.
 _CLAIMABLE_OPERATIONS = (
-    select(OPERATION_COLUMNS.id)
-    .where(OPERATION_COLUMNS.id == any_(bindparam("operation_ids", type_=UUID_ARRAY)))
-    .where(OPERATION_COLUMNS.deadline_at > _NOW_PARAMETER, *_attempt_is_due(_NOW_PARAMETER))
-    .order_by(OPERATION_COLUMNS.id)
+    select(OPERATIONS.c.id)
+    .where(OPERATIONS.c.id == any_(bindparam("operation_ids", type_=UUID_ARRAY)))
+    .where(OPERATIONS.c.deadline_at > _NOW_PARAMETER, *_attempt_is_due(_NOW_PARAMETER))
+    .order_by(OPERATIONS.c.id)
     .with_for_update(key_share=True)
     .cte("claimable")
 )
 _CLAIM_STATEMENT = with_cached_plan(
-    update(aggregate_store.OPERATIONS_TABLE)
-    .where(OPERATION_COLUMNS.id == _CLAIMABLE_OPERATIONS.c.id, CONNECTION_COLUMNS.id == OPERATION_COLUMNS.connection_id)
-    .values(attempts=OPERATION_COLUMNS.attempts + 1, claimed_until=bindparam("until"))
-    .returning(*aggregate_store.OPERATION_COLUMN_LIST, CONNECTION_COLUMNS.type)
+    update(OPERATIONS)
+    .where(OPERATIONS.c.id == _CLAIMABLE_OPERATIONS.c.id, CONNECTIONS.c.id == OPERATIONS.c.connection_id)
+    .values(attempts=OPERATIONS.c.attempts + 1, claimed_until=bindparam("until"))
+    .returning(*OPERATION_COLUMNS, CONNECTIONS.c.type)
 )
 
 
@@ -107,22 +105,17 @@ def claim_due_operations(
 
 def defer_while_service_down(session: Session, operation_id: UUID, *, until: datetime, now: datetime) -> list[Change]:
     """Let a due operation wait for the receiver, without spending an attempt; only the first time is news."""
-    due = (OPERATION_COLUMNS.id == operation_id, *_attempt_is_due(now))
-    again = (
-        update(aggregate_store.OPERATIONS_TABLE)
-        .where(*due, OPERATION_COLUMNS.last_attempt_error == SERVICE_DOWN_MESSAGE)
-        .returning(OPERATION_COLUMNS.id)
-    )
-    if session.scalar(again.values(next_attempt_at=until, queued_until=None)):
+    due = (OPERATIONS.c.id == operation_id, *_attempt_is_due(now))
+    again = update(OPERATIONS).where(*due, OPERATIONS.c.last_attempt_error == SERVICE_DOWN_MESSAGE)
+    if session.scalar(again.values(next_attempt_at=until, queued_until=None).returning(OPERATIONS.c.id)):
         return []
-    connection_id = session.scalar(select(OPERATION_COLUMNS.connection_id).where(*due))
+    connection_id = session.scalar(select(OPERATIONS.c.connection_id).where(*due))
     if connection_id is None:
         return []
-    aggregate = aggregate_store.load_for_update(session, [connection_id], operation_ids=[operation_id]).get(
-        connection_id
-    )
+    aggregates = aggregate_store.load_for_update(session, [connection_id], operation_ids=[operation_id])
+    aggregate = aggregates.get(connection_id)
     # Looked at once more, now that nobody else can take it.
-    if aggregate is None or not session.scalar(select(OPERATION_COLUMNS.id).where(*due)):
+    if aggregate is None or not session.scalar(select(OPERATIONS.c.id).where(*due)):
         return []
     operation = aggregate.operations[operation_id]
     operation.last_attempt_error, operation.queued_until = SERVICE_DOWN_MESSAGE, None
@@ -144,21 +137,16 @@ def record_attempt_results(
     stays: the attempt is then only logged. An operation whose connection was deleted meanwhile is left out.
     """
     connection_ids = sorted({attempt.operation.connection_id for attempt in results})
-    aggregates = aggregate_store.load_for_update(
-        session, connection_ids, operation_ids=[attempt.operation.id for attempt in results]
-    )
+    operation_ids = [attempt.operation.id for attempt in results]
+    aggregates = aggregate_store.load_for_update(session, connection_ids, operation_ids=operation_ids)
     operations: dict[UUID, Operation] = {}
     for result in results:
         aggregate = aggregates.get(result.operation.connection_id)
         if aggregate is not None:
             operation = operations[result.operation.id] = aggregate.operations[result.operation.id]
+            retry_schedule = retry_schedule_for(operation.kind)
             _apply_attempt_result(
-                aggregate,
-                operation,
-                result,
-                retry_schedule=retry_schedule_for(operation.kind),
-                deadlines=deadlines,
-                now=now,
+                aggregate, operation, result, retry_schedule=retry_schedule, deadlines=deadlines, now=now
             )
     return operations, aggregate_store.save(session, aggregates.values(), actor=SYSTEM, now=now)
 
@@ -191,7 +179,7 @@ def _apply_attempt_result(
     if wait is not None and operation.state == "pending":
         lifecycle.schedule_next_attempt(aggregate, operation, next_attempt_at=now + wait)
     elif wait is None:
-        error = _give_up_message(outcome, attempts=number)
+        error = f"{outcome.error}; given up after {count_with_noun(number, 'attempt')}"
         lifecycle.record_undeliverable(aggregate, operation, ending=outcome.ending, error=error, now=now)
 
 
@@ -201,23 +189,17 @@ def take_due_operations(session: Session, *, now: datetime) -> DueOperations:
     The mark is what keeps a long queue from growing with every beat; `clear_job_marks` takes it back.
     """
     due = (
-        select(OPERATION_COLUMNS.id, OPERATION_COLUMNS.queued_until)
-        .where(
-            *_attempt_is_due(now), or_(OPERATION_COLUMNS.queued_until.is_(None), OPERATION_COLUMNS.queued_until <= now)
-        )
+        select(OPERATIONS.c.id, OPERATIONS.c.queued_until)
+        .where(*_attempt_is_due(now), or_(OPERATIONS.c.queued_until.is_(None), OPERATIONS.c.queued_until <= now))
         # Somebody waits for a verification: however many syncs are due, it is not left for a later sweep.
-        .order_by(OPERATION_COLUMNS.kind.desc(), OPERATION_COLUMNS.next_attempt_at)
+        .order_by(OPERATIONS.c.kind.desc(), OPERATIONS.c.next_attempt_at)
         .limit(MAX_ROWS_PER_SWEEP)
         .with_for_update(skip_locked=True)
         .cte("due")
     )
-    marked = (
-        update(aggregate_store.OPERATIONS_TABLE)
-        .where(OPERATION_COLUMNS.id == due.c.id)
-        .values(queued_until=now + DISPATCHED_JOB_LIFETIME)
-    )
-    wanted = (OPERATION_COLUMNS.id, OPERATION_COLUMNS.kind, OPERATION_COLUMNS.organization_id)
-    rows = session.execute(marked.returning(*wanted, due.c.queued_until, OPERATION_COLUMNS.next_attempt_at)).all()
+    marked = update(OPERATIONS).where(OPERATIONS.c.id == due.c.id).values(queued_until=now + DISPATCHED_JOB_LIFETIME)
+    wanted = (OPERATIONS.c.id, OPERATIONS.c.kind, OPERATIONS.c.organization_id)
+    rows = session.execute(marked.returning(*wanted, due.c.queued_until, OPERATIONS.c.next_attempt_at)).all()
     in_order = sorted(rows, key=lambda row: (row.kind != "verify", row.next_attempt_at))
     return DueOperations(
         without_job=[DeliveryJob(*row[:3]) for row in in_order if row.queued_until is None],
@@ -228,9 +210,7 @@ def take_due_operations(session: Session, *, now: datetime) -> DueOperations:
 def clear_job_marks(session: Session, operation_ids: Sequence[UUID]) -> None:
     """Take back the mark of operations whose job could not be sent."""
     of_these = any_(literal(list(operation_ids), UUID_ARRAY))
-    session.execute(
-        update(aggregate_store.OPERATIONS_TABLE).where(OPERATION_COLUMNS.id == of_these).values(queued_until=None)
-    )
+    session.execute(update(OPERATIONS).where(OPERATIONS.c.id == of_these).values(queued_until=None))
 
 
 def make_attempt_due_now(session: Session, operation_id: UUID, *, now: datetime) -> DeliveryJob:
@@ -240,13 +220,9 @@ def make_attempt_due_now(session: Session, operation_id: UUID, *, now: datetime)
     """
     operation = history.get_operation(session, operation_id)
     if operation.state != "pending":
-        raise errors.OperationEnded(
-            f"This operation is {operation.state}: no delivery is due",
-            operation={"id": operation.id, "state": operation.state},
-        )
-    hastened = update(aggregate_store.OPERATIONS_TABLE).where(
-        OPERATION_COLUMNS.id == operation_id, OPERATION_COLUMNS.state == "pending"
-    )
+        shown = {"id": operation.id, "state": operation.state}
+        raise errors.OperationEnded(f"This operation is {operation.state}: no delivery is due", operation=shown)
+    hastened = update(OPERATIONS).where(OPERATIONS.c.id == operation_id, OPERATIONS.c.state == "pending")
     session.execute(hastened.values(next_attempt_at=now, queued_until=now + REQUEST_JOB_LIFETIME))
     return operation.delivery_job
 
@@ -260,8 +236,3 @@ def _attempt_log_entry(attempt: int, outcome: retry.AttemptOutcome, *, now: date
         "error": outcome.error,
         "duration_ms": round(outcome.duration / timedelta(milliseconds=1)),
     }
-
-
-def _give_up_message(outcome: retry.AttemptOutcome, *, attempts: int) -> str:
-    tries = count_with_noun(attempts, "attempt")
-    return f"{outcome.error}; given up after {tries}"

@@ -15,13 +15,12 @@ from app import errors
 from app.domain.aggregate import Operation
 from app.extensions import Session
 from app.services import aggregate_store
-
-OPERATION_COLUMNS, AUDIT_COLUMNS = aggregate_store.OPERATIONS_TABLE.c, aggregate_store.AUDIT_TABLE.c
+from app.services.tables import AUDIT, KINDS, OPERATION_COLUMNS, OPERATIONS
 
 # What the rows of one page may weigh in bytes of text, whatever they hold: a process has several copies of a page.
 MAX_PAGE_BYTES = 2 * 2**20
 # What a webhook was asked to carry is not shown, and as large as a configuration.
-_SHOWN_COLUMN_NAMES = [column.name for column in aggregate_store.OPERATION_COLUMN_LIST if column.name != "request"]
+_SHOWN_COLUMN_NAMES = [column.name for column in OPERATION_COLUMNS if column.name != "request"]
 
 
 class Page(NamedTuple):
@@ -33,9 +32,7 @@ class Page(NamedTuple):
 
 def get_operation(session: Session, operation_id: UUID) -> Operation:
     """Return one operation. Raises NotFound."""
-    row = session.execute(
-        select(*aggregate_store.OPERATION_COLUMN_LIST).where(OPERATION_COLUMNS.id == operation_id)
-    ).one_or_none()
+    row = session.execute(select(*OPERATION_COLUMNS).where(OPERATIONS.c.id == operation_id)).one_or_none()
     if row is None:
         raise errors.NotFound("There is no operation with this id")
     return Operation(**row._asdict())
@@ -45,49 +42,32 @@ def find_operations(
     session: Session, *, organization_id: UUID | None, states: Sequence[str], limit: int
 ) -> list[Operation]:
     """Return operations in these states, oldest first; with a session of the system's scope, of all organizations."""
-    where: list[ColumnElement[bool]] = [OPERATION_COLUMNS.state.in_(states)]
+    where: list[ColumnElement[bool]] = [OPERATIONS.c.state.in_(states)]
     if organization_id is not None:
-        where.append(OPERATION_COLUMNS.organization_id == organization_id)
-    query = select(*aggregate_store.OPERATION_COLUMN_LIST).where(*where).order_by(OPERATION_COLUMNS.id).limit(limit)
+        where.append(OPERATIONS.c.organization_id == organization_id)
+    query = select(*OPERATION_COLUMNS).where(*where).order_by(OPERATIONS.c.id).limit(limit)
     return [Operation(**row._asdict()) for row in session.execute(query)]
 
 
-def find_operation_by_idempotency_key(session: Session, connection_id: UUID, idempotency_key: str) -> Operation | None:
+def find_operation_by_key(session: Session, connection_id: UUID, idempotency_key: str) -> Operation | None:
     """Return the operation of a connection that was asked for under this key."""
-    row = session.execute(
-        select(*aggregate_store.OPERATION_COLUMN_LIST).where(
-            OPERATION_COLUMNS.connection_id == connection_id, OPERATION_COLUMNS.idempotency_key == idempotency_key
-        )
-    ).one_or_none()
+    is_asked_for = (OPERATIONS.c.connection_id == connection_id, OPERATIONS.c.idempotency_key == idempotency_key)
+    row = session.execute(select(*OPERATION_COLUMNS).where(*is_asked_for)).one_or_none()
     return Operation(**row._asdict()) if row else None
 
 
 def list_operations_page(session: Session, connection_id: UUID, *, before_id: UUID | None, limit: int) -> Page:
     """Return a connection's operations. Raises NotFound for a connection that is not there."""
     _require_connection(session, connection_id)
-    past = aggregate_store.OPERATIONS_TABLE.alias("past")
+    past = OPERATIONS.alias("past")
     # Of each kind the newest, for that is what the index is ordered by; then the newest of these.
-    newest = (
-        select(*[past.c[name] for name in _SHOWN_COLUMN_NAMES])
-        .where(
-            past.c.connection_id == connection_id,
-            past.c.kind == aggregate_store.KINDS_TABLE.c.kind,
-            *_older_than(past.c.id, before_id),
-        )
-        .order_by(past.c.id.desc())
-        .limit(limit)
-        .lateral("newest")
-    )
-    query = (
-        select(newest)
-        .select_from(aggregate_store.KINDS_TABLE.join(newest, true()))
-        .order_by(newest.c.id.desc())
-        .limit(limit)
-    )
-    found = _fetch_page(session, query, limit=limit)
-    return found._replace(
-        rows=[Operation(**{name: getattr(row, name) for name in _SHOWN_COLUMN_NAMES}) for row in found.rows]
-    )
+    of_kind = (past.c.connection_id == connection_id, past.c.kind == KINDS.c.kind, *_older_than(past.c.id, before_id))
+    found = select(*[past.c[name] for name in _SHOWN_COLUMN_NAMES]).where(*of_kind)
+    newest = found.order_by(past.c.id.desc()).limit(limit).lateral("newest")
+    query = select(newest).select_from(KINDS.join(newest, true())).order_by(newest.c.id.desc()).limit(limit)
+    page = _fetch_page(session, query, limit=limit)
+    shown = [{name: getattr(row, name) for name in _SHOWN_COLUMN_NAMES} for row in page.rows]
+    return page._replace(rows=[Operation(**values) for values in shown])
 
 
 def list_audit_page(
@@ -95,14 +75,9 @@ def list_audit_page(
 ) -> Page:
     """Return a connection's audit rows. Raises NotFound for a connection that is not there."""
     _require_connection(session, connection_id)
-    query = (
-        select(aggregate_store.AUDIT_TABLE)
-        .where(AUDIT_COLUMNS.organization_id == organization_id, AUDIT_COLUMNS.connection_id == connection_id)
-        .where(*_older_than(AUDIT_COLUMNS.id, before_id))
-        .order_by(AUDIT_COLUMNS.id.desc())
-        .limit(limit)
-    )
-    return _fetch_page(session, query, limit=limit)
+    of_connection = (AUDIT.c.organization_id == organization_id, AUDIT.c.connection_id == connection_id)
+    found = select(AUDIT).where(*of_connection, *_older_than(AUDIT.c.id, before_id))
+    return _fetch_page(session, found.order_by(AUDIT.c.id.desc()).limit(limit), limit=limit)
 
 
 def _fetch_page(session: Session, query: Select[Any], *, limit: int) -> Page:

@@ -16,8 +16,7 @@ from app.domain.aggregate import OPEN_STATES, Change, Connection, ConnectionAggr
 from app.extensions import Session
 from app.services import aggregate_store, history
 from app.services.deliveries import MAX_ROWS_PER_SWEEP, REQUEST_JOB_LIFETIME
-
-OPERATION_COLUMNS = aggregate_store.OPERATIONS_TABLE.c
+from app.services.tables import OPERATIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +49,8 @@ def open_verification(
         problem = {"field": "credentials", "message": "this type needs credentials"}
         raise errors.Invalid("Send the credentials to verify", errors=[problem])
     _require_nothing_running(aggregate)
-    operation = _new_operation(
-        aggregate, "verify", operation_id, deadline=now + deadlines.verification, actor=actor, now=now
-    )
+    deadline = now + deadlines.verification
+    operation = _new_operation(aggregate, "verify", operation_id, deadline=deadline, actor=actor, now=now)
     return _save_opened_operation(session, aggregate, operation, actor=actor, now=now)
 
 
@@ -74,9 +72,7 @@ def open_sync(
     aggregate = aggregate_store.load_one_for_update(session, connection_id)
     connection = aggregate.connection
     # Looked for under the connection's lock, so that of two alike the second finds what the first has made.
-    if idempotency_key and (
-        known := history.find_operation_by_idempotency_key(session, connection_id, idempotency_key)
-    ):
+    if idempotency_key and (known := history.find_operation_by_key(session, connection_id, idempotency_key)):
         return OpenedOperation(connection, known, replaced_ids=[], changes=[])
     if not connection.enabled:
         raise errors.ConnectionDisabled("This data source is disabled; enable it first")
@@ -87,9 +83,8 @@ def open_sync(
     if any(known > operation_id for known in aggregate.operations):
         # It was made before the wait for the row, where another came first; ids are in the order of operations.
         operation_id = ids.new_id_after(now, *aggregate.operations)
-    operation = _new_operation(
-        aggregate, "sync", operation_id, deadline=now + deadlines.sync_delivery, actor=actor, now=now
-    )
+    deadline = now + deadlines.sync_delivery
+    operation = _new_operation(aggregate, "sync", operation_id, deadline=deadline, actor=actor, now=now)
     operation.idempotency_key = idempotency_key
     operation.request = {"connection_name": connection.name, "config": connection.config}
     return _save_opened_operation(session, aggregate, operation, actor=actor, now=now)
@@ -97,12 +92,8 @@ def open_sync(
 
 def find_connections_with_overdue_operations(session: Session, *, now: datetime) -> list[UUID]:
     """Return the connections with an operation past its deadline."""
-    overdue = (
-        select(OPERATION_COLUMNS.connection_id)
-        .where(OPERATION_COLUMNS.state.in_(sorted(OPEN_STATES)), OPERATION_COLUMNS.deadline_at <= now)
-        .distinct()
-        .limit(MAX_ROWS_PER_SWEEP)
-    )
+    is_overdue = (OPERATIONS.c.state.in_(sorted(OPEN_STATES)), OPERATIONS.c.deadline_at <= now)
+    overdue = select(OPERATIONS.c.connection_id).where(*is_overdue).distinct().limit(MAX_ROWS_PER_SWEEP)
     return list(session.scalars(overdue))
 
 
@@ -128,9 +119,8 @@ def end_operation(
     aggregate = aggregate_store.load_one_for_update(session, connection_id, operation_ids=[operation_id])
     operation = aggregate.operations[operation_id]
     if not lifecycle.end_by_person(aggregate, operation, ended_by=actor.email or "an operator", now=now):
-        raise errors.OperationEnded(
-            "This operation has ended already", operation={"id": operation.id, "state": operation.state}
-        )
+        shown = {"id": operation.id, "state": operation.state}
+        raise errors.OperationEnded("This operation has ended already", operation=shown)
     return operation, aggregate_store.save(session, [aggregate], actor=actor, now=now)
 
 

@@ -13,9 +13,7 @@ from sqlalchemy import Date, Row, Select, bindparam, case, cast, func, select, t
 from app.domain import ids
 from app.extensions import Session
 from app.models import Organization
-from app.services import aggregate_store
-
-CONNECTION_COLUMNS, OPERATION_COLUMNS = aggregate_store.CONNECTIONS_TABLE.c, aggregate_store.OPERATIONS_TABLE.c
+from app.services.tables import CONNECTIONS, LOWEST_ID, OPERATIONS
 
 # What a person takes in at a glance, and as many bars as a card has room for.
 DAYS_SHOWN, RECENT_SYNCS_PER_CONNECTION = 30, 12
@@ -48,43 +46,29 @@ class Overview:
     recent: Sequence[EndedSyncRow]
 
 
-_OF_ORGANIZATION = (
-    CONNECTION_COLUMNS.organization_id == bindparam("organization_id"),
-    CONNECTION_COLUMNS.deleted_at.is_(None),
-)
+_OF_ORGANIZATION = (CONNECTIONS.c.organization_id == bindparam("organization_id"), CONNECTIONS.c.deleted_at.is_(None))
+_SHOWN_COLUMN_NAMES = ("id", "state", "created_at", "started_at", "finished_at", "documents_processed")
 # Read from the newest on by the index of history, as far as is asked for; ids have the order of time.
 _NEWEST_SYNCS = (
-    select(
-        OPERATION_COLUMNS.id,
-        OPERATION_COLUMNS.state,
-        OPERATION_COLUMNS.created_at,
-        OPERATION_COLUMNS.started_at,
-        OPERATION_COLUMNS.finished_at,
-        OPERATION_COLUMNS.documents_processed,
-    )
-    .where(
-        OPERATION_COLUMNS.connection_id == CONNECTION_COLUMNS.id,
-        OPERATION_COLUMNS.kind == "sync",
-        OPERATION_COLUMNS.id >= bindparam("since"),
-    )
-    .order_by(OPERATION_COLUMNS.id.desc())
+    select(*[OPERATIONS.c[name] for name in _SHOWN_COLUMN_NAMES])
+    .where(OPERATIONS.c.connection_id == CONNECTIONS.c.id, OPERATIONS.c.kind == "sync")
+    .where(OPERATIONS.c.id >= bindparam("since"))
+    .order_by(OPERATIONS.c.id.desc())
     .limit(bindparam("most"))
-    .correlate(aggregate_store.CONNECTIONS_TABLE)
+    .correlate(CONNECTIONS)
     .lateral("newest")
 )
 _IS_ENDED_SYNC = (_NEWEST_SYNCS.c.finished_at.is_not(None), _NEWEST_SYNCS.c.state != "replaced")
-_OUTCOME_EXPRESSION = case(
-    (_NEWEST_SYNCS.c.state.in_(["succeeded", "failed"]), _NEWEST_SYNCS.c.state), else_="unanswered"
-)
 
 
 def _daily_counts_query() -> Select[Any]:
     """Return the query of the syncs by day and outcome."""
     day = cast(func.timezone("UTC", _NEWEST_SYNCS.c.finished_at), Date).label("day")
-    outcome = _OUTCOME_EXPRESSION.label("outcome")
+    state = _NEWEST_SYNCS.c.state
+    outcome = case((state.in_(["succeeded", "failed"]), state), else_="unanswered").label("outcome")
     return (
         select(day, outcome, func.count(), func.coalesce(func.sum(_NEWEST_SYNCS.c.documents_processed), 0))
-        .select_from(aggregate_store.CONNECTIONS_TABLE.join(_NEWEST_SYNCS, true()))
+        .select_from(CONNECTIONS.join(_NEWEST_SYNCS, true()))
         .where(*_OF_ORGANIZATION, *_IS_ENDED_SYNC)
         .group_by(day, outcome)
     )
@@ -92,20 +76,10 @@ def _daily_counts_query() -> Select[Any]:
 
 def _recent_syncs_query() -> Select[Any]:
     """Return the query of each connection's last syncs."""
-    last = (
-        select(_NEWEST_SYNCS)
-        .where(*_IS_ENDED_SYNC)
-        .order_by(_NEWEST_SYNCS.c.id.desc())
-        .limit(RECENT_SYNCS_PER_CONNECTION)
-        .correlate(aggregate_store.CONNECTIONS_TABLE)
-        .lateral("last")
-    )
-    return (
-        select(CONNECTION_COLUMNS.id.label("connection_id"), *last.c)
-        .select_from(aggregate_store.CONNECTIONS_TABLE.join(last, true()))
-        .where(*_OF_ORGANIZATION)
-        .order_by(last.c.id.desc())
-    )
+    ended = select(_NEWEST_SYNCS).where(*_IS_ENDED_SYNC).order_by(_NEWEST_SYNCS.c.id.desc())
+    last = ended.limit(RECENT_SYNCS_PER_CONNECTION).correlate(CONNECTIONS).lateral("last")
+    found = select(CONNECTIONS.c.id.label("connection_id"), *last.c).select_from(CONNECTIONS.join(last, true()))
+    return found.where(*_OF_ORGANIZATION).order_by(last.c.id.desc())
 
 
 _DAILY_COUNTS_QUERY, _RECENT_SYNCS_QUERY = _daily_counts_query(), _recent_syncs_query()
@@ -123,5 +97,5 @@ def load_overview(session: Session, organization_id: UUID, *, now: datetime) -> 
         if day in by_day:
             setattr(by_day[day], outcome, count)
             by_day[day].documents += documents
-    recent = session.execute(_RECENT_SYNCS_QUERY, values | {"since": aggregate_store.LOWEST_ID}).all()
+    recent = session.execute(_RECENT_SYNCS_QUERY, values | {"since": LOWEST_ID}).all()
     return Overview(name, list(by_day.values()), recent)

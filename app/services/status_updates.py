@@ -11,21 +11,14 @@ from uuid import UUID
 from sqlalchemy import any_, literal, select
 
 from app.cached_plans import UUID_ARRAY
-from app.domain import ids, lifecycle, source_types
+from app.domain import ids, lifecycle, source_types, status_messages
 from app.domain.actors import EXTERNAL_SERVICE
 from app.domain.aggregate import Change, ConnectionAggregate
-from app.domain.status_messages import (
-    MessageRefused,
-    Report,
-    has_plausible_timestamp,
-    implausible_timestamp_refusal,
-    require_readable_options,
-)
+from app.domain.status_messages import MessageRefused, Report
 from app.domain.unreadable_messages import UnreadableMessage
 from app.extensions import Session
 from app.services import aggregate_store
-
-CONNECTION_COLUMNS = aggregate_store.CONNECTIONS_TABLE.c
+from app.services.tables import CONNECTIONS
 
 
 @dataclass(slots=True)
@@ -51,11 +44,10 @@ def apply_reports(
     wrong = {
         position
         for position, report in enumerate(reports)
-        if isinstance(report, UnreadableMessage) or not has_plausible_timestamp(report, now=now)
+        if isinstance(report, UnreadableMessage) or not status_messages.has_plausible_timestamp(report, now=now)
     }
-    aggregate_store.load_history(
-        session, _report_times_needing_history(aggregates, reports, invalid_positions=wrong, now=now), aggregates
-    )
+    report_times = _report_times_needing_history(aggregates, reports, invalid_positions=wrong, now=now)
+    aggregate_store.load_history(session, report_times, aggregates)
     applied = AppliedBatch()
 
     def new_id() -> UUID:
@@ -86,8 +78,9 @@ def _require_valid_time_and_options(
     """Raise MessageRefused if a report has an impossible time or no choices, and end what it is about."""
     try:
         if has_impossible_time:
-            raise implausible_timestamp_refusal()
-        require_readable_options(report, options_key=source_types.options_key_of_type(aggregate.connection.type))
+            raise status_messages.implausible_timestamp_refusal()
+        options_key = source_types.options_key_of_type(aggregate.connection.type)
+        status_messages.require_readable_options(report, options_key=options_key)
     except MessageRefused:
         named = report.operation_id and aggregate.operations.get(report.operation_id)
         if named and named.kind == report.kind:
@@ -121,10 +114,8 @@ def _report_times_needing_history(
 
 def refusals_for_unknown_connections(session: Session, connection_ids: Sequence[UUID]) -> list[MessageRefused]:
     """Tell, with a session of the system's scope, a connection that does not exist from one of another tenant."""
-    exists = select(CONNECTION_COLUMNS.id).where(
-        CONNECTION_COLUMNS.id == any_(literal(connection_ids, UUID_ARRAY)), CONNECTION_COLUMNS.deleted_at.is_(None)
-    )
-    existing = set(session.scalars(exists))
+    is_one = CONNECTIONS.c.id == any_(literal(connection_ids, UUID_ARRAY))
+    existing = set(session.scalars(select(CONNECTIONS.c.id).where(is_one, CONNECTIONS.c.deleted_at.is_(None))))
     foreign = MessageRefused("tenant_mismatch", "the connection belongs to another tenant than the message says")
     unknown = MessageRefused("unknown_connection", "there is no such connection")
     return [foreign if connection_id in existing else unknown for connection_id in connection_ids]

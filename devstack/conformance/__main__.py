@@ -104,9 +104,8 @@ def _arguments() -> argparse.ArgumentParser:
         ("--sync-within", patience.sync, "how long all answers to a sync may take together"),
         ("--quiet", patience.quiet, "how long to wait for what must not come"),
     ):
-        parser.add_argument(
-            name, type=float, default=usual.total_seconds(), metavar="SECONDS", help=f"{what} (%(default)s)"
-        )
+        seconds, about = usual.total_seconds(), f"{what} (%(default)s)"
+        parser.add_argument(name, type=float, default=seconds, metavar="SECONDS", help=about)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     return parser
 
@@ -137,9 +136,8 @@ def _setting(name: str, value: Any, *, option: str) -> Any:
     try:
         return rule.validate_python(value)
     except ValidationError as wrong:
-        raise Unusable(
-            f"{option}: {wrong.errors(include_input=False)[0]['msg'].removeprefix('Value error, ')}"
-        ) from None
+        message = wrong.errors(include_input=False)[0]["msg"].removeprefix("Value error, ")
+        raise Unusable(f"{option}: {message}") from None
 
 
 def _material(file: Path | None) -> Material:
@@ -153,11 +151,8 @@ def _material(file: Path | None) -> Material:
 
 
 def _patience(given: argparse.Namespace) -> Patience:
-    return Patience(
-        verification=timedelta(seconds=given.verification_within),
-        sync=timedelta(seconds=given.sync_within),
-        quiet=timedelta(seconds=given.quiet),
-    )
+    waits = (given.verification_within, given.sync_within, given.quiet)
+    return Patience(*[timedelta(seconds=seconds) for seconds in waits])
 
 
 if __name__ == "__main__":

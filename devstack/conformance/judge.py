@@ -165,9 +165,8 @@ def _shape(trial: Trial) -> Complaints:
 
 
 def _is_older(said: dict[str, Any]) -> bool:
-    return any(
-        Draft202012Validator(schemas.old_message(kind)).is_valid(said) for kind in status_messages.REPORT_MODELS_BY_TYPE
-    )
+    older = (Draft202012Validator(schemas.old_message(kind)) for kind in status_messages.REPORT_MODELS_BY_TYPE)
+    return any(validator.is_valid(said) for validator in older)
 
 
 @_judges_row("address")
@@ -187,15 +186,10 @@ def _address(trial: Trial) -> Complaints:
 
 @_judges_row("no_credentials")
 def _no_credentials(trial: Trial) -> Complaints:
-    given = (trial.material.good, trial.material.bad, trial.material.unreachable)
-    secrets = {
-        text
-        for credentials in given
-        for key, value in credentials.items()
-        if is_credential_field_name(key)
-        for text in texts_in(value)
-        if len(text) >= SHORTEST_SECRET
-    }
+    material = trial.material
+    given = [*material.good.items(), *material.bad.items(), *material.unreachable.items()]
+    texts = {text for key, value in given if is_credential_field_name(key) for text in texts_in(value)}
+    secrets = {text for text in texts if len(text) >= SHORTEST_SECRET}
     for heard in _all(trial):
         if any(secret in text for secret in secrets for text in (heard.body, *texts_in(heard.said))):
             yield f"{shown(heard)} repeats a credential"
@@ -258,10 +252,8 @@ def _order(trial: Trial) -> Complaints:
     if told[0].get("status") == "sync_completed":
         yield "it completed without sync_started"
     moments = [moment for said in told if (moment := _moment(said.get("timestamp"))) is not None]
-    if not all(
-        status_messages.EARLIEST_TIMESTAMP <= moment <= datetime.now(UTC) + status_messages.MAX_CLOCK_AHEAD
-        for moment in moments
-    ):
+    earliest, latest = status_messages.EARLIEST_TIMESTAMP, datetime.now(UTC) + status_messages.MAX_CLOCK_AHEAD
+    if not all(earliest <= moment <= latest for moment in moments):
         yield "a timestamp is before the year 2000 or more than a day ahead: its message would be a dead letter"
         return
     for earlier, later in pairwise(told):
@@ -284,9 +276,8 @@ def _need(trial: Trial, name: str) -> None:
 
 
 def _repeated(trial: Trial) -> list[str]:
-    names: list[str] = [
-        name for name in ("good", "sync") if name in trial.asked and trial.asked[name].repeated_at is not None
-    ]
+    asked = {name: trial.asked[name] for name in ("good", "sync") if name in trial.asked}
+    names: list[str] = [name for name, operation in asked.items() if operation.repeated_at is not None]
     if not names:
         raise NotJudged("no webhook was accepted")
     return names

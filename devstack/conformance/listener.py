@@ -62,10 +62,9 @@ class Listener:
             return self
         if found is not None and (found.message_count or found.consumer_count):
             self._connection.close()
-            raise Unusable(
-                f"The queue {self._queue} holds {found.message_count} messages and has {found.consumer_count}"
-                " consumers: stop Rita's worker and empty it, or use a virtual host of its own"
-            )
+            what = f"holds {found.message_count} messages and has {found.consumer_count} consumers"
+            advice = "stop Rita's worker and empty it, or use a virtual host of its own"
+            raise Unusable(f"The queue {self._queue} {what}: {advice}")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -116,14 +115,8 @@ class Listener:
 
     def _hear(self, message: Any) -> None:
         body = message.body if isinstance(message.body, str) else bytes(message.body).decode(errors="replace")
-        self.heard.append(
-            Heard(
-                body=body,
-                at=time.monotonic(),
-                persistent=message.properties.get("delivery_mode") == 2,  # noqa: PLR2004 - AMQP's own number
-                exchange=message.delivery_info["exchange"],
-            )
-        )
+        persistent = message.properties.get("delivery_mode") == 2  # noqa: PLR2004 - AMQP's own number
+        self.heard.append(Heard(body, time.monotonic(), persistent, message.delivery_info["exchange"]))
 
     def _passively(self) -> Any:
         """Return what the broker says of the queue, or None if there is none. Raises amqp.ResourceLocked."""

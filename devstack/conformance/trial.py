@@ -36,12 +36,8 @@ class Material(BaseModel):
     settings: dict[str, Any] = {}
     config: dict[str, Any] = {"spaces": "ENG,PROD"}
     good: dict[str, Any] = {"url": "https://acme.example", "email": "ada@acme.example", "api_token": "a-good-token"}
-    bad: dict[str, Any] = {"url": "https://acme.example", "email": "ada@acme.example", "api_token": "a-bad-token"}
-    unreachable: dict[str, Any] = {
-        "url": "https://unreachable.example",
-        "email": "ada@acme.example",
-        "api_token": "some-token",
-    }
+    bad: dict[str, Any] = good | {"api_token": "a-bad-token"}
+    unreachable: dict[str, Any] = good | {"url": "https://unreachable.example", "api_token": "some-token"}
 
 
 @dataclass(frozen=True)
@@ -110,15 +106,12 @@ class Trial:
 
     def _knock(self) -> None:
         """Post what must be refused."""
-        good = self.material.good
-        self._post(
-            "stranger", self._verification(good), target=replace(self.target, authorization=ANOTHER_AUTHORIZATION)
-        )
+        good, stranger = self.material.good, replace(self.target, authorization=ANOTHER_AUTHORIZATION)
+        self._post("stranger", self._verification(good), target=stranger)
         if self.target.signing_secrets:
-            self._post(
-                "forged", self._verification(good), target=replace(self.target, signing_secrets=(ANOTHER_SECRET,))
-            )
-            self._post("old", self._verification(good), signed_at=datetime.now(UTC) - LONG_AGO)
+            forger = replace(self.target, signing_secrets=(ANOTHER_SECRET,))
+            self._post("forged", self._verification(good), target=forger)
+            self._post("old", self._verification(good), signed=datetime.now(UTC) - LONG_AGO)
 
     def _verify(self) -> None:
         self._post("good", self._verification(self.material.good))
@@ -141,12 +134,7 @@ class Trial:
             self._repeat("sync")
 
     def _post(
-        self,
-        name: str,
-        body: Mapping[str, Any],
-        *,
-        target: WebhookTarget | None = None,
-        signed_at: datetime | None = None,
+        self, name: str, body: Mapping[str, Any], *, target: WebhookTarget | None = None, signed: datetime | None = None
     ) -> None:
         asked = self.asked.setdefault(name, Asked("verification" if "credentials" in body else "sync", body))
         outcome = webhook.post_webhook(
@@ -154,7 +142,7 @@ class Trial:
             webhook_id=asked.operation_id,
             request_id=f"conformance-{name}",
             target=target or self.target,
-            signing_time=signed_at,
+            signing_time=signed,
         )
         asked.outcomes.append(outcome)
         if outcome.verdict is RetryVerdict.DONE and asked.accepted_at is None:

@@ -15,9 +15,9 @@ NAME = re.compile(
     r"(?<![\w./:-])[A-Za-z][a-z0-9]*(?:_[A-Za-z0-9]+)+(?![\w-])|(?<![\w./:-])[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+(?![\w-])"
 )
 # Of other programs, and of what somebody makes while they follow a page.
-FOREIGN = frozenset(
-    {"rita_restored", "pg_stat_statements", "huge_pages_status", "full_page_writes", "pool_pre_ping", "every_step"}
-)
+FOREIGN = frozenset({
+    "rita_restored", "pg_stat_statements", "huge_pages_status", "full_page_writes", "pool_pre_ping", "every_step",
+})  # fmt: skip
 
 
 def problems(span: str, *, beside: Path) -> Iterator[str]:

@@ -13,6 +13,8 @@ import amqp
 STATUS = "data_source_status"
 DEAD = "data_source_status.dead"
 REASON = "x-rita-reason"
+# In seconds: for the next confirm.
+CONFIRMED_WITHIN = 30
 QUEUES = (STATUS, DEAD, "webhooks", "verifications", "housekeeping")
 
 
@@ -72,13 +74,30 @@ class Service:
             opened.basic_publish(amqp.Message(body), exchange=exchange, routing_key=key)
 
     def flood(self, messages: list[Mapping[str, Any]]) -> None:
-        """Publish many without waiting for the broker's word on each."""
+        """Publish many without waiting for the broker's confirm of each; return when it has confirmed all."""
+        unconfirmed = set(range(1, len(messages) + 1))
+        oldest = 1
+
+        def on_ack(delivery_tag: int, multiple: bool) -> None:  # noqa: FBT001 - amqp's signature
+            nonlocal oldest
+            if multiple:
+                unconfirmed.difference_update(range(oldest, delivery_tag + 1))
+                oldest = delivery_tag + 1
+            else:
+                unconfirmed.discard(delivery_tag)
+
+        def on_nack(delivery_tag: int, multiple: bool) -> None:  # noqa: FBT001 - amqp's signature
+            raise AssertionError(f"the broker refused message {delivery_tag}{' and those before it' * multiple}")
+
         with channel(self.url) as opened:
+            opened.confirm_select()
+            opened.events["basic_ack"].add(on_ack)
+            opened.events["basic_nack"].add(on_nack)
             for message in messages:
                 prepared = amqp.Message(json.dumps(message), content_type="application/json", delivery_mode=2)
-                opened._basic_publish(prepared, routing_key=self.queue)  # noqa: SLF001 - the one without confirms
-            # An answer to this comes after all the others.
-            opened.queue_declare(self.queue, passive=True)
+                opened._basic_publish(prepared, routing_key=self.queue)  # noqa: SLF001 - the one that does not wait
+            while unconfirmed:
+                opened.connection.drain_events(timeout=CONFIRMED_WITHIN)
 
     def waiting(self, queue: str | None = None) -> int:
         """Return how many messages a queue holds ready; 0 if there is no such queue."""

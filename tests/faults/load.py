@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+from datetime import timedelta
 from typing import Any
 
 import requests
@@ -20,13 +21,15 @@ ORGANIZATIONS = 4
 PACE, OWN_PACE = 0.3, 0.4
 # The longest that a person waits for the answer to a press.
 PATIENCE = 20.0
+# A run's people do not sign in again.
+LONGEST_RUN = timedelta(days=1)
 
 
 class Member:
     """An organization with its four connections, one of which it leaves to the service's own scheduler."""
 
     def __init__(self, base_url: str) -> None:
-        self.person = Person(base_url)
+        self.person = Person(base_url, lifetime=LONGEST_RUN)
         self.person.call("POST", "/api/data-sources/seed")
         self.connections = [
             self.person.call("PUT", f"/api/data-sources/{row['type']}", {"enabled": True})["data"]

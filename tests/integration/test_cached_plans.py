@@ -28,7 +28,7 @@ from app.config import Settings
 from app.domain.actors import Actor
 from app.domain.aggregate import ConnectionAggregate, Operation, row_values
 from app.extensions import Session
-from app.services import aggregate_store, connections, deliveries
+from app.services import aggregate_store, connections, deliveries, tables
 from app.services import bulk_writes as stored_rows
 from app.unit_of_work import unit_of_work
 from devstack.child import LOOPBACK, Child, wait_until
@@ -181,7 +181,7 @@ def test_after_an_error_it_begins_anew() -> None:
 @pytest.mark.usefixtures("house")
 def test_a_statement_that_fails_when_it_first_runs_is_prepared_again() -> None:
     halved = cached_plans.with_cached_plan(
-        select(100 / bindparam("by", type_=connections.CONNECTION_COLUMNS.sync_reported_rank.type))
+        select(100 / bindparam("by", type_=tables.CONNECTIONS.c.sync_reported_rank.type))
     )
     for _ in range(2):
         with suppress(DataError), unit_of_work(all_tenants=True) as work:
@@ -292,7 +292,7 @@ def test_who_waits_for_a_lock_reads_what_was_done_meanwhile(
             waiting = threads.submit(read)
             assert wait_until(somebody_waits, within=timedelta(seconds=5))
             stored_rows.write_changes(work.session, new_operations=[row_values(opened)])
-            work.session.execute(aggregate_store.CONNECTIONS_TABLE.update().values(name="meanwhile"))
+            work.session.execute(tables.CONNECTIONS.update().values(name="meanwhile"))
         found = waiting.result(timeout=10)
 
     assert found.connection.name == "meanwhile"

@@ -36,7 +36,7 @@ class Desk:
         eventually(lambda: self.calls == [[first]])
         for place, number in enumerate(others, start=1):
             asked.append(threads.submit(self.ask, number))
-            eventually(lambda place=place: self.ask.waiting_count == place)  # type: ignore[misc]
+            eventually(lambda place=place: len(self.ask.waiting) == place)  # type: ignore[misc]
         return asked
 
 
@@ -91,7 +91,7 @@ def test_who_goes_first_lingers_for_company_where_that_is_on_its_way(threads: Th
     desk.lets_go.set()
 
     def until_three_are_there() -> float:
-        eventually(lambda: together.waiting_count == 3)
+        eventually(lambda: len(together.waiting) == 3)
         return 0.0
 
     together = GroupCommit(desk.answer, batching_delay=until_three_are_there)

@@ -15,7 +15,7 @@ from app.domain.aggregate import Change, Operation
 from app.domain.delivery_job import DeliveryJob
 from app.domain.retry import AttemptOutcome, RetryVerdict
 from app.extensions import Session
-from app.services import deliveries, operations, retention
+from app.services import deliveries, operations, retention, tables
 from app.services.deliveries import DueOperations
 from app.unit_of_work import unit_of_work
 from tests.factories import PATIENCE, Browser, a_sync_message, apply_messages, in_parallel, rows
@@ -180,7 +180,7 @@ def test_the_record_for_a_deleted_connection_finds_nothing(web: Flask) -> None:
     claim = house.claim()
     assert claim is not None
     with house.work() as session:
-        session.execute(operations.aggregate_store.CONNECTIONS_TABLE.update().values(deleted_at=house.now))
+        session.execute(tables.CONNECTIONS.update().values(deleted_at=house.now))
 
     assert house.record(claim.operation, DONE) == ({}, [])
 

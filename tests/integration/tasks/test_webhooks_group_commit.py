@@ -46,7 +46,7 @@ class Crowd:
                 asked = [threads.submit(self._run, DELIVER, first)]
                 eventually(lambda: len(self._receiver.received) == 1)
                 asked += [threads.submit(self._run, DELIVER, other) for other in others]
-                eventually(lambda: self._webhooks.record_attempt.waiting_count == len(others))
+                eventually(lambda: len(self._webhooks.record_attempt.waiting) == len(others))
                 yield
             for one in asked:
                 one.result(WITHIN)
