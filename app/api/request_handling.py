@@ -84,9 +84,7 @@ def parse_json_body(model: type[ModelType], *, optional: bool = False) -> ModelT
         return model()
     if not request.is_json:
         raise errors.UnsupportedMediaType("Send the body as JSON, with Content-Type: application/json")
-    if _has_too_many_containers(content):
-        message = f"must not have more than {MAX_BODY_CONTAINERS} arrays and objects"
-        raise errors.Invalid(f"body: {message}", errors=[{"field": "body", "message": message}])
+    _limit_containers(content)
     try:
         return model.model_validate_json(content)
     except ValidationError as invalid:
@@ -100,16 +98,22 @@ def parse_json_body(model: type[ModelType], *, optional: bool = False) -> ModelT
     raise errors.Invalid("; ".join(f"{field['field']}: {field['message']}" for field in fields[:3]), errors=fields)
 
 
-def _has_too_many_containers(content: bytes) -> bool:
-    """Tell whether JSON has more than MAX_BODY_CONTAINERS arrays and objects, before any of them is made."""
+def _limit_containers(content: bytes) -> None:
+    """Refuse JSON of more than MAX_BODY_CONTAINERS arrays and objects, before any of them is made.
 
-    def count(text: bytes) -> int:
-        return text.count(b"[") + text.count(b"{")
-
+    Raises Invalid, and MalformedJson where they are not closed.
+    """
     # Those in texts are none, and most bodies have few of both.
-    if count(content) <= MAX_BODY_CONTAINERS:
-        return False
-    return count(_JSON_STRING_PATTERN.sub(b"", content)) > MAX_BODY_CONTAINERS
+    if content.count(b"[") + content.count(b"{") <= MAX_BODY_CONTAINERS:
+        return
+    without_texts = _JSON_STRING_PATTERN.sub(b"", content)
+    opened = without_texts.count(b"[") + without_texts.count(b"{")
+    if opened <= MAX_BODY_CONTAINERS:
+        return
+    if opened != without_texts.count(b"]") + without_texts.count(b"}"):
+        raise errors.MalformedJson("The body is not JSON: its arrays and objects are not all closed")
+    message = f"must not have more than {MAX_BODY_CONTAINERS} arrays and objects"
+    raise errors.Invalid(f"body: {message}", errors=[{"field": "body", "message": message}])
 
 
 def field_path_text(location: Iterable[str | int]) -> str:
