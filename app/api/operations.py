@@ -50,7 +50,7 @@ def verify(connection_id: str) -> Response:
     _store_credentials(operation_id, wanted, request_body, deadlines=deadlines)
     opened = None
     try:
-        with read_limits.limited_change(), unit_of_work(tenant_ids=[who.organization_id]) as work:
+        with unit_of_work(tenant_ids=[who.organization_id], limit=read_limits.limited_change()) as work:
             opened = operations.open_verification(
                 work.session,
                 wanted,
@@ -96,7 +96,7 @@ def sync(connection_id: str) -> Response:
     request_body, key = parse_json_body(request_bodies.SyncBody, optional=True), _parse_idempotency_key()
     who = auth.current_identity()
     _bind_ids_to_log(connection_id=wanted)
-    with read_limits.limited_change(), unit_of_work(tenant_ids=[who.organization_id]) as work:
+    with unit_of_work(tenant_ids=[who.organization_id], limit=read_limits.limited_change()) as work:
         opened = operations.open_sync(
             work.session,
             wanted,
