@@ -45,15 +45,17 @@ def publish(opened: Any, message: Mapping[str, Any]) -> None:
     opened.basic_publish(amqp.Message(body, content_type="application/json", delivery_mode=2), routing_key=STATUS)
 
 
-def flood(url: str, messages: Iterable[Mapping[str, Any]], *, queue: str = STATUS) -> None:
+def flood(url: str, messages: Iterable[Mapping[str, Any]], *, queue_type: str = "classic") -> None:
     """Put messages into an empty queue, and return when the broker has them all."""
     with channel(url) as opened:
-        opened.queue_declare(queue, durable=True, auto_delete=False)
-        opened.queue_purge(queue)
+        # Without an argument it is classic, as the service declares it.
+        arguments = {} if queue_type == "classic" else {"x-queue-type": queue_type}
+        opened.queue_declare(STATUS, durable=True, auto_delete=False, arguments=arguments)
+        opened.queue_purge(STATUS)
         for message in messages:
             publish(opened, message)
         # An answer to this comes after all the others.
-        opened.queue_declare(queue, passive=True)
+        opened.queue_declare(STATUS, passive=True)
 
 
 def purge(url: str, *queues: str) -> None:
@@ -61,3 +63,9 @@ def purge(url: str, *queues: str) -> None:
     for queue in queues:
         with channel(url) as opened, suppress(amqp.NotFound):
             opened.queue_purge(queue)
+
+
+def delete_queue(url: str) -> None:
+    """Delete the status queue, which the next contestant has of another type."""
+    with channel(url) as opened:
+        opened.queue_delete(STATUS)

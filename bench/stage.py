@@ -28,6 +28,7 @@ from honcho.environ import parse_procfile
 from redis import Redis
 
 from bench.quiet import Quiet
+from devstack import brokers
 from devstack.child import LOOPBACK, Child, StartError
 from devstack.databases import create_database, drop_database
 from devstack.ports import free_port
@@ -176,7 +177,8 @@ def stage() -> Iterator[Stage]:
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
         stack.callback(_forget, data)
         # Kept while it runs, which makes PostgreSQL durable: fsync is a part of what is measured.
-        started = stack.enter_context(servers(data, environ={"PATH": os.environ["PATH"]}))
+        environ = {name: os.environ[name] for name in ("PATH", brokers.SETTING) if name in os.environ}
+        started = stack.enter_context(servers(data, environ=environ))
         started.wait()
         if not started.rabbitmq_url.startswith("amqp"):
             raise StartError("The bench needs RabbitMQ: install rabbitmq-server.")

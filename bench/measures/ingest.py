@@ -81,12 +81,14 @@ def messages(numbers: Sequence[int], *, rounds: int, tick: int = 0) -> Iterator[
                 yield broker.report(number, status, tick=tick)
 
 
-def consume(stage: Stage, sent: Iterable[dict[str, Any]], count: int, *, line: str) -> float:
+def consume(
+    stage: Stage, sent: Iterable[dict[str, Any]], count: int, *, line: str, queue_type: str = "classic"
+) -> float:
     """Put messages into the queue, start who consumes it, and return how many a second became events."""
     if line == "celery_status":
         _flood_celery(stage, sent)
     else:
-        broker.flood(stage.amqp, sent)
+        broker.flood(stage.amqp, sent, queue_type=queue_type)
     stage.redis.config_resetstat()
     with stage.running(line):
         return watch(stage, count)
@@ -96,10 +98,10 @@ def _sent(size: Size) -> Iterator[dict[str, Any]]:
     return messages(range(size.synced), rounds=size.pairs // size.synced)
 
 
-def rate(stage: Stage, size: Size, *, line: str) -> float:
+def rate(stage: Stage, size: Size, *, line: str, queue_type: str = "classic") -> float:
     """Return how many messages a second a line applies, seen to have applied them all."""
     tables.fill(stage, connections=size.connections)
-    rate = consume(stage, _sent(size), size.messages, line=line)
+    rate = consume(stage, _sent(size), size.messages, line=line, queue_type=queue_type)
     _check(stage, size)
     return rate
 
