@@ -34,12 +34,9 @@ def create_webhook_worker_app(settings: Settings) -> Flask:
 
     app = create_base_app(settings)
     app.extensions["job_sender"] = JobSender(settings)
-    redis, threshold, interval = (
-        app.extensions["redis"],
-        settings.webhook_failures_to_park,
-        settings.webhook_probe_seconds,
-    )
-    app.extensions["circuit_breaker"] = CircuitBreaker(redis, failure_threshold=threshold, probe_interval=interval)
+    threshold, interval = settings.webhook_failures_to_park, settings.webhook_probe_seconds
+    breaker = CircuitBreaker(app.extensions["redis"], failure_threshold=threshold, probe_interval=interval)
+    app.extensions["circuit_breaker"] = breaker
     app.extensions["webhook_target"] = webhook.WebhookTarget.from_settings(settings)
     return app
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any, cast
@@ -61,18 +61,26 @@ class UnitOfWork:
                 log.exception("promise_not_kept")
 
 
+_UNLIMITED = nullcontext()
+
+
 @contextmanager
-def unit_of_work(*, tenant_ids: Iterable[UUID] = (), all_tenants: bool = False) -> Iterator[UnitOfWork]:
+def unit_of_work(
+    *,
+    tenant_ids: Iterable[UUID] = (),
+    all_tenants: bool = False,
+    limit: AbstractContextManager[object] = _UNLIMITED,
+) -> Iterator[UnitOfWork]:
     """Open a transaction that sees the rows of `tenant_ids` only; of all, for the sweeps, with `all_tenants`.
 
     Commits once at the end, or rolls back on any exception. Without tenants and system it sees no row at all.
-    It does not nest: what belongs together is one unit.
+    It does not nest: what belongs together is one unit. `limit` is held while it has a connection, not while hooks run.
     """
     if g.get("unit_of_work_is_open"):
         raise RuntimeError("a unit of work is open already")
     g.unit_of_work_is_open = True
     try:
-        with engine().begin() as session:
+        with limit, engine().begin() as session:
             # For the first statement to bring along: what PostgreSQL's policies are to know.
             tenants, system = cached_plans.uuid_array_literal(tenant_ids), "on" if all_tenants else "off"
             session.info["scope"] = {"scope_tenants": tenants, "scope_system": system}

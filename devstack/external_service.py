@@ -52,7 +52,7 @@ class Settings:
     signing_secret: str | None = field(repr=False)
     port: int
     status_queue: str
-    # Said by /healthz, so that whoever started this process can tell its answer from a stranger's.
+    # Said by /healthz: whoever started this process can tell its answer from a stranger's.
     instance_id: str = ""
 
     @classmethod
@@ -255,12 +255,13 @@ class _QuietRequestHandler(WSGIRequestHandler):
 
 def main() -> None:
     """Serve until TERM or INT, then send what is due and stop; or list the scenarios."""
-    arguments = argparse.ArgumentParser(prog="python -m devstack.external_service", description=__doc__.splitlines()[0])
-    usual, about = os.environ.get("EXTERNAL_SERVICE_SCENARIOS") or None, "YAML file of more scenarios"
-    arguments.add_argument("--scenarios", type=Path, default=usual, help=f"{about}; or EXTERNAL_SERVICE_SCENARIOS")
-    arguments.add_argument("--verified", type=Path, help="keep in this file which connections were verified")
-    arguments.add_argument("--list", action="store_true", help="name the scenarios and stop")
-    given = arguments.parse_args()
+    parser = argparse.ArgumentParser(prog="python -m devstack.external_service", description=__doc__.splitlines()[0])
+    about = "YAML file of more scenarios; or EXTERNAL_SERVICE_SCENARIOS"
+    usual = os.environ.get("EXTERNAL_SERVICE_SCENARIOS") or None
+    parser.add_argument("--scenarios", type=Path, default=usual, help=about)
+    parser.add_argument("--verified", type=Path, help="keep in this file which connections were verified")
+    parser.add_argument("--list", action="store_true", help="name the scenarios and stop")
+    given = parser.parse_args()
     try:
         book = scenarios.load(given.scenarios)
     except scenarios.ScenarioError as wrong:
@@ -273,12 +274,11 @@ def main() -> None:
 
 def serve(settings: Settings, *, book: ScenarioBook, verified: VerifiedConnections) -> None:
     """Serve until TERM or INT, then send what is due."""
-    stamp, render = structlog.processors.TimeStamper(fmt="iso", utc=True), structlog.processors.JSONRenderer()
-    structlog.configure(processors=[structlog.processors.add_log_level, stamp, render])
+    stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
+    structlog.configure(processors=[structlog.processors.add_log_level, stamp, structlog.processors.JSONRenderer()])
     # Blocked before any thread starts, so that all inherit it and sigwait below is the only one to see them.
     ends = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, ends)
-
     stopping = Event()
     status_queue = StatusQueue(settings.broker_url, name=settings.status_queue)
     service = ExternalService(status_queue, book=book, chance=Random(), verified=verified)

@@ -78,8 +78,8 @@ def run(given: Mapping[str, str], *, directory: Path) -> NoReturn:
         stop_all(children.values(), within=STOPPED_WITHIN)
         environ = environment.complete_environment(given, servers=backing.environ, directory=directory)
         environ["INSTANCE_ID"] = secrets.token_hex(8)
-        release, release_environ = children.pop(RELEASE), environment_for_process(RELEASE, environ)
-        release.run(_shell(commands[RELEASE]), environ=release_environ, within=MIGRATED_WITHIN)
+        release_environ = environment_for_process(RELEASE, environ)
+        children.pop(RELEASE).run(_shell(commands[RELEASE]), environ=release_environ, within=MIGRATED_WITHIN)
         print_lines(f"The database is migrated. Starting {', '.join(children)}.")
         with _stop_children_at_exit(children.values()), _people(environ) as people:
             watched = [server.child for server in backing.private]

@@ -143,7 +143,8 @@ def _documented_settings() -> Mapping[str, tuple[str, str]]:
     """Return each setting's annotation and the text below it, as they stand in the source."""
     source = (PROJECT / "app" / "config.py").read_text()
     classes = {node.name: node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)}
-    settings, found = classes[Settings.__name__], {}
+    settings = classes[Settings.__name__]
+    found = {}
     for node, following in zip(settings.body, settings.body[1:], strict=False):
         match node, following:
             case (

@@ -19,25 +19,25 @@ Result = TypeVar("Result")
 
 
 class GroupCommit(Generic[Request, Result]):
-    """`run_batch` takes what was asked for, in the order in which it came, and gives as many results in the same order.
+    """`run_all` takes what was asked for, in the order in which it came, and gives as many results in the same order.
 
     `batching_delay` tells, in seconds, how long to wait for others before each call of it.
     """
 
     def __init__(
         self,
-        run_batch: Callable[[Sequence[Request]], Sequence[Result]],
+        run_all: Callable[[Sequence[Request]], Sequence[Result]],
         *,
         batching_delay: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        self._run_batch, self._batching_delay = run_batch, batching_delay
+        self._run_all, self._batching_delay = run_all, batching_delay
         self._lock = Lock()
         self._is_running = False
         # Each with a box: for the outcome, or before that for None, which says that it is this one's turn to lead.
         self.waiting: list[tuple[Request, SimpleQueue[Future[Result] | None]]] = []
 
     def __call__(self, request: Request) -> Result:
-        """Return what `run_batch` gives for this one, or raise what it raises for this one alone."""
+        """Return what `run_all` gives for this one, or raise what it raises for this one alone."""
         result_queue: SimpleQueue[Future[Result] | None] = SimpleQueue()
         with self._lock:
             self.waiting.append((request, result_queue))
@@ -65,7 +65,7 @@ class GroupCommit(Generic[Request, Result]):
     def _futures_for_batch(self, requests: Sequence[Request]) -> list[Future[Result]]:
         outcomes: list[Future[Result]] = [Future() for _ in requests]
         try:
-            for outcome, result in zip(outcomes, self._run_batch(requests), strict=True):
+            for outcome, result in zip(outcomes, self._run_all(requests), strict=True):
                 outcome.set_result(result)
         except BaseException as problem:  # noqa: BLE001 - whoever asked gets it
             if len(requests) > 1:

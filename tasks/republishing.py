@@ -47,11 +47,8 @@ class Republisher:
         if queue not in self._logged_queues:
             self._logged_queues.add(queue)
             log.warning("status_messages_moved", queue=queue, returns=return_count(delivery.message))
-        copy, counter = (
-            copy_for_republish(delivery.message, queue=queue),
-            metrics.process_metrics().messages_republished,
-        )
-        self._publish_copy(delivery, copy, count_metric=counter.inc)
+        copy = copy_for_republish(delivery.message, queue=queue)
+        self._publish_copy(delivery, copy, count_metric=metrics.process_metrics().messages_republished.inc)
 
     def check_confirm_deadline(self) -> None:
         """See that what is on its way arrives; to be called now and then."""

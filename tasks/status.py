@@ -55,7 +55,8 @@ def apply_messages(raw_messages: Sequence[tuple[str, str]]) -> None:
         with unit_of_work(all_tenants=True) as work:
             work.session.execute(select(literal(1)))
         return
-    started, attributes = time.monotonic(), {"messaging.batch.message_count": len(raw_messages)}
+    started = time.monotonic()
+    attributes = {"messaging.batch.message_count": len(raw_messages)}
     with tracing.trace_span("apply status messages", kind=SpanKind.CONSUMER, **attributes):
         refusals = apply_raw_messages(raw_messages)
     metrics.observe_batch(message_count=len(raw_messages), seconds=time.monotonic() - started)

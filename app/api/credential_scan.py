@@ -11,8 +11,7 @@ from typing import Any, cast
 
 from flask import Flask, current_app, request
 
-from app import errors
-from app.api import auth
+from app.api import auth, read_limits
 from app.api.request_bodies import ConfigureBody
 from app.domain import credential_detection
 from app.outbound.concurrency_limits import ConcurrencyLimits, ConcurrencyLimitTimeout
@@ -21,8 +20,8 @@ from app.outbound.concurrency_limits import ConcurrencyLimits, ConcurrencyLimitT
 UNLIMITED_BODY_BYTES = 8 * 1024
 # In seconds. Of a sleep of nothing gevent's loop makes no turn in which it looks at its sockets.
 YIELD_SECONDS = 0.001
-# How long a large one waits for others of its organization, and how long its sender is then to wait, in seconds.
-MAX_WAIT_SECONDS, RETRY_AFTER_SECONDS = 10.0, 10
+# How long a large one waits for others of its organization, in seconds.
+MAX_WAIT_SECONDS = 10.0
 
 
 def init_app(app: Flask) -> None:
@@ -40,9 +39,8 @@ def checked_fields(request_body: ConfigureBody) -> dict[str, Any]:
         with scan_limits.acquire(str(auth.current_identity().organization_id), timeout_seconds=MAX_WAIT_SECONDS):
             return request_body.checked_fields(on_progress=_YieldToOthers())
     except ConcurrencyLimitTimeout:
-        what = "Many large configurations of your organization are being looked at"
-        again = f"try again in {RETRY_AFTER_SECONDS} seconds"
-        raise errors.RateLimited(f"{what}; {again}", retry_after=RETRY_AFTER_SECONDS) from None
+        reason = "Many large configurations of your organization are being looked at"
+        raise read_limits.too_many_at_once(reason) from None
 
 
 class _YieldToOthers:

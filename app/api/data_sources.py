@@ -50,7 +50,7 @@ def seed() -> Response:
     """Create the seeded connections that are missing."""
     rate_limits.count_change_request()
     who = auth.current_identity()
-    with unit_of_work(tenant_ids=[who.organization_id]) as work:
+    with unit_of_work(tenant_ids=[who.organization_id], limit=read_limits.limited_change()) as work:
         organization_id, actor = who.organization_id, who.audit_actor
         changes = connections.create_seeded_connections(work.session, organization_id, actor=actor, now=work.now)
         work.after_commit(lambda: events.publish_changes(changes))
@@ -102,7 +102,7 @@ def create() -> Response:
     if source_type.name in source_types.SEEDED_TYPES:
         raise errors.AlreadyExists(f"Connections of type '{source_type.name}' are created by seed")
     fields = credential_scan.checked_fields(request_body)
-    with unit_of_work(tenant_ids=[who.organization_id]) as work:
+    with unit_of_work(tenant_ids=[who.organization_id], limit=read_limits.limited_change()) as work:
         _require_admin_to_disable(work, fields, connection_id=None)
         aggregate, changes = connections.create_connection(
             work.session, who.organization_id, source_type, fields=fields, actor=who.audit_actor, now=work.now
@@ -132,7 +132,7 @@ def show(connection_id: str) -> Response:
     tag=OPENAPI_TAG,
     response_model=responses.OneConnection,
     request_model=request_bodies.ConfigureBody,
-    parameter_docs=lambda: [*request_parameters.id_or_type_docs(), request_parameters.if_match_docs()],
+    parameter_docs=lambda: [*request_parameters.id_or_type_docs(), request_parameters.IF_MATCH_DOCS],
     possible_errors=(*CONFIGURATION_ERRORS, errors.NotFound, errors.InvalidType, errors.ChangedMeanwhile),
     connection_id_pointer="/data/id",
 )
@@ -146,14 +146,14 @@ def configure(connection_id: str) -> Response:
     if source_type is None:
         return _configure_by_id(parse_connection_id(connection_id), fields)
     who = auth.current_identity()
-    with unit_of_work(tenant_ids=[who.organization_id]) as work:
+    with unit_of_work(tenant_ids=[who.organization_id], limit=read_limits.limited_change()) as work:
         _require_admin_to_disable(work, fields, connection_id=None)
         aggregate, changes = connections.configure_connection_of_type(
             work.session,
             who.organization_id,
             source_type,
             fields=fields,
-            version_check=_version_check_from_if_match(),
+            check=_version_check_from_if_match(),
             actor=who.audit_actor,
             now=work.now,
         )
@@ -166,7 +166,7 @@ def configure(connection_id: str) -> Response:
     tag=OPENAPI_TAG,
     response_model=responses.OneConnection,
     request_model=request_bodies.ConfigureBody,
-    parameter_docs=lambda: [request_parameters.if_match_docs()],
+    parameter_docs=lambda: [request_parameters.IF_MATCH_DOCS],
     possible_errors=(*CONFIGURATION_ERRORS, errors.NotFound, errors.ChangedMeanwhile),
     connection_id_pointer="/data/id",
 )
@@ -179,10 +179,10 @@ def change(connection_id: str) -> Response:
 
 def _configure_by_id(connection_id: UUID, fields: dict[str, object]) -> Response:
     who, check = auth.current_identity(), _version_check_from_if_match()
-    with unit_of_work(tenant_ids=[who.organization_id]) as work:
+    with unit_of_work(tenant_ids=[who.organization_id], limit=read_limits.limited_change()) as work:
         _require_admin_to_disable(work, fields, connection_id=connection_id)
         aggregate, changes = connections.configure_connection(
-            work.session, connection_id, fields=fields, version_check=check, actor=who.audit_actor, now=work.now
+            work.session, connection_id, fields=fields, check=check, actor=who.audit_actor, now=work.now
         )
         work.after_commit(lambda: events.publish_changes(changes))
         return _connection_response(aggregate)
@@ -195,7 +195,7 @@ def delete(connection_id: str) -> Response:
     rate_limits.count_change_request()
     wanted = parse_connection_id(connection_id)
     who = auth.current_identity()
-    with unit_of_work(tenant_ids=[who.organization_id]) as work:
+    with unit_of_work(tenant_ids=[who.organization_id], limit=read_limits.limited_change()) as work:
         if not who.is_admin:
             _refuse_deletion_by_member(connections.get_connection(work.session, wanted))
         actor = who.audit_actor

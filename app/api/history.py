@@ -83,7 +83,7 @@ def end_operation(operation_id: str) -> Response:
     rate_limits.count_change_request()
     wanted = _parse_operation_id(operation_id)
     who = auth.current_identity()
-    with unit_of_work(tenant_ids=[who.organization_id]) as work:
+    with unit_of_work(tenant_ids=[who.organization_id], limit=read_limits.limited_change()) as work:
         if not who.is_admin:
             # Of another organization's, a member hears what an admin hears: it does not exist.
             history.get_operation(work.session, wanted)

@@ -182,15 +182,15 @@ def _openapi_operation(app: Flask, rule: Rule, endpoint: EndpointDocs, *, models
     own = list(endpoint.parameter_docs())
     names = {parameter["name"] for parameter in own}
     if "connection_id" in rule.arguments - names:
-        own.insert(0, request_parameters.connection_id_docs())
+        own.insert(0, request_parameters.CONNECTION_ID_DOCS)
     if "operation_id" in rule.arguments:
-        own.insert(0, request_parameters.operation_id_docs())
+        own.insert(0, request_parameters.OPERATION_ID_DOCS)
     operation = Operation(
         operationId=_openapi_operation_id(rule),
         tags=[endpoint.tag],
         summary=summary.replace("\n", " "),
         description=more or None,
-        parameters=_openapi_parameters([*own, request_parameters.request_id_docs()]),
+        parameters=_openapi_parameters([*own, request_parameters.REQUEST_ID_DOCS]),
         security=[{name: []} for name in endpoint.security_schemes],
     )
     if endpoint.request_model:

@@ -10,7 +10,7 @@ from flask import Blueprint, Response, current_app, request
 from redis.exceptions import RedisError
 
 from app import errors, extensions, tracing
-from app.api import auth, rate_limits, request_bodies, request_parameters, responses
+from app.api import auth, rate_limits, read_limits, request_bodies, request_parameters, responses
 from app.api.data_sources import CONNECTION_PATH, parse_connection_id
 from app.api.endpoint_docs import EndpointDocs
 from app.api.request_handling import json_response, parse_json_body
@@ -50,7 +50,7 @@ def verify(connection_id: str) -> Response:
     _store_credentials(operation_id, wanted, request_body, deadlines=deadlines)
     opened = None
     try:
-        with unit_of_work(tenant_ids=[who.organization_id]) as work:
+        with unit_of_work(tenant_ids=[who.organization_id], limit=read_limits.limited_change()) as work:
             opened = operations.open_verification(
                 work.session,
                 wanted,
@@ -96,7 +96,7 @@ def sync(connection_id: str) -> Response:
     request_body, key = parse_json_body(request_bodies.SyncBody, optional=True), _parse_idempotency_key()
     who = auth.current_identity()
     _bind_ids_to_log(connection_id=wanted)
-    with unit_of_work(tenant_ids=[who.organization_id]) as work:
+    with unit_of_work(tenant_ids=[who.organization_id], limit=read_limits.limited_change()) as work:
         opened = operations.open_sync(
             work.session,
             wanted,

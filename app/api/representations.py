@@ -177,8 +177,8 @@ class AuditEntry(Representation):
     actor_email: str | None
     action: str = Field(examples=["connection.configured"])
     changes: dict[str, tuple[Any, Any]] = Field(
-        description=f"Of a value over {MAX_STORED_JSON_BYTES // 1024} KiB: `abridged`, `bytes`, `sha256` (of its JSON, "
-        "keys sorted) and how it `begins`.",
+        description=f"Of a value over {MAX_STORED_JSON_BYTES // 1024} KiB, or of hundreds of arrays and objects: "
+        "`abridged`, `bytes`, `sha256` (of its JSON, keys sorted) and how it `begins`.",
         examples=[{"enabled": [False, True]}],
     )
     request_id: str | None

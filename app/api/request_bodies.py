@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from app import errors
-from app.api.request_handling import MAX_REPORTED_PROBLEMS, field_path_text
+from app.api.request_handling import MAX_BODY_CONTAINERS, MAX_REPORTED_PROBLEMS, field_path_text
 from app.domain import credential_detection
 from app.domain.json_values import jsonb_number_text
 
@@ -49,7 +49,8 @@ JSON_OBJECT_SCHEMA: dict[str, Any] = {
     "propertyNames": {"pattern": NO_NUL_PATTERN},
     "additionalProperties": {
         "description": "Any JSON that PostgreSQL can hold: without NUL characters and numbers beyond 64 bits, at most"
-        f" {MAX_JSON_DEPTH} levels deep and {MAX_CONFIG_BYTES // 1024} KiB in all."
+        f" {MAX_JSON_DEPTH} levels deep, {MAX_BODY_CONTAINERS} arrays and objects and {MAX_CONFIG_BYTES // 1024} KiB in"
+        " all."
     },
 }
 

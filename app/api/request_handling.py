@@ -23,6 +23,10 @@ log = structlog.get_logger()
 
 # The largest honest body is a configuration; see schemas.LARGEST_CONFIG.
 MAX_BODY_BYTES = 320 * 1024
+# Arrays and objects of a body, each of which Python's garbage collector goes through again and again as long as a
+# configuration of them is read, answered or stored. The longest list of names is one.
+MAX_BODY_CONTAINERS = 5_000
+_JSON_STRING_PATTERN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 # Of what is wrong with a body: nobody fixes more at once, and an answer must not outgrow what it answers.
 MAX_REPORTED_PROBLEMS, MAX_FIELD_PATH_LENGTH = 20, 100
 INCOMPLETE_BODY_MESSAGE = "The body ends early, or its chunks are framed wrongly"
@@ -80,6 +84,7 @@ def parse_json_body(model: type[ModelType], *, optional: bool = False) -> ModelT
         return model()
     if not request.is_json:
         raise errors.UnsupportedMediaType("Send the body as JSON, with Content-Type: application/json")
+    _limit_containers(content)
     try:
         return model.model_validate_json(content)
     except ValidationError as invalid:
@@ -91,6 +96,24 @@ def parse_json_body(model: type[ModelType], *, optional: bool = False) -> ModelT
         for problem in problems[:MAX_REPORTED_PROBLEMS]
     ]
     raise errors.Invalid("; ".join(f"{field['field']}: {field['message']}" for field in fields[:3]), errors=fields)
+
+
+def _limit_containers(content: bytes) -> None:
+    """Refuse JSON of more than MAX_BODY_CONTAINERS arrays and objects, before any of them is made.
+
+    Raises Invalid, and MalformedJson where they are not closed.
+    """
+    # Those in texts are none, and most bodies have few of both.
+    if content.count(b"[") + content.count(b"{") <= MAX_BODY_CONTAINERS:
+        return
+    without_texts = _JSON_STRING_PATTERN.sub(b"", content)
+    opened = without_texts.count(b"[") + without_texts.count(b"{")
+    if opened <= MAX_BODY_CONTAINERS:
+        return
+    if opened != without_texts.count(b"]") + without_texts.count(b"}"):
+        raise errors.MalformedJson("The body is not JSON: its arrays and objects are not all closed")
+    message = f"must not have more than {MAX_BODY_CONTAINERS} arrays and objects"
+    raise errors.Invalid(f"body: {message}", errors=[{"field": "body", "message": message}])
 
 
 def field_path_text(location: Iterable[str | int]) -> str:

@@ -26,14 +26,31 @@ _NUMBER_PATTERN = re.compile("0|[1-9][0-9]{0,8}")
 _UUID_SCHEMA: dict[str, Any] = {"type": "string", "format": "uuid"}
 
 
+def _parameter_docs(
+    name: str, location: Literal["path", "query", "header"], schema: dict[str, Any], description: str
+) -> ParameterDocs:
+    content: ParameterDocs = {"name": name, "in": location, "description": description, "schema": schema}
+    return content | ({"required": True} if location == "path" else {})
+
+
+CONNECTION_ID_DOCS = _parameter_docs("connection_id", "path", _UUID_SCHEMA, "The connection's id.")
+OPERATION_ID_DOCS = _parameter_docs("operation_id", "path", _UUID_SCHEMA, "The operation's id.")
+_ABOUT_REQUEST_ID = (
+    "Names the request in answer, logs and webhooks, if it is 1 to 128 of `A-Za-z0-9._:-`; else one is made."
+)
+REQUEST_ID_DOCS = _parameter_docs("X-Request-ID", "header", {"type": "string"}, _ABOUT_REQUEST_ID)
+# How two people are kept from undoing each other's changes.
+_ABOUT_IF_MATCH = (
+    "The `ETag` that the change is based on: 412 if somebody has configured the connection since. It may be a list, "
+    "`*`, or what a proxy made of it: weak (`W/`), or with the name of a compression behind it."
+)
+_VERSION_SCHEMA = {"type": "string", "examples": ['"0f1e2d3c4b5a6978"']}
+IF_MATCH_DOCS = _parameter_docs("If-Match", "header", _VERSION_SCHEMA, _ABOUT_IF_MATCH)
+
+
 def parse_number(text: str) -> int | None:
     """Return a parameter's number, which is read here alone: what is checked is what is used. None if it is none."""
     return int(text) if _NUMBER_PATTERN.fullmatch(text) else None
-
-
-def connection_id_docs() -> ParameterDocs:
-    """Describe the id in the path of one connection's calls."""
-    return _parameter_docs("connection_id", "path", _UUID_SCHEMA, "The connection's id.")
 
 
 def id_or_type_docs() -> list[ParameterDocs]:
@@ -69,26 +86,11 @@ def last_event_id_docs() -> list[ParameterDocs]:
     ]
 
 
-def if_match_docs() -> ParameterDocs:
-    """Describe how two people are kept from undoing each other's changes."""
-    text = {"type": "string", "examples": ['"0f1e2d3c4b5a6978"']}
-    what = (
-        "The `ETag` that the change is based on: 412 if somebody has configured the connection since. It may be a "
-        "list, `*`, or what a proxy made of it: weak (`W/`), or with the name of a compression behind it."
-    )
-    return _parameter_docs("If-Match", "header", text, what)
-
-
 def idempotency_key_docs() -> list[ParameterDocs]:
     """Describe how a request can be repeated without being made twice."""
     text = {"type": "string", "pattern": f"^{IDEMPOTENCY_KEY_PATTERN.pattern}$"}
     what = "Of the caller's making: a repeated request with the same key gets the answer of the first."
     return [_parameter_docs("Idempotency-Key", "header", text, what)]
-
-
-def operation_id_docs() -> ParameterDocs:
-    """Describe the id in the path of one operation's calls."""
-    return _parameter_docs("operation_id", "path", _UUID_SCHEMA, "The operation's id.")
 
 
 def paging_docs() -> list[ParameterDocs]:
@@ -98,16 +100,6 @@ def paging_docs() -> list[ParameterDocs]:
         _parameter_docs("before", "query", _UUID_SCHEMA, "The `next` of the page before this one."),
         _parameter_docs("limit", "query", limit, f"At most so many; a page ends earlier after {MAX_PAGE_MIB} MiB."),
     ]
-
-
-def request_id_docs() -> ParameterDocs:
-    """Describe the header that every call takes."""
-    return _parameter_docs(
-        "X-Request-ID",
-        "header",
-        {"type": "string"},
-        "Names the request in answer, logs and webhooks, if it is 1 to 128 of `A-Za-z0-9._:-`; else one is made.",
-    )
 
 
 def webhook_header_docs() -> list[ParameterDocs]:
@@ -121,10 +113,3 @@ def webhook_header_docs() -> list[ParameterDocs]:
         "X-Request-ID": "The id of the request that asked for it.",
     }
     return [_parameter_docs(name, "header", {"type": "string"}, description) for name, description in texts.items()]
-
-
-def _parameter_docs(
-    name: str, location: Literal["path", "query", "header"], schema: dict[str, Any], description: str
-) -> ParameterDocs:
-    content: ParameterDocs = {"name": name, "in": location, "description": description, "schema": schema}
-    return content | ({"required": True} if location == "path" else {})

@@ -33,8 +33,6 @@ RETRY_MS = 3000
 # The beginnings of an organization's streams that are put together and written at once: each is held as a whole until
 # its browser has read it. Who comes after them waits as long as a page shows nothing amiss.
 MAX_CONCURRENT_OPENINGS, MAX_WAIT_SECONDS = 8, 10.0
-# What a refused browser waits before it tries again, in seconds.
-RETRY_AFTER_SECONDS = 10
 
 
 def init_app(app: Flask) -> None:
@@ -88,7 +86,7 @@ def stream() -> Response:
         except (RedisError, TimeoutError):
             raise errors.ServiceUnavailable("Events cannot be streamed right now; try again") from None
         except ConcurrencyLimitTimeout:
-            raise _too_many_requests("Many event streams of your organization are being opened") from None
+            raise read_limits.too_many_at_once("Many event streams of your organization are being opened") from None
         close_stream = until_open.pop_all()
     opening = _StreamBeginning(f"retry: {RETRY_MS}\n: connected\n\n" + "".join(map(str, missed)), opened.close)
     heartbeat, expires_at = extensions.settings().sse_heartbeat_seconds, identity.expires_at
@@ -124,11 +122,7 @@ def _add_client(fanout: EventFanout, channel: str) -> QueuedClient:
     try:
         return fanout.add_client(channel)
     except TooManyStreams:
-        raise _too_many_requests("Your organization has too many event streams open") from None
-
-
-def _too_many_requests(reason: str) -> errors.RateLimited:
-    return errors.RateLimited(f"{reason}; try again in {RETRY_AFTER_SECONDS} seconds", retry_after=RETRY_AFTER_SECONDS)
+        raise read_limits.too_many_at_once("Your organization has too many event streams open") from None
 
 
 def _authenticate_by_ticket_or_token() -> None:
@@ -192,15 +186,10 @@ def _send_beginning_then_hand_off(
 
 
 def _stream_in_thread(
-    client: QueuedClient,
-    beginning: _StreamBeginning,
-    *,
-    after_event_id: str,
-    expires_at: datetime,
-    heartbeat: timedelta,
+    client: QueuedClient, opening: _StreamBeginning, *, after_event_id: str, expires_at: datetime, heartbeat: timedelta
 ) -> Iterator[str]:
     """Yield the stream's text until the token expires or the client is dropped for reading too slowly."""
-    yield from beginning
+    yield from opening
     while (time_left := expires_at - datetime.now(UTC)) > timedelta(0):
         event = client.next_event(timeout_seconds=min(heartbeat, time_left).total_seconds())
         if client.is_dropped:

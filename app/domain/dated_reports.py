@@ -10,22 +10,9 @@ from __future__ import annotations
 from copy import copy
 from datetime import datetime, timedelta
 
-from app.domain import endings, sync_order
+from app.domain import endings, report_log, sync_order
 from app.domain.aggregate import ConnectionAggregate, Operation
-from app.domain.report_log import (
-    ReportEntries,
-    ReportEntry,
-    add_entry,
-    append_entry_to_text,
-    end_entry_of,
-    entries_of,
-    entry_time,
-    format_entries,
-    report_entry,
-    set_entries,
-    take_unnamed_starts,
-    with_entry,
-)
+from app.domain.report_log import ReportEntries, ReportEntry, end_entry_of, entries_of, set_entries, with_entry
 from app.domain.status_messages import Report
 from app.domain.sync_order import NewIdFactory, ReportContext
 from app.domain.transitions import ANSWERED_STATES, UNANSWERED_STATES, record_answer_on_connection, transition
@@ -41,7 +28,7 @@ def apply_dated_report(
     now: datetime,
 ) -> bool:
     """Apply a report of that moment; False if it is late or a copy, and then nothing visible changes."""
-    entry = report_entry(report, reported_at)
+    entry = report_log.report_entry(report, reported_at)
     context = ReportContext(aggregate, report, reported_at, entry, new_id, silence_limit, now)
     has_effect = _apply(context)
     if len(aggregate.operations) > 1:
@@ -74,14 +61,14 @@ def _apply_start(context: ReportContext, target: Operation | None, named: Operat
         target = sync_order.open_service_operation(context.aggregate, "sync", id_, now=context.now)
     elif named is None and not sync_order.unnamed_report_may_concern(target, context):
         # It is of a sync that there is no row of yet: kept for its end.
-        target.reports = format_entries(with_entry(entries_of(target), context.entry))
+        target.reports = report_log.format_entries(with_entry(entries_of(target), context.entry))
         return False
     return _start_or_progress(context, target) if target.is_open else _apply_start_to_ended(context, target, named)
 
 
 def _start_or_progress(context: ReportContext, operation: Operation) -> bool:
     """Let an open operation take a start, or progress."""
-    begins, counted = operation.state != "running", add_entry(operation, context.entry)
+    begins, counted = operation.state != "running", report_log.add_entry(operation, context.entry)
     is_newer = operation.last_reported_at is None or context.reported_at > operation.last_reported_at
     if not (begins or is_newer or counted):
         return False
@@ -103,7 +90,7 @@ def _apply_start_to_ended(context: ReportContext, operation: Operation, named: O
             return False
         if context.aggregate.open_operation("sync") is None:
             return _reopen_sync(context, operation, end)
-    previous, counted = operation.reports, add_entry(operation, context.entry)
+    previous, counted = operation.reports, report_log.add_entry(operation, context.entry)
     if operation.reports == previous:
         return False
     begins = operation.started_at is None and (named is not None or operation.state in ANSWERED_STATES)
@@ -140,8 +127,8 @@ def _apply_end_with_operation_id(context: ReportContext, operation: Operation) -
         return _end_sync(context, operation)
     if not sync_order.is_open_service_sync_before(covering, context.reported_at):
         # Starts before this end are not of what comes after it.
-        for start in take_unnamed_starts(covering, until=context.entry.at):
-            operation.reports = format_entries(with_entry(entries_of(operation), start))
+        for start in report_log.take_unnamed_starts(covering, until=context.entry.at):
+            operation.reports = report_log.format_entries(with_entry(entries_of(operation), start))
     return _end_sync(context, operation)
 
 
@@ -150,7 +137,7 @@ def _merge_ends_of_same_time(context: ReportContext, operation: Operation) -> bo
     end, report = end_entry_of(operation), context.report
     if end is None or (end.is_named and not context.entry.is_named):
         return False
-    counted = add_entry(operation, context.entry)
+    counted = report_log.add_entry(operation, context.entry)
     known, told = (operation.state, operation.error or ""), (report.trigger, report.error or "")
     changes = told < known or (told != known and context.entry.is_named and not end.is_named)
     if changes:
@@ -164,7 +151,7 @@ def _merge_ends_of_same_time(context: ReportContext, operation: Operation) -> bo
 
 def _end_sync(context: ReportContext, operation: Operation) -> bool:
     """Let an operation have this end. What it had of another's goes on as a sync of the service's own."""
-    if operation.is_open and (reports := append_entry_to_text(operation.reports, context.entry)) is not None:
+    if operation.is_open and (reports := report_log.append_entry_to_text(operation.reports, context.entry)) is not None:
         # The common case, by the shortest way: nothing that it was told is of another's.
         return _end_open_sync(context, operation, reports)
     own, others = _split_entries_at_end(operation, context.entry.at)
@@ -257,7 +244,7 @@ def _update_connection_if_last_sync(context: ReportContext, operation: Operation
 
 def _split_off_sync(context: ReportContext, old: Operation, operation: Operation, told: ReportEntries) -> Operation:
     """Return a sync of the service's own with what an operation was told of another: it goes on as that one was."""
-    moment = entry_time(told[-1])
+    moment = report_log.entry_time(told[-1])
     id_ = sync_order.id_for_end_at(context, moment)
     other = sync_order.open_service_operation(context.aggregate, "sync", id_, now=context.now)
     set_entries(other, told)
@@ -287,6 +274,6 @@ def _take_starts_before_end(context: ReportContext) -> ReportEntries:
     for operation in sync_order.sync_operations(context.aggregate):
         known_until = sync_order.newest_service_time_of(operation) or context.reported_at
         if operation.is_open or known_until > context.reported_at:
-            for start in take_unnamed_starts(operation, until=context.entry.at):
+            for start in report_log.take_unnamed_starts(operation, until=context.entry.at):
                 starts = with_entry(starts, start)
     return starts

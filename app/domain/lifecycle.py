@@ -13,6 +13,7 @@ from uuid import UUID
 from app.domain import dated_reports, sync_order
 from app.domain.aggregate import OPEN_STATES, Connection, ConnectionAggregate, Operation
 from app.domain.status_messages import MessageRefused, Report, VerificationReport
+from app.domain.sync_order import NewIdFactory
 from app.domain.transitions import STATE_TRANSITIONS, record_answer_on_connection, transition
 
 # An undated message that says again, word for word, what was said this recently is a copy of it.
@@ -132,19 +133,15 @@ def end_operation_with_unreadable_answer(aggregate: ConnectionAggregate, operati
 
 
 def apply_report(
-    aggregate: ConnectionAggregate,
-    report: Report,
-    *,
-    new_id: sync_order.NewIdFactory,
-    deadlines: Deadlines,
-    now: datetime,
+    aggregate: ConnectionAggregate, report: Report, *, new_id: NewIdFactory, deadlines: Deadlines, now: datetime
 ) -> bool:
     """Apply a report of the external service; False if it is late or a copy, and then nothing visible changes.
 
     `new_id` makes the id of the operation that is opened for a report nobody here asked for. Raises MessageRefused
     when the report names an operation that this connection does not have.
     """
-    named, silence_limit = _operation_named_by(aggregate, report), deadlines.sync_silence
+    named = _operation_named_by(aggregate, report)
+    silence_limit = deadlines.sync_silence
     if report.timestamp is not None:
         return dated_reports.apply_dated_report(
             aggregate, report, report.timestamp, new_id=new_id, silence_limit=silence_limit, now=now

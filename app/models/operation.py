@@ -11,6 +11,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.extensions import Model
 
 _IS_OPEN_SQL = "state IN ('pending', 'delivered', 'running')"
+_HAS_KEY = text("idempotency_key IS NOT NULL")
+_HAS_DEADLINE = text(f"deadline_at IS NOT NULL AND {_IS_OPEN_SQL}")
 
 
 class Operation(Model):
@@ -33,20 +35,12 @@ class Operation(Model):
         # The guard against two at a time.
         Index("uq_operations_open", "connection_id", "kind", unique=True, postgresql_where=text(_IS_OPEN_SQL)),
         Index(
-            "uq_operations_idempotency_key",
-            "connection_id",
-            "idempotency_key",
-            unique=True,
-            postgresql_where=text("idempotency_key IS NOT NULL"),
+            "uq_operations_idempotency_key", "connection_id", "idempotency_key", unique=True, postgresql_where=_HAS_KEY
         ),
         Index("idx_operations_history", "connection_id", "kind", "id"),
         Index("idx_operations_due", "next_attempt_at", postgresql_where=text("state = 'pending'")),
         # Without `IS NOT NULL` it would be one of all that is open, read whole whenever PostgreSQL takes that for few.
-        Index(
-            "idx_operations_deadline",
-            "deadline_at",
-            postgresql_where=text(f"deadline_at IS NOT NULL AND {_IS_OPEN_SQL}"),
-        ),
+        Index("idx_operations_deadline", "deadline_at", postgresql_where=_HAS_DEADLINE),
     )
 
     # Time-ordered (UUID version 7); the webhook's id and `operation_id`.

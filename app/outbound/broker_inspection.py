@@ -14,17 +14,8 @@ from uuid import uuid4
 
 from amqp.exceptions import AccessRefused, NotFound, ResourceLocked
 
-from app.outbound.broker import (
-    CLASSIC_QUEUE_ARGUMENTS,
-    MAX_RETURNS_BEFORE_REPUBLISH,
-    TASK_EXCHANGE_NAME,
-    BrokerError,
-    Connection,
-    OutgoingMessage,
-    declare_durable_queue,
-    is_amqp,
-    publish_to_queue,
-)
+from app.outbound import broker
+from app.outbound.broker import MAX_RETURNS_BEFORE_REPUBLISH, Connection, OutgoingMessage
 
 # Of a policy or a declaration: what has the broker drop messages that it has confirmed.
 DROPPING_POLICY_KEYS = (
@@ -68,7 +59,7 @@ def inspect_queue(connection: Connection, name: str, *, arguments: Mapping[str, 
         return QueueInspection(seen.message_count)
     with connection.channel() as channel:
         try:
-            declare_durable_queue(channel, name, arguments=arguments)
+            broker.declare_durable_queue(channel, name, arguments=arguments)
         except connection.channel_errors as problem:
             forbidden = isinstance(problem, AccessRefused)
             kind = None if forbidden else _find_queue_type(connection, name)
@@ -80,7 +71,7 @@ def _find_queue_type(connection: Connection, queue_name: str) -> str | None:
     """Declare an existing queue as a classic one: the broker agrees, or says what it is, or what else is different."""
     with connection.channel() as channel:
         try:
-            declare_durable_queue(channel, queue_name, arguments=CLASSIC_QUEUE_ARGUMENTS)
+            broker.declare_durable_queue(channel, queue_name, arguments=broker.CLASSIC_QUEUE_ARGUMENTS)
         except connection.channel_errors as problem:
             said = str(problem)
             found = _CURRENT_TYPE_PATTERN.search(said)
@@ -93,7 +84,7 @@ def test_publish(connection: Connection) -> str | None:
 
     Confirmed, so that a broker in an alarm, which takes nothing, is found too.
     """
-    if not is_amqp(connection.default_channel):
+    if not broker.is_amqp(connection.default_channel):
         return None
     name = f"rita.doctor.{uuid4().hex[:8]}"
     try:
@@ -103,17 +94,17 @@ def test_publish(connection: Connection) -> str | None:
     except connection.channel_errors:
         # A user of few rights has none to make such a queue; then nothing is to arrive.
         queue = None
-    for exchange, key in (("", queue or name), (TASK_EXCHANGE_NAME, name)):
+    for exchange, key in (("", queue or name), (broker.TASK_EXCHANGE_NAME, name)):
         try:
             with connection.channel() as channel:
                 if queue and not exchange:
-                    publish_to_queue(channel, OutgoingMessage(key, b"", {}, {}))
+                    broker.publish_to_queue(channel, OutgoingMessage(key, b"", {}, {}))
                 else:
                     message = channel.prepare_message(b"")
                     channel.basic_publish(message, exchange=exchange, routing_key=key, confirm_timeout=TIMEOUT_SECONDS)
         except TimeoutError:
             return "it confirms nothing: it is in an alarm (memory or disk), or frozen"
-        except (*BrokerError, OSError) as problem:
+        except (*broker.BrokerError, OSError) as problem:
             # An exchange that nobody has made yet is no fault.
             if not isinstance(problem, NotFound):
                 return str(problem) or type(problem).__name__

@@ -145,16 +145,8 @@ _UNAUDITED_ACTIONS = {"verify.delivered", "sync.delivered", "verify.delayed", "s
 def _audit_row(change: Change, *, actor: Actor, now: datetime) -> RowValues:
     """Return the values of an audit row, in the order of the table's columns."""
     connection, operation = change.connection, change.operation
-    return (
-        ids.new_id_at(now),
-        connection.organization_id,
-        connection.id,
-        operation and operation.id,
-        actor.type,
-        actor.id,
-        actor.email,
-        change.action,
-        {name: (summarize_if_large(old), summarize_if_large(new)) for name, (old, new) in change.fields.items()},
-        actor.request_id or (operation and operation.request_id),
-        now,
-    )
+    what = (connection.organization_id, connection.id, operation and operation.id)
+    fields = {name: (summarize_if_large(old), summarize_if_large(new)) for name, (old, new) in change.fields.items()}
+    request_id = actor.request_id or (operation and operation.request_id)
+    who = (actor.type, actor.id, actor.email)
+    return (ids.new_id_at(now), *what, *who, change.action, fields, request_id, now)

@@ -77,17 +77,11 @@ def create_seeded_connections(session: Session, organization_id: UUID, *, actor:
 
 
 def configure_connection(
-    session: Session,
-    connection_id: UUID,
-    *,
-    fields: Fields,
-    version_check: VersionCheck = None,
-    actor: Actor,
-    now: datetime,
+    session: Session, connection_id: UUID, *, fields: Fields, check: VersionCheck = None, actor: Actor, now: datetime
 ) -> tuple[ConnectionAggregate, list[Change]]:
     """Set any of `name`, `description`, `config` and `enabled`. Raises NotFound, ChangedMeanwhile."""
     aggregate = aggregate_store.load_one_for_update(session, connection_id)
-    _require_version(aggregate, version_check)
+    _require_version(aggregate, check)
     _set_fields(aggregate, fields=fields, actor=actor, now=now)
     return aggregate, aggregate_store.save(session, [aggregate], actor=actor, now=now)
 
@@ -98,7 +92,7 @@ def configure_connection_of_type(
     source_type: SourceType,
     *,
     fields: Fields,
-    version_check: VersionCheck = None,
+    check: VersionCheck = None,
     actor: Actor,
     now: datetime,
 ) -> tuple[ConnectionAggregate, list[Change]]:
@@ -107,7 +101,7 @@ def configure_connection_of_type(
     Raises ChangedMeanwhile, ServiceUnavailable.
     """
     aggregate, created = _find_or_create_of_type(session, organization_id, source_type, actor=actor, now=now)
-    _require_version(aggregate, version_check)
+    _require_version(aggregate, check)
     _set_fields(aggregate, fields=fields, actor=actor, now=now)
     return aggregate, created + aggregate_store.save(session, [aggregate], actor=actor, now=now)
 

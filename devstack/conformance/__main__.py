@@ -104,8 +104,8 @@ def _arguments() -> argparse.ArgumentParser:
         ("--sync-within", patience.sync, "how long all answers to a sync may take together"),
         ("--quiet", patience.quiet, "how long to wait for what must not come"),
     ):
-        seconds, about = usual.total_seconds(), f"{what} (%(default)s)"
-        parser.add_argument(name, type=float, default=seconds, metavar="SECONDS", help=about)
+        about = f"{what} (%(default)s)"
+        parser.add_argument(name, type=float, default=usual.total_seconds(), metavar="SECONDS", help=about)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     return parser
 

@@ -438,7 +438,7 @@ export interface components {
             /** @example connection.configured */
             action: string;
             /**
-             * @description Of a value over 4 KiB: `abridged`, `bytes`, `sha256` (of its JSON, keys sorted) and how it `begins`.
+             * @description Of a value over 4 KiB, or of hundreds of arrays and objects: `abridged`, `bytes`, `sha256` (of its JSON, keys sorted) and how it `begins`.
              * @example {
              *       "enabled": [
              *         false,

@@ -24,11 +24,10 @@ from sqlalchemy import text
 from uuid_utils.compat import uuid7
 
 from app.cli.public_address_check import check_public_address
-from app.outbound import sweep_times
+from app.outbound import public_address, sweep_times
 from app.outbound.broker import DEAD_LETTER_QUEUE_NAME
 from app.outbound.credential_store import REDIS_KEY_PREFIX
 from app.outbound.dead_letters import DeadLetter
-from app.outbound.public_address import PublicAddress
 from app.unit_of_work import unit_of_work
 from devstack import certificates
 from devstack.databases import create_database, drop_database
@@ -456,24 +455,38 @@ def test_the_store_that_a_post_trusts_is_named_with_its_age(
     assert (nobody["ok"], nobody["found"]) == (False, "a POST trusts nobody")
 
 
-def test_of_a_stream_that_is_compressed_on_the_way_nothing_else_is_said(web: Flask) -> None:
+@pytest.mark.parametrize(
+    ("encoding", "says"),
+    [("gzip", "the event stream is compressed on the way"), ("identity", "events are held back on the way")],
+)
+def test_of_a_stream_whose_events_do_not_come_through_nothing_else_is_said(
+    web: Flask, monkeypatch: pytest.MonkeyPatch, encoding: str, says: str
+) -> None:
+    monkeypatch.setattr(public_address, "READ_TIMEOUT_SECONDS", 0.5)
+    ended = threading.Event()
+
     def answer(handler: BaseHTTPRequestHandler) -> None:
         is_stream = handler.path.startswith("/api/sse")
         handler.send_response(200)
         handler.send_header("Content-Type", "text/event-stream" if is_stream else "application/json")
         if is_stream:
-            handler.send_header("Content-Encoding", "gzip")
+            handler.send_header("Content-Encoding", encoding)
         handler.end_headers()
-        handler.wfile.write(b"" if is_stream else b'{"status": "ok"}')
+        if is_stream:
+            ended.wait(30)
+        else:
+            handler.wfile.write(b'{"status": "ok"}')
 
     with HTTPServer(("127.0.0.1", 0), type("Page", (BaseHTTPRequestHandler,), {"do_GET": answer})) as page:
         threading.Thread(target=page.serve_forever, daemon=True).start()
         with web.app_context():
-            findings = list(check_public_address(PublicAddress(f"http://127.0.0.1:{page.server_port}")))
+            address = public_address.PublicAddress(f"http://127.0.0.1:{page.server_port}")
+            findings = list(check_public_address(address))
+        ended.set()
         page.shutdown()
 
     assert [(each.what, each.ok) for each in findings] == [("front", True), ("front events", False)]
-    assert findings[1].found == "the event stream is compressed on the way"
+    assert findings[1].found == says
 
 
 def test_people_get_a_line_for_each_and_what_to_do_below_it(web: Flask, another_app: Callable[..., Flask]) -> None:

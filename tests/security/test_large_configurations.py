@@ -9,11 +9,12 @@ import time
 import unicodedata
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from flask import Flask
 
-from app.api import credential_scan, request_bodies
+from app.api import credential_scan, read_limits, request_bodies, request_handling
 from app.api.request_bodies import MAX_CONFIG_BYTES
 from app.domain import credential_detection
 from app.domain.json_values import JsonObject, canonical_json
@@ -129,6 +130,45 @@ def test_what_is_wrong_with_thousands_of_keys_is_not_looked_for_in_each(owner: B
         assert answer.json["errors"] == [{"field": "body", "message": "must not have more than 20 keys"}]
 
 
+BRACKETS_IN_TEXTS = [']["{', "\\", '\\"[', "\u0022["]
+
+
+@pytest.mark.parametrize("value", [[[]], [{}], {"a": []}, {"a": {}}], ids=json.dumps)
+def test_a_body_of_thousands_of_arrays_and_objects_is_refused_before_any_is_made(owner: Browser, value: Any) -> None:
+    """Each is gone through by the garbage collector again and again, for every reader of a configuration of them."""
+    path = f"{PATH}/{owner.connection('confluence')['id']}"
+    # Beside the body, the configuration and the list.
+    most = (request_handling.MAX_BODY_CONTAINERS - 3) // 2
+    allowed = {"config": {"a": [*BRACKETS_IN_TEXTS, *[value] * most]}}
+    refused = {"config": {"a": [*BRACKETS_IN_TEXTS, *[value] * (most + 2)]}}
+
+    assert owner.patch(path, allowed).status_code == 200
+    for answer in (owner.patch(path, refused), owner.post(f"{path}/verify", refused), owner.post(PATH, refused)):
+        assert answer.status_code == 422
+        assert answer.json["errors"] == [
+            {"field": "body", "message": "must not have more than 5000 arrays and objects"}
+        ]
+
+
+@pytest.mark.parametrize("text", ["[" * 6_000, '\\"[{' * 6_000, "\\" * 6_000 + "[" * 6_000], ids=["[", '"[', "\\["])
+def test_brackets_in_texts_are_no_arrays(owner: Browser, text: str) -> None:
+    path = f"{PATH}/{owner.connection('confluence')['id']}"
+
+    assert owner.patch(path, {"config": {text: [text]}}).json["data"]["config"] == {text: [text]}
+
+
+def test_the_trail_keeps_of_hundreds_of_arrays_what_tells_them_from_others(owner: Browser) -> None:
+    path = f"{PATH}/{owner.connection('confluence')['id']}"
+
+    owner.patch(path, {"config": {"few": [[]] * 100}})
+    owner.patch(path, {"config": {"many": [[]] * 300}, "description": "[" * 300})
+
+    changes = owner.get(f"{path}/audit").json["data"][0]["changes"]
+    assert changes["config"][0] == {"few": [[]] * 100}
+    assert changes["config"][1]["abridged"] is True
+    assert changes["description"][1] == "[" * 300
+
+
 def python_calls(act: Callable[[], object]) -> int:
     """Return how many functions in Python an act calls: each takes a hundred times what one in C takes for a value."""
     calls = 0
@@ -169,7 +209,7 @@ def test_of_one_organization_one_is_looked_at_at_a_time(
         of_another = eve.patch(f"{PATH}/{hers}", {"config": {"spaces": LARGE}})
 
     assert (small.status_code, large.status_code, of_another.status_code) == (200, 429, 200)
-    assert large.headers["Retry-After"] == str(credential_scan.RETRY_AFTER_SECONDS)
+    assert large.headers["Retry-After"] == str(read_limits.RETRY_AFTER_SECONDS)
     assert owner.patch(f"{PATH}/{connection}", {"config": {"spaces": LARGE}}).status_code == 200
 
 

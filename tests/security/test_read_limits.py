@@ -112,6 +112,49 @@ def test_whoever_waits_too_long_is_told_when_to_come_back_and_others_do_not_wait
     assert status != 429
 
 
+# What changes something, with a body that is taken.
+CHANGES = [
+    ("post", "/api/data-sources/seed", None),
+    ("post", PATH, {"type": "jira"}),
+    ("put", PATH + "/websearch", {}),
+    ("put", PATH + "/{id}", {}),
+    ("patch", PATH + "/{id}", {"name": "x"}),
+    ("delete", PATH + "/{id}", None),
+    ("post", PATH + "/{id}/verify", {"credentials": {"api_token": "x"}}),
+    ("post", PATH + "/{id}/sync", None),
+    ("post", "/api/operations/{id}/end", None),
+]
+
+
+def test_whatever_changes_the_database_waits_for_its_turn(web: Flask) -> None:
+    asked = {call.method for call in calls(web) if needs_sign_in(call)}
+    paths = {(call.method, unquote(call.path("{id}"))) for call in calls(web) if needs_sign_in(call)}
+
+    assert asked <= {"GET", "POST", "PUT", "PATCH", "DELETE"}
+    changing = {pair for pair in paths if pair[0] != "GET"} - {("POST", "/api/sse/tickets")}
+    assert changing == {(method.upper(), path) for method, path, _ in CHANGES} - {("PUT", PATH + "/websearch")}
+
+
+@pytest.mark.parametrize(("method", "path", "body"), CHANGES)
+def test_of_an_organization_few_changes_run_at_a_time(
+    web: Flask, owner: Browser, eve: Browser, monkeypatch: pytest.MonkeyPatch, method: str, path: str, body: object
+) -> None:
+    """Those of one data source wait for each other, each with a connection to the database."""
+    monkeypatch.setattr(read_limits, "MAX_WAIT_SECONDS", 0.05)
+    limits = web.extensions["change_limits"]
+    arguments = [path.format(id=owner.connection("confluence")["id"]), *([] if body is None else [body])]
+
+    with ExitStack() as places:
+        for _ in range(read_limits.MAX_CONCURRENT_CHANGES):
+            places.enter_context(limits.acquire(str(owner.organization_id), timeout_seconds=1))
+        refused = getattr(owner, method)(*arguments)
+        of_another = getattr(eve, method)(*arguments)
+
+    assert (refused.status_code, refused.json["code"]) == (429, "rate_limited")
+    assert refused.headers["Retry-After"] == str(read_limits.RETRY_AFTER_SECONDS)
+    assert of_another.status_code != 429
+
+
 def test_a_large_answer_counts_until_it_was_read(owner: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(read_limits, "MAX_WAIT_SECONDS", 0.05)
     small = [owner.get(PATH).status_code for _ in range(2 * read_limits.MAX_CONCURRENT_READS)]

@@ -49,14 +49,14 @@ def test_a_fault_of_the_consumers_own_costs_the_connection_and_nothing_else(
     service: Service, database_rows: Database, consumer: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connections, faults = database_rows.connections(30), iter([RuntimeError("a fault of ours")])
-    honest = consumer.build_task_message
+    honest = consumer.broker.build_task_message
 
     def faulty_once(*args: Any, **kwargs: Any) -> Message:
         for fault in faults:
             raise fault
         return honest(*args, **kwargs)
 
-    monkeypatch.setattr(consumer, "build_task_message", faulty_once)
+    monkeypatch.setattr(consumer.broker, "build_task_message", faulty_once)
 
     service.send(*completions(connections))
 
