@@ -30,8 +30,9 @@ def url_for(config: pytest.Config) -> str:
 @pytest.hookimpl
 def pytest_xdist_setupnodes(config: pytest.Config, specs: Any) -> None:  # noqa: ARG001 - the hook's signature
     """Start it while the processes collect their tests."""
-    is_given = bool(os.environ.get("TEST_RABBITMQ_URL"))
-    if not is_given and rabbitmq.is_installed(os.environ) and brokers.select_combination(os.environ).queues == brokers.CLASSIC:
+    if os.environ.get("TEST_RABBITMQ_URL") or not rabbitmq.is_installed(os.environ):
+        return
+    if brokers.select_combination(os.environ).queues == brokers.CLASSIC:
         config.pluginmanager.register(_SharedBroker())
 
 
