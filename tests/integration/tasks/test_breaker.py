@@ -147,7 +147,7 @@ def test_a_request_that_waits_for_the_receiver_still_ends_at_its_deadline(
     operation_id = desk.verify()
     run(DELIVER, operation_id)
 
-    desk.turn(operation_id, deadline_at=datetime.now(UTC))
+    desk.turn(operation_id, deadline_at=datetime.now(UTC) - PROBE)
     run("housekeeping.expire")
 
     assert desk.operation(operation_id)["state"] == "expired"
