@@ -270,8 +270,8 @@ class StatusConsumer(MonitoredConsumer):
         metrics.process_metrics().batches_held.inc()
         now = time.monotonic()
         retry_delays = self._held_batches.hold_failed(submission, now=now)
-        count, seconds = len(submission.batch.deliveries), round(max(retry_delays), 1)
-        log.warning("status_batch_held", messages=count, failures=submission.failure_count, seconds=seconds)
+        count, longest_delay = len(submission.batch.deliveries), round(max(retry_delays), 1)
+        log.warning("status_batch_held", messages=count, failures=submission.failure_count, seconds=longest_delay)
         for seconds in retry_delays:
             self._call_later(seconds, self._submit_batches)
         self._must_give_back = self._must_give_back or self._held_batches.is_held_too_long(now=now)

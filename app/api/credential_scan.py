@@ -7,21 +7,19 @@ a large one is looked through in pieces, between which others have their turn, a
 from __future__ import annotations
 
 import time
-from typing import Any, cast
+from typing import Any
 
-from flask import Flask, current_app, request
+from flask import Flask, request
 
-from app.api import auth, read_limits
+from app.api import read_limits
 from app.api.request_bodies import ConfigureBody
 from app.domain import credential_detection
-from app.outbound.concurrency_limits import ConcurrencyLimits, ConcurrencyLimitTimeout
+from app.outbound.concurrency_limits import ConcurrencyLimits
 
 # Bodies that are looked through in one go, in bytes: in some milliseconds.
 UNLIMITED_BODY_BYTES = 8 * 1024
 # In seconds. Of a sleep of nothing gevent's loop makes no turn in which it looks at its sockets.
 YIELD_SECONDS = 0.001
-# How long a large one waits for others of its organization, in seconds.
-MAX_WAIT_SECONDS = 10.0
 
 
 def init_app(app: Flask) -> None:
@@ -34,13 +32,9 @@ def checked_fields(request_body: ConfigureBody) -> dict[str, Any]:
     # A body in chunks does not say how long it is.
     if request.content_length is not None and request.content_length <= UNLIMITED_BODY_BYTES:
         return request_body.checked_fields()
-    scan_limits = cast(ConcurrencyLimits, current_app.extensions["credential_scan_limits"])
-    try:
-        with scan_limits.acquire(str(auth.current_identity().organization_id), timeout_seconds=MAX_WAIT_SECONDS):
-            return request_body.checked_fields(on_progress=_YieldToOthers())
-    except ConcurrencyLimitTimeout:
-        reason = "Many large configurations of your organization are being looked at"
-        raise read_limits.too_many_at_once(reason) from None
+    reason = "Many large configurations of your organization are being looked at"
+    with read_limits.turn_of_organization("credential_scan_limits", reason):
+        return request_body.checked_fields(on_progress=_YieldToOthers())
 
 
 class _YieldToOthers:

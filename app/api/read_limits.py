@@ -36,19 +36,23 @@ def init_app(app: Flask) -> None:
 @contextmanager
 def limited_read() -> Iterator[None]:
     """Read for the caller's organization. Raises RateLimited where too many wait."""
-    with _place("read_limits", "Many answers to your organization are being read"):
+    with turn_of_organization("read_limits", "Many answers to your organization are being read"):
         yield
 
 
 @contextmanager
 def limited_change() -> Iterator[None]:
     """Change something for the caller's organization. Raises RateLimited where too many wait."""
-    with _place("change_limits", "Your organization changes much at once"):
+    with turn_of_organization("change_limits", "Your organization changes much at once"):
         yield
 
 
 @contextmanager
-def _place(limits_name: str, reason: str) -> Iterator[None]:
+def turn_of_organization(limits_name: str, reason: str) -> Iterator[None]:
+    """Take a place of the caller's organization in one of the application's limits, for as long as this lasts.
+
+    Raises RateLimited, for that reason, where too many wait.
+    """
     limits = cast(ConcurrencyLimits, current_app.extensions[limits_name])
     organization_id = str(auth.current_identity().organization_id)
     with ExitStack() as place:

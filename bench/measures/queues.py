@@ -8,9 +8,7 @@ from bench import broker
 from bench.measures import ingest
 from bench.results import Measure, Row, at_least
 from bench.stage import Stage
-
-# A quorum queue of RabbitMQ 3.10 that is deleted and back within milliseconds gives nothing out.
-BETWEEN_QUEUES_SECONDS = 1.0
+from tasks.monitored_consumer import DELETED_QUEUE_PAUSE_SECONDS
 
 
 def run(stage: Stage, size: ingest.Size, repeat: int) -> list[Row]:
@@ -29,7 +27,7 @@ def _rate(stage: Stage, size: ingest.Size, queue_type: str) -> float:
         return ingest.rate(stage, size, line="worker", queue_type=queue_type)
     finally:
         broker.delete_queue(stage.amqp)
-        time.sleep(BETWEEN_QUEUES_SECONDS)
+        time.sleep(DELETED_QUEUE_PAUSE_SECONDS)
 
 
 MEASURE = Measure("queues", "Status messages: from a quorum queue and from a classic one", ingest.MEASURE.sizes, run)

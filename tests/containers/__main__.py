@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
+from devstack import signal_handling
 from devstack.child import StartError, wait_until
 from tests.containers import bases, places, prepared
 from tests.project import PROJECT
@@ -31,7 +31,7 @@ NOT_PASSED_ON = {"TEST_DATABASE_URL", "TEST_REDIS_URL", "TEST_RABBITMQ_URL", "DO
 def main(words: Sequence[str]) -> int:
     """Prepare what needs the network, and run the tests where there is none; return the exit code."""
     # As Ctrl-C does, so that what was started is ended.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal_handling.interrupt_on_signals()
     began = time.monotonic()
     places.cache().mkdir(parents=True, exist_ok=True)
     with (places.cache() / "lock").open("w") as lock:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import time
 
+from devstack import signal_handling
 from tests.faults import injected, report
 from tests.faults.judge import Verdict
 from tests.faults.scene import FAULTS, Fault, run
@@ -30,8 +30,7 @@ def main() -> int:
     unknown = [name for name in names if name not in FAULTS]
     if unknown:
         parser.error(f"no such fault: {', '.join(unknown)}")
-    # A platform's TERM ends the run as Ctrl-C does, with everything stopped that it started.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal_handling.interrupt_on_signals()
     began = time.monotonic()
     results = _run([FAULTS[name] for name in names])
     print("\n" + report.table(results))

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from app.api import credential_scan, read_limits, request_bodies, request_handling
+from app.api import read_limits, request_bodies, request_handling
 from app.api.request_bodies import MAX_CONFIG_BYTES
 from app.domain import credential_detection
 from app.domain.json_values import JsonObject, canonical_json
@@ -205,7 +205,7 @@ def test_a_configuration_is_compared_named_and_stored_as_a_whole(value: object) 
 def test_of_one_organization_one_is_looked_at_at_a_time(
     web: Flask, owner: Browser, eve: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(credential_scan, "MAX_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(read_limits, "MAX_WAIT_SECONDS", 0.05)
     connection, hers = owner.connection("confluence")["id"], eve.connection("confluence")["id"]
 
     with web.extensions["credential_scan_limits"].acquire(str(owner.organization_id), timeout_seconds=1):

@@ -9,7 +9,6 @@ import argparse
 import itertools
 import json
 import random
-import signal
 import sys
 import threading
 import time
@@ -17,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from uuid import uuid4
 
+from devstack import signal_handling
 from tests.e2e.processes import answers
 from tests.factories import a_sync_message
 from tests.faults import injected, report
@@ -49,8 +49,7 @@ def main() -> int:
     if not options.minutes > 0:
         parser.error("minutes are more than none")
     injected.load()
-    # A platform's TERM ends the run as Ctrl-C does, with everything stopped that it started.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal_handling.interrupt_on_signals()
     with a_world() as world:
         world.processes.start("flower")
         soak = Soak(world, seconds=options.minutes * 60)

@@ -106,7 +106,7 @@ def _flood(scene: Scene, count: int) -> None:
         scene.world.queues.flood(messages[first : first + AT_ONCE])
     drained = scene.eventually(lambda: scene.world.queues.waiting(STATUS) == 0, within=FLOOD_DRAINED_WITHIN)
     # The worker has the last ones, and if it loses one of its children with them, they come a second time.
-    ids = [connection["id"] for connection in connections]
+    ids = {connection["id"] for connection in connections}
     scene.eventually(lambda: _service_syncs(scene, ids) >= count, within=GIVEN_BACK)
     scene.remark = f", after {time.monotonic() - began:.0f} s of flood"
 
@@ -128,9 +128,9 @@ def _flood(scene: Scene, count: int) -> None:
     scene.check(facts)
 
 
-def _service_syncs(scene: Scene, connection_ids: list[str]) -> int:
+def _service_syncs(scene: Scene, connection_ids: set[str]) -> int:
     (counted,) = scene.world.rows(
         "SELECT count(*) AS found FROM operations WHERE origin = 'service' AND connection_id = ANY(%s::uuid[])",
-        connection_ids,
+        list(connection_ids),
     )
     return int(counted["found"])
