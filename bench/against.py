@@ -1,49 +1,35 @@
-"""`make bench ARGS='--against COMMIT'`: this release beside an earlier one, in turns, on the same servers."""
+"""`make bench ARGS='--against COMMIT'`: this release beside an earlier one, alternating, on the same servers."""
 
 from __future__ import annotations
 
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
+from uuid import UUID
 
-import psutil  # type: ignore[import-untyped]
-
-from bench.measures import ingest
+from bench import footprint, tables
+from bench.measures import ingest, latency, stream, webhooks
+from bench.processor_time import processor_time
 from bench.results import Measure, Row, at_least, at_most
-from bench.stage import READY_WITHIN, Stage, memory_of
-from devstack.child import LOOPBACK, Child
-from devstack.ports import free_port
+from bench.stage import Stage
+from bench.streams import watching
 
-LINES = ("web", "worker", "webhook_worker", "beat", "flower")
-MEBI = 1024 * 1024
-ALL_OF_THEM = "all five"
-# In seconds.
-STILL_FOR = 0.5
+# Of organizations none of whose browsers a process serves; published so many at once.
+EVENTS_PER_SECOND, EVENTS_AT_ONCE = 4_000, 40
 
 
 @dataclass(frozen=True)
-class Size:
-    """How long everything is left alone, in seconds, before and while its idle processor time is counted."""
+class Unheard:
+    """For so long, in seconds, events of others are published; and for as long, before that, none."""
 
-    settled: float
-    idle: float
-    messages: ingest.Size
+    seconds: float
 
 
-SIZES = {
-    "tiny": Size(0, 1, ingest.Size(20, 20, 10)),
-    "quick": Size(5, 20, ingest.Size(5_000, 5_000, 1)),
-    "full": Size(10, 60, ingest.Size(20_000, 10_000, 1)),
-}
-
-
-def footprint(stage: Stage, size: Size, repeat: int) -> list[Row]:
+def processes(stage: Stage, size: footprint.Size, repeat: int) -> list[Row]:
     """Compare what the five processes hold and use while nothing happens, and how long each takes to be ready."""
-    peer, ours, theirs = _in_turns(stage, repeat, lambda side: _footprint(side, size))
+    peer, ours, theirs = _alternate(stage, repeat, partial(footprint.measure, size=size))
 
     def row(figure: str, name: str, unit: str, bound: float) -> Row:
         def values(rounds: list[dict[tuple[str, str], float]]) -> list[float]:
@@ -52,26 +38,73 @@ def footprint(stage: Stage, size: Size, repeat: int) -> list[Row]:
         return Row(f"{figure}: {name}", unit, values(ours), peer, values(theirs), ratio_target=at_most(bound))
 
     return [
-        row("idle memory", ALL_OF_THEM, "MiB", 0.5),
-        *[row("idle memory", line, "MiB", 0.75) for line in LINES],
-        *[row("from exec to ready", line, "s", 0.5) for line in LINES],
-        row("processor time of an idle minute", ALL_OF_THEM, "s", 0.5),
+        row("idle memory", footprint.ALL_OF_THEM, "MiB", 0.5),
+        *[row("idle memory", line, "MiB", 0.75) for line in footprint.LINES],
+        *[row("from exec to ready", line, "s", 0.5) for line in footprint.LINES],
+        row("processor time of an idle minute", footprint.ALL_OF_THEM, "s", 0.5),
     ]
 
 
-def messages(stage: Stage, size: Size, repeat: int) -> list[Row]:
+def unheard_events(stage: Stage, size: Unheard, repeat: int) -> list[Row]:
+    """Compare what a web process spends on events of organizations none of whose browsers it serves."""
+    peer, ours, theirs = _alternate(stage, repeat, partial(_microseconds_of_unheard_event, size=size))
+    return [Row("an event for nobody here, time of web", "µs", ours, peer, theirs, ratio_target=at_most(0.02))]
+
+
+def requests(stage: Stage, size: webhooks.Size, repeat: int) -> list[Row]:
+    """Compare sync requests at a steady rate, each until its webhook is delivered."""
+    measure = partial(webhooks.at_steady_rate, size=size, lines=webhooks.LINES)
+    peer, ours, theirs = _alternate(stage, repeat, measure)
+    return webhooks.steady_rows(ours, peer, theirs, processor_target=at_most(0.7))
+
+
+def single_messages(stage: Stage, size: latency.Size, repeat: int) -> list[Row]:
+    """Compare status messages at steady rates, each until its event reaches a browser."""
+    rows = []
+    for rate in latency.RATES:
+        measure = partial(latency.at_rate, size=size, rate=rate, lines=latency.LINES)
+        peer, ours, theirs = _alternate(stage, repeat, measure)
+        is_alone = rate == min(latency.RATES)
+        rows += latency.rate_rows(rate, ours, peer, theirs, processor_target=at_most(0.75) if is_alone else None)
+    return rows
+
+
+def messages(stage: Stage, size: ingest.Size, repeat: int) -> list[Row]:
     """Compare how many status messages a second go from the queue into row, operation, audit and event."""
-    peer, ours, theirs = _in_turns(stage, repeat, lambda side: ingest.rate(side, size.messages, line="worker"))
+    peer, ours, theirs = _alternate(stage, repeat, partial(ingest.rate, size=size, line="worker"))
     return [Row("status messages applied", "messages/s", ours, peer, theirs, ratio_target=at_least(1.4))]
 
 
-MEASURES = {
-    "footprint": Measure("footprint", "Five processes, idle, and their start", SIZES, footprint),
-    "ingest": Measure("ingest", ingest.MEASURE.title, SIZES, messages),
-}
+_ALL = (
+    Measure(
+        "footprint",
+        "Five processes, idle, and their start",
+        {"tiny": footprint.Size(0, 1), "quick": footprint.Size(5, 20), "full": footprint.Size(10, 60)},
+        processes,
+    ),
+    Measure(
+        "unheard",
+        "Events for other processes' browsers",
+        {"tiny": Unheard(0.2), "quick": Unheard(5), "full": Unheard(10)},
+        unheard_events,
+    ),
+    Measure("requests", webhooks.MEASURE.title, webhooks.MEASURE.sizes, requests),
+    Measure("latency", latency.MEASURE.title, latency.MEASURE.sizes, single_messages),
+    Measure(
+        "ingest",
+        ingest.MEASURE.title,
+        {
+            "tiny": ingest.Size(20, 20, 10),
+            "quick": ingest.Size(5_000, 5_000, 1),
+            "full": ingest.Size(20_000, 10_000, 1),
+        },
+        messages,
+    ),
+)
+MEASURES = {measure.name: measure for measure in _ALL}
 
 
-def _in_turns(stage: Stage, repeat: int, measure: Callable[[Stage], Any]) -> tuple[str, list[Any], list[Any]]:
+def _alternate(stage: Stage, repeat: int, measure: Callable[[Stage], Any]) -> tuple[str, list[Any], list[Any]]:
     """Return the other release's name, and what was found of ours and of it, round by round."""
     assert stage.beside is not None, "there is no other release"  # noqa: S101 - `side_by_side` gives one
     peer, theirs = stage.beside
@@ -82,69 +115,28 @@ def _in_turns(stage: Stage, repeat: int, measure: Callable[[Stage], Any]) -> tup
     return peer, *found
 
 
-def _footprint(side: Stage, size: Size) -> dict[tuple[str, str], float]:
-    """Return figures by what they are and of which process."""
-    found: dict[tuple[str, str], float] = {}
-    settings = {"FLOWER_BASIC_AUTH": "operator:of-the-bench", "FLOWER_PORT": str(free_port())}
-    with ExitStack() as opened:
-        children: dict[str, Child] = {}
-        for line in LINES:
-            began = time.monotonic()
-            children |= opened.enter_context(side.running(line, **settings))
-            found["from exec to ready", line] = _ready_at(line, children[line], settings) - began
-        time.sleep(size.settled)
-        before = sum(map(_processor_time, children.values()))
-        time.sleep(size.idle)
-        used = sum(map(_processor_time, children.values())) - before
-        found["processor time of an idle minute", ALL_OF_THEM] = used * 60 / size.idle
-        for line, child in children.items():
-            found["idle memory", line] = memory_of(child) / MEBI
-    found["idle memory", ALL_OF_THEM] = sum(found["idle memory", line] for line in LINES)
-    return found
+def _microseconds_of_unheard_event(side: Stage, size: Unheard) -> float:
+    """Return what an event costs a web process that serves one browser, of another organization."""
+    tables.fill(side, connections=8)
+    served, other = tables.organization(0), tables.organization(4)
+    with side.running("web") as children, watching(side, [served], lambda *_: None, line="web"):
+        before = processor_time(children["web"])
+        time.sleep(size.seconds)
+        idle = processor_time(children["web"]) - before
+        count = _publish_steadily(side, other, seconds=size.seconds)
+        used = processor_time(children["web"]) - before - idle
+    # What it uses anyway is known to a hundredth of a second.
+    return max(0.0, used - idle) / count * 1_000_000
 
 
-def _ready_at(line: str, child: Child, settings: Mapping[str, str]) -> float:
-    """Return when a process was ready; for most lines the stage has waited for their own word."""
-    if line == "beat":
-        return _still_since(child)
-    if line == "flower":
-        child.wait_until(lambda: _answers(settings["FLOWER_PORT"]), within=READY_WITHIN)
-    return time.monotonic()
-
-
-def _still_since(child: Child) -> float:
-    """Return since when a process that says nothing has used no processor."""
-    used, since = -1.0, time.monotonic()
-
-    def is_still() -> bool:
-        nonlocal used, since
-        now = _processor_time(child)
-        if now > used:
-            used, since = now, time.monotonic()
-        return time.monotonic() - since > STILL_FOR
-
-    child.wait_until(is_still, within=READY_WITHIN)
-    return since
-
-
-def _answers(port: str) -> bool:
-    """Tell whether somebody answers there at all: Flower asks for its password."""
-    try:
-        urllib.request.urlopen(f"http://{LOOPBACK}:{port}/", timeout=1).close()
-    except urllib.error.HTTPError:
-        return True
-    except (urllib.error.URLError, ConnectionError):
-        return False
-    return True
-
-
-def _processor_time(child: Child) -> float:
-    """Return the seconds of processor time that a child and all it started have used."""
-    used = 0.0
-    for process in child.family():
-        try:
-            times = process.cpu_times()
-        except psutil.NoSuchProcess:
-            continue
-        used += times.user + times.system
-    return used
+def _publish_steadily(side: Stage, organization: UUID, *, seconds: float) -> int:
+    """Publish events at a steady rate; return how many."""
+    began, count = time.monotonic(), 0
+    while count < EVENTS_PER_SECOND * seconds:
+        time.sleep(max(0.0, began + count / EVENTS_PER_SECOND - time.monotonic()))
+        with side.redis.pipeline(transaction=False) as pipeline:
+            for _ in range(EVENTS_AT_ONCE):
+                count += 1
+                stream.publish(pipeline, organization, number=count)
+            pipeline.execute()
+    return count

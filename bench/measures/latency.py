@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import pairwise
@@ -12,7 +12,8 @@ from statistics import median
 from typing import Any
 
 from bench import broker, tables
-from bench.results import Measure, Row, at_most, percentile
+from bench.processor_time import machine_without
+from bench.results import Measure, Row, Target, at_most, percentile
 from bench.stage import Stage
 from bench.streams import watching
 from devstack.child import StartError, wait_until
@@ -37,6 +38,21 @@ class Size:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Delays:
+    """Milliseconds of each message, in the order of sending, and what one took of all processors, in milliseconds."""
+
+    delays: list[float]
+    processor_time: float
+
+
+LINES, THEIRS, PEER = (
+    ("web", "worker"),
+    ("flask_sse_web", "kombu_status"),
+    "a plain kombu consumer with stock flask-sse",
+)
+
+
 def run(stage: Stage, size: Size, repeat: int) -> list[Row]:
     """Compare with a plain consumer that publishes to stock flask-sse."""
     measured = stage.quiet.measured
@@ -44,27 +60,44 @@ def run(stage: Stage, size: Size, repeat: int) -> list[Row]:
     for rate in RATES:
         ours, theirs = [], []
         for _ in range(repeat):
-            ours.append(measured(_latencies, stage, size, rate=rate, lines=("web", "worker")))
-            theirs.append(measured(_latencies, stage, size, rate=rate, lines=("flask_sse_web", "kombu_status")))
-        rows += [
-            _row(f"queue to browser at {rate}/s, p50", ours, theirs, share=0.5),
-            _row(f"queue to browser at {rate}/s, p99", ours, theirs, share=0.99, is_held=True, rate=rate),
-        ]
+            ours.append(measured(at_rate, stage, size, rate=rate, lines=LINES))
+            theirs.append(measured(at_rate, stage, size, rate=rate, lines=THEIRS))
+        rows += rate_rows(rate, ours, PEER, theirs, ratio_target=at_most(1) if rate == max(RATES) else None)
     return rows
 
 
-def _row(
-    what: str, ours: list[list[float]], theirs: list[list[float]], *, share: float, is_held: bool = False, rate: int = 0
-) -> Row:
-    return Row(
-        what,
-        "ms",
-        [_of_most_slices(values, share) for values in ours],
-        "a plain kombu consumer with stock flask-sse",
-        [_of_most_slices(values, share) for values in theirs],
-        target=at_most(50) if is_held else None,
-        ratio_target=at_most(1) if is_held and rate == max(RATES) else None,
-    )
+def rate_rows(
+    rate: int,
+    ours: Sequence[Delays],
+    peer: str,
+    theirs: Sequence[Delays],
+    *,
+    ratio_target: Target | None = None,
+    processor_target: Target | None = None,
+) -> list[Row]:
+    """Return what is told of messages at one rate, beside a peer or an earlier release."""
+    return [
+        *[
+            Row(
+                f"queue to browser at {rate}/s, {name}",
+                "ms",
+                [_of_most_slices(found.delays, share) for found in ours],
+                peer,
+                [_of_most_slices(found.delays, share) for found in theirs],
+                target=at_most(50) if is_held else None,
+                ratio_target=ratio_target if is_held else None,
+            )
+            for name, share, is_held in (("p50", 0.5, False), ("p99", 0.99, True))
+        ],
+        Row(
+            f"a message at {rate}/s, time of all processors",
+            "ms",
+            [found.processor_time for found in ours],
+            peer,
+            [found.processor_time for found in theirs],
+            ratio_target=processor_target,
+        ),
+    ]
 
 
 def _of_most_slices(values: list[float], share: float) -> float:
@@ -73,8 +106,8 @@ def _of_most_slices(values: list[float], share: float) -> float:
     return median(percentile(values[first:end], share) for first, end in pairwise(bounds))
 
 
-def _latencies(stage: Stage, size: Size, *, rate: int, lines: tuple[str, str]) -> list[float]:
-    """Return the milliseconds that each message took, in the order in which they were sent."""
+def at_rate(stage: Stage, size: Size, *, rate: int, lines: tuple[str, str]) -> Delays:
+    """Send messages at a steady rate while browsers listen; return what the ones after the warm-up took."""
     tables.fill(stage, connections=CONNECTIONS)
     sent: dict[int, float] = {}
     came: dict[int, float] = {}
@@ -84,12 +117,13 @@ def _latencies(stage: Stage, size: Size, *, rate: int, lines: tuple[str, str]) -
             came.setdefault(int(tick), moment)
 
     organizations = {tables.organization(number) for number in range(CONNECTIONS)}
-    with stage.running(*lines), watching(stage, organizations, got, line=lines[0]):
+    with stage.running(*lines), watching(stage, organizations, got, line=lines[0]), machine_without() as used:
         count = WARM_UP + int(rate * size.seconds)
         _send(stage, count, rate=rate, sent=sent)
         if not wait_until(lambda: len(came) == count, within=LAST_WITHIN):
             raise StartError(f"only {len(came)} of {count} messages reached a browser")
-    return [(came[tick] - sent[tick]) * 1000 for tick in sent if tick > WARM_UP]
+    delays = [(came[tick] - sent[tick]) * 1000 for tick in sent if tick > WARM_UP]
+    return Delays(delays, used.seconds / count * 1000)
 
 
 def _send(stage: Stage, count: int, *, rate: int, sent: dict[int, float]) -> None:

@@ -9,6 +9,8 @@ from datetime import timedelta
 from functools import partial
 from uuid import UUID
 
+from redis import Redis
+
 from bench import tables
 from bench.results import Measure, Row, at_least, at_most, percentile
 from bench.stage import Stage, memory_of
@@ -109,7 +111,7 @@ def _fan_out(stage: Stage, size: Size, *, line: str) -> list[float]:
     with stage.running(line), watching(stage, [organization] * size.audience, got, line=line):
         for number in range(1, size.events + 1):
             sent.append(time.monotonic())
-            _publish(stage, organization, number=number)
+            publish(stage.redis, organization, number=number)
             wanted = number * size.audience
             if not wait_until(partial(_has, delays, wanted), within=CAME_WITHIN):
                 raise StartError(f"{len(delays)} of {wanted} events came")
@@ -121,11 +123,11 @@ def _has(delays: list[float], count: int) -> bool:
     return len(delays) == count
 
 
-def _publish(stage: Stage, organization: UUID, *, number: int) -> None:
+def publish(redis: Redis, organization: UUID, *, number: int) -> None:
     """Publish as the workers do; flask-sse takes the same text, and an id besides."""
     data = json.dumps({"connectionId": str(organization), "status": "syncing", "timestamp": "bench"})
     event = {"data": data, "type": "data_source_update", "id": f"{time.time_ns() // 1_000_000}-{number}"}
-    stage.redis.publish(f"rita:sse:{organization}", json.dumps(event))
+    redis.publish(f"rita:sse:{organization}", json.dumps(event))
 
 
 MEASURE = Measure(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from urllib.parse import urlsplit
@@ -11,7 +12,8 @@ from urllib.parse import urlsplit
 from bench import broker, tables
 from bench.http import offer
 from bench.measures.press import QUEUES, requests
-from bench.results import Measure, Row, at_least, at_most, percentile
+from bench.processor_time import machine_without
+from bench.results import Measure, Row, Target, at_least, at_most, percentile
 from bench.stage import Stage
 from devstack.child import StartError, wait_until
 
@@ -22,7 +24,7 @@ WARM_UP = 200
 ALL_WITHIN = timedelta(minutes=3)
 PEER = "a stock Celery task with requests.post and autoretry_for"
 # With its dispatcher, which is a part of every delivery that goes wrong.
-OURS, THEIRS = ("web", "webhook_worker", "beat"), ("plain_web", "celery_webhook")
+LINES, THEIRS = ("web", "webhook_worker", "beat"), ("plain_web", "celery_webhook")
 # What a real receiver needs, over a real network.
 ANSWER_SECONDS = 0.1
 
@@ -35,30 +37,34 @@ class Size:
     backlog: int
 
 
+@dataclass(frozen=True)
+class Steady:
+    """Each webhook's delay in milliseconds, webhooks a second, and what one took of all processors, in milliseconds."""
+
+    delays: list[float]
+    rate: float
+    processor_time: float
+
+
 def run(stage: Stage, size: Size, repeat: int) -> list[Row]:
     """Compare with a stock Celery task."""
     measured = stage.quiet.measured
     ours, theirs, waiting_ours, waiting_theirs = [], [], [], []
     for _ in range(repeat):
-        ours.append(measured(_steady, stage, size, lines=OURS))
-        theirs.append(measured(_steady, stage, size, lines=THEIRS))
-        waiting_ours.append(measured(_backlog, stage, size, lines=OURS))
+        ours.append(measured(at_steady_rate, stage, size, lines=LINES))
+        theirs.append(measured(at_steady_rate, stage, size, lines=THEIRS))
+        waiting_ours.append(measured(_backlog, stage, size, lines=LINES))
         waiting_theirs.append(measured(_backlog, stage, size, lines=THEIRS))
-    rows = [
-        Row(
-            f"request to webhook at {RATE}/s, {name}",
-            "ms",
-            [percentile(delays, share) for delays, _ in ours],
-            PEER,
-            [percentile(delays, share) for delays, _ in theirs],
-            target=target,
-        )
-        for name, share, target in (("p50", 0.5, None), ("p95", 0.95, at_most(100)))
-    ]
-    steady = [[rate for _, rate in found] for found in (ours, theirs)]
     return [
-        *rows,
-        Row(f"webhooks at {RATE} requests/s", "webhooks/s", steady[0], PEER, steady[1], ratio_target=at_least(0.9)),
+        *steady_rows(ours, PEER, theirs),
+        Row(
+            f"webhooks at {RATE} requests/s",
+            "webhooks/s",
+            [found.rate for found in ours],
+            PEER,
+            [found.rate for found in theirs],
+            ratio_target=at_least(0.9),
+        ),
         Row(
             f"webhooks from a full queue, answered after {ANSWER_SECONDS * 1000:.0f} ms",
             "webhooks/s",
@@ -70,16 +76,46 @@ def run(stage: Stage, size: Size, repeat: int) -> list[Row]:
     ]
 
 
-def _steady(stage: Stage, size: Size, *, lines: tuple[str, ...]) -> tuple[list[float], float]:
-    """Press at a steady rate; return each webhook's delay in milliseconds, and the webhooks a second."""
+def steady_rows(
+    ours: Sequence[Steady], peer: str, theirs: Sequence[Steady], *, processor_target: Target | None = None
+) -> list[Row]:
+    """Return what is told of requests at a steady rate, beside a peer or an earlier release."""
+    return [
+        *[
+            Row(
+                f"request to webhook at {RATE}/s, {name}",
+                "ms",
+                [percentile(found.delays, share) for found in ours],
+                peer,
+                [percentile(found.delays, share) for found in theirs],
+                target=target,
+            )
+            for name, share, target in (("p50", 0.5, None), ("p95", 0.95, at_most(100)))
+        ],
+        Row(
+            "a request with its webhook, time of all processors",
+            "ms",
+            [found.processor_time for found in ours],
+            peer,
+            [found.processor_time for found in theirs],
+            ratio_target=processor_target,
+        ),
+    ]
+
+
+def at_steady_rate(stage: Stage, size: Size, *, lines: tuple[str, ...]) -> Steady:
+    """Request syncs at a steady rate, after a warm-up."""
     presses = WARM_UP + size.presses
     _clear(stage, connections=presses)
-    with stage.running("receiver", *lines):
+    with stage.running("receiver", *lines) as children:
         offer(stage.http, requests(stage, range(WARM_UP)), rate=RATE / 2)
         _arrivals(stage, WARM_UP)
-        calls = offer(stage.http, requests(stage, range(WARM_UP, presses)), rate=RATE)
-        arrived = _arrivals(stage, presses)[WARM_UP:]
-    return [(arrived[call.number] - call.due) * 1000 for call in calls], _rate(arrived)
+        measured = requests(stage, range(WARM_UP, presses))
+        with machine_without(children["receiver"]) as used:
+            calls = offer(stage.http, measured, rate=RATE)
+            arrived = _arrivals(stage, presses)[WARM_UP:]
+    delays = [(arrived[call.number] - call.due) * 1000 for call in calls]
+    return Steady(delays, _rate(arrived), used.seconds / size.presses * 1000)
 
 
 def _backlog(stage: Stage, size: Size, *, lines: tuple[str, ...]) -> float:
