@@ -81,7 +81,7 @@ def apply_raw_messages(raw_messages: Sequence[tuple[str, str]], *, now: datetime
     """Apply what can be applied of raw messages, each (queue, body); return the rest, by their places.
 
     One that cannot be read still tells, as a rule, whose answer it was to be: that is applied in its place. `now` is
-    the database's time, unless another is given.
+    the database's time, once it is their turn, unless another is given.
     """
     refusals: RefusalsByPosition = {}
     reports: list[Report | UnreadableMessage] = []
@@ -136,8 +136,6 @@ def _apply_in_one_transaction(
     started = tracing.now_ns()
     if len(reports) == 1 and reports[0].operation_id is not None:
         tracing.set_operation_id_on_current_span(reports[0].operation_id)
-    # As it is known: to ask would take a round trip for each batch.
-    now = now or database_time()
     with unit_of_work(tenant_ids={report.tenant_id for report in reports}) as work:
         deadlines = extensions.settings().deadlines
         applied = status_updates.apply_reports(work.session, reports, deadlines=deadlines, now=now)

@@ -172,7 +172,7 @@ def apply_messages(app: Flask, *messages: dict[str, Any]) -> AppliedBatch:
     """Apply status messages as the worker does."""
     reports = [a_report(message) for message in messages]
     with app.app_context(), unit_of_work(tenant_ids={report.tenant_id for report in reports}) as work:
-        return status_updates.apply_reports(work.session, reports, deadlines=PATIENCE, now=datetime.now(UTC))
+        return status_updates.apply_reports(work.session, reports, deadlines=PATIENCE)
 
 
 def in_parallel(count: int, act: Callable[[int], Fact]) -> list[Fact]:

@@ -163,6 +163,8 @@ class ConnectionAggregate:
     connection: Connection
     operations: dict[UUID, Operation] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)
+    # When it was locked, by the database's clock; None of one that is only looked at, or new.
+    locked_at: datetime | None = None
 
     def __post_init__(self) -> None:
         # The values that have been noted, and those that the database holds: nothing yet.

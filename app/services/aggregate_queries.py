@@ -54,10 +54,16 @@ _LOCK_CONNECTIONS_QUERY = (
 )
 
 
+# Not of the statement's beginning, before it has waited; and read once, not for each row.
+_LOCKED_AT = select(func.clock_timestamp()).scalar_subquery()
+
+
 def _locking_query(*conditions: ColumnElement[bool]) -> Select[Any]:
     """Return the query of connections with some of their operations, all locked, in one round trip.
 
     A worker that claims attempts locks operations alone, in the same order; it must not slip in before we write.
+
+    The last column is the moment at which all connections were locked: whoever had one before had an earlier moment.
 
     The join is full, which PostgreSQL does by hashes or by merging: it expects one operation and would go through all
     of them for each connection, thirty thousand pairs for a batch. So a row may have no connection: it was deleted.
@@ -67,7 +73,7 @@ def _locking_query(*conditions: ColumnElement[bool]) -> Select[Any]:
     seen = select(*CONNECTION_COLUMNS).where(_IS_OF_THESE, CONNECTIONS.c.deleted_at.is_(None))
     wanted = seen.cte("wanted")
     return with_cached_plan(
-        select(*wanted.c, *found.c)
+        select(*wanted.c, *found.c, _LOCKED_AT)
         .select_from(wanted.outerjoin(found, found.c.connection_id == wanted.c.id, full=True))
         .order_by(wanted.c.id, found.c.id),
         run_first=_LOCK_CONNECTIONS_QUERY,

@@ -7,7 +7,7 @@ One statement serves one row or five hundred alike, so a request and a flood of 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -20,7 +20,10 @@ from app.domain.aggregate import Change, Connection, ConnectionAggregate, Operat
 from app.domain.large_values import summarize_if_large
 from app.extensions import Session
 from app.services import aggregate_queries, bulk_writes
-from app.services.tables import CONNECTION_COLUMNS
+from app.services.tables import CONNECTION_COLUMNS, OPERATION_COLUMNS
+
+# What locks them gives one column more.
+_ROW_WIDTH = len(CONNECTION_COLUMNS) + len(OPERATION_COLUMNS)
 
 
 def fetch_aggregates(session: Session, query: Select[Any], **values: Any) -> list[ConnectionAggregate]:
@@ -34,7 +37,8 @@ def fetch_aggregates(session: Session, query: Select[Any], **values: Any) -> lis
         aggregate = aggregates.get(row[0])
         if aggregate is None:
             aggregate = aggregates[row[0]] = ConnectionAggregate(Connection(*row[: len(CONNECTION_COLUMNS)]))
-        operation = row[len(CONNECTION_COLUMNS) :]
+            aggregate.locked_at = next(iter(row[_ROW_WIDTH:]), None)
+        operation = row[len(CONNECTION_COLUMNS) : _ROW_WIDTH]
         if operation[0] is not None:
             aggregate.operations[operation[0]] = Operation(*operation)
     return list(aggregates.values())
@@ -60,6 +64,17 @@ def load_for_update(
     for aggregate in aggregates:
         aggregate.mark_as_stored()
     return {aggregate.connection.id: aggregate for aggregate in aggregates}
+
+
+def locking_time(aggregates: Mapping[UUID, ConnectionAggregate]) -> datetime:
+    """Return when aggregates were locked, by the database's clock.
+
+    What a transaction writes has this moment rather than that of its beginning: of two that wait for each other's rows
+    the one that began first may write last, and history has the order of times and ids.
+    """
+    locked_at = next((aggregate.locked_at for aggregate in aggregates.values()), None)
+    # Where there is none, nothing is written.
+    return locked_at or datetime.min.replace(tzinfo=UTC)
 
 
 def load_history(

@@ -31,9 +31,15 @@ class AppliedBatch:
 
 
 def apply_reports(
-    session: Session, reports: Sequence[Report | UnreadableMessage], *, deadlines: lifecycle.Deadlines, now: datetime
+    session: Session,
+    reports: Sequence[Report | UnreadableMessage],
+    *,
+    deadlines: lifecycle.Deadlines,
+    now: datetime | None = None,
 ) -> AppliedBatch:
     """Apply reports in the order of their arrival; the session is scoped to the tenants that they name.
+
+    What they change has the moment at which their connections were locked, unless another is given.
 
     A report of a connection that is not visible, or that names an operation its connection does not have, is refused
     and does not touch the others. An answer that cannot be read ends the operation that it names, if that is open.
@@ -41,6 +47,7 @@ def apply_reports(
     connection_ids = {report.connection_id for report in reports}
     operation_ids = {report.operation_id for report in reports if report.operation_id is not None}
     aggregates = aggregate_store.load_for_update(session, connection_ids, operation_ids=operation_ids)
+    now = now or aggregate_store.locking_time(aggregates)
     wrong = {
         position
         for position, report in enumerate(reports)

@@ -6,7 +6,9 @@ import os
 import random
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg2
@@ -19,9 +21,11 @@ from psycopg2.extensions import connection as Postgres  # noqa: N812 - it is a c
 from app.domain.retry import RetryVerdict
 from app.domain.status_messages import Report
 from app.services import status_updates
+from tests.factories import a_sync_message, apply_messages
 from tests.integration.services.machine.house import House
 from tests.unit.domain.test_dated_reports import Word, said, shuffled, syncs
 from tests.unit.domain.test_sync_order import IN_ORDER, LATE_END_OF_OURS, told
+from tests.waiting import eventually
 
 LONGER = int(os.environ.get("HISTORY_EXAMPLES", "0"))
 OF_THE_CONNECTION = ("status", "last_sync_status", "last_sync_error", "sync_reported_at", "sync_reported_rank")
@@ -86,6 +90,57 @@ def test_a_press_that_ended_late_is_found_behind_syncs_that_began_after_it(web: 
     assert late.outcome()["operations"] == in_order.outcome()["operations"]
     for scene in (in_order, late):
         scene.house.forget()
+
+
+def test_a_batch_that_began_first_and_is_applied_last_stands_last(web: Flask, postgres: Postgres) -> None:
+    scene = Scene(web, postgres)
+    other_id = scene.house.configure_type("confluence", {})
+    # Rows are locked in the order of their ids, so that whoever waits for the first has not yet locked the second.
+    first, second = ({**scene.told, "id": id_} for id_ in sorted([scene.connection_id, other_id]))
+    scene.house.look()
+    began = datetime.now(UTC)
+    earlier, later = (
+        [
+            a_sync_message(second, status, documents_processed=number, timestamp=(began + after).isoformat())
+            for status, after in (("sync_started", timedelta(0)), ("sync_completed", timedelta(seconds=1)))
+        ]
+        for number, began in enumerate((began, began + timedelta(minutes=1)))
+    )
+
+    with ThreadPoolExecutor() as pool:
+        with _locked(web, first["id"]):
+            waiting = pool.submit(apply_messages, web, a_sync_message(first, "sync_started"), *later)
+            eventually(lambda: _is_somebody_waiting(postgres))
+            apply_messages(web, *earlier)
+        assert waiting.result().refusals == {}
+
+    written = scene.house.look()
+    of_second = [row for row in written.operations if str(row["connection_id"]) == second["id"]]
+    assert [row["documents_processed"] for row in of_second] == [0, 1]
+    audited = [row["action"] for row in written.audited if str(row["connection_id"]) == second["id"]]
+    assert audited == ["sync.started", "sync.succeeded"] * 2
+    assert [row["created_at"] for row in of_second] == sorted(row["created_at"] for row in of_second)
+    scene.house.forget()
+
+
+@contextmanager
+def _locked(web: Flask, connection_id: str) -> Iterator[None]:
+    with closing(psycopg2.connect(web.extensions["settings"].owner_database_url)) as holder:
+        with holder.cursor() as cursor:
+            cursor.execute("SELECT set_config('app.system', 'on', false)")
+            cursor.execute("SELECT FROM data_source_connections WHERE id = %s FOR UPDATE", [connection_id])
+            assert cursor.rowcount == 1
+        yield
+        holder.rollback()
+
+
+def _is_somebody_waiting(postgres: Postgres) -> bool:
+    with postgres.cursor() as cursor:
+        # Who waits for what is shown to everybody there.
+        cursor.execute(
+            "SELECT FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted AND datname = current_database()"
+        )
+        return cursor.fetchone() is not None
 
 
 @settings(

@@ -55,10 +55,11 @@ def ahead(
     with closing(psycopg2.connect(settings.owner_database_url)) as owner, owner.cursor() as cursor:
         owner.autocommit = True
         cursor.execute("CREATE SCHEMA another_clock")
-        cursor.execute(
-            "CREATE FUNCTION another_clock.now() RETURNS timestamptz LANGUAGE sql STABLE"
-            f" AS $$ SELECT pg_catalog.now() + interval '{request.param}' $$"
-        )
+        for name in ("now", "clock_timestamp"):
+            cursor.execute(
+                f"CREATE FUNCTION another_clock.{name}() RETURNS timestamptz LANGUAGE sql"
+                f" AS $$ SELECT pg_catalog.{name}() + interval '{request.param}' $$"
+            )
         cursor.execute(f'GRANT USAGE ON SCHEMA another_clock TO "{role}"')
         _as_superuser(admin_database_url, f'ALTER ROLE "{role}" SET search_path = another_clock, pg_catalog, public')
         monkeypatch.setattr(database_clock._LastDatabaseTime, "reading", None)  # noqa: SLF001 - another database tells another time
