@@ -4,7 +4,8 @@
 PYTHON = python3
 ARGS =
 BIN = .venv/bin
-# Older than neither of the two files that say what belongs into .venv.
+# Each is newer than the files that say what belongs into .venv: to run everything here, and to develop.
+RUNNABLE = .venv/.runnable
 INSTALLED = .venv/.installed
 # Whatever the shell says: each of the many processes that a target starts would compile all modules anew.
 export PYTHONDONTWRITEBYTECODE =
@@ -14,19 +15,23 @@ export PYTHONDONTWRITEBYTECODE =
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
-setup: $(INSTALLED) ## make .venv and install everything into it; done only when something changed
+setup: $(INSTALLED) ## make .venv and install all that developing needs; done only when something changed
 
-$(INSTALLED): pyproject.toml locks/dev.txt
+$(RUNNABLE): pyproject.toml locks/run.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else "Python 3.11 or later is needed; $(PYTHON) is %d.%d. Name another one: make PYTHON=python3.12 ..." % v[:2])'
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make a virtual environment. On Debian and Ubuntu: apt install python3-venv (of its version)."; exit 1; }
-	@test -x $(BIN)/python || echo "Making .venv; the first time this takes a minute or two."
+	@test -x $(BIN)/python || echo "Making .venv; the first time this takes about a minute."
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/dev.txt
+	@$(BIN)/python devstack/install.py locks/run.txt
 	@# Its own files have no hash, and what builds it is installed already.
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(RUNNABLE)
+
+$(INSTALLED): $(RUNNABLE) locks/dev.txt
+	@$(BIN)/python devstack/install.py locks/dev.txt
 	@touch $(INSTALLED)
 
-run: $(INSTALLED) ## start everything on this machine and print a sign-in link; Ctrl-C stops it
+run: $(RUNNABLE) ## start everything on this machine and print a sign-in link; Ctrl-C stops it
 	@$(BIN)/python -m devstack.run
 
 test: $(INSTALLED) ## run the whole test suite; ARGS goes to pytest: make test ARGS='-k retry'
@@ -71,6 +76,7 @@ lock: ## write locks/ anew, after a change of pyproject.toml or constraints.txt:
 	@$(LOCK) -o locks/production.txt
 	@$(LOCK) --extra otel -o locks/otel.txt
 	@$(LOCK) --extra demo -o locks/demo.txt
+	@$(LOCK) --extra run -o locks/run.txt
 	@$(LOCK) --extra dev -o locks/dev.txt
 	@$(LOCK) --extra dev --extra bench -o locks/bench.txt
 

@@ -1,4 +1,4 @@
-"""What the images of the demo and of the conformance command run needs nothing but what they install."""
+"""What `make run`, and the images of the demo and the conformance command, run needs nothing but what they install."""
 
 from __future__ import annotations
 
@@ -28,12 +28,19 @@ importlib.import_module(sys.argv[1])
 """
 
 
-@pytest.mark.parametrize("module", ["devstack.demo", "devstack.conformance.__main__"])
-def test_an_image_has_what_its_command_imports(module: str) -> None:
-    locks = "".join((PROJECT / "locks" / name).read_text() for name in ("production.txt", "demo.txt"))
+@pytest.mark.parametrize(
+    ("module", "lock", "absent"),
+    [
+        ("devstack.demo", "demo.txt", "psutil"),
+        ("devstack.conformance.__main__", "demo.txt", "psutil"),
+        ("devstack.run", "run.txt", "pytest"),
+    ],
+)
+def test_a_command_has_what_it_imports(module: str, lock: str, absent: str) -> None:
+    locks = "".join((PROJECT / "locks" / name).read_text() for name in ("production.txt", lock))
     installed = re.findall(r"^([a-z0-9-]+)(?:\[.*\])?==", locks, re.MULTILINE)
     assert "pyyaml" in installed
-    assert "psutil" not in installed
+    assert absent not in installed
 
     command = [sys.executable, "-c", SCRIPT, module, "rita-data-sources", *installed]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=60)

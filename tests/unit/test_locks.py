@@ -6,9 +6,10 @@ import re
 
 import pytest
 
+from devstack import install
 from tests.project import PROJECT
 
-SETS = ("production", "otel", "demo", "dev", "bench")
+SETS = ("production", "otel", "demo", "run", "dev", "bench")
 # What constraints.txt leaves to the lock: what builds the project, what pip-audit needs, and other platforms' own.
 BESIDES = {"setuptools", "pip", "async-timeout", "colorama", "pywin32", "tzdata"}
 
@@ -46,3 +47,4 @@ def test_make_and_the_image_install_by_hash() -> None:
         ]
         assert lines
         assert [line for line in lines if "--require-hashes" not in line and "--no-deps" not in line] == []
+    assert "--require-hashes" in install.PIP
