@@ -13,7 +13,7 @@ from uuid import UUID
 
 from sqlalchemy import Select
 
-from app import errors
+from app import database_clock, errors
 from app.domain import ids
 from app.domain.actors import Actor
 from app.domain.aggregate import Change, Connection, ConnectionAggregate, Operation, RowValues
@@ -37,7 +37,7 @@ def fetch_aggregates(session: Session, query: Select[Any], **values: Any) -> lis
         aggregate = aggregates.get(row[0])
         if aggregate is None:
             aggregate = aggregates[row[0]] = ConnectionAggregate(Connection(*row[: len(CONNECTION_COLUMNS)]))
-            aggregate.locked_at = next(iter(row[_ROW_WIDTH:]), None)
+            aggregate.locked_at = row[_ROW_WIDTH] if len(row) > _ROW_WIDTH else None
         operation = row[len(CONNECTION_COLUMNS) : _ROW_WIDTH]
         if operation[0] is not None:
             aggregate.operations[operation[0]] = Operation(*operation)
@@ -60,10 +60,13 @@ def load_for_update(
     if operation_ids:
         query = aggregate_queries.LOCK_WITH_OPEN_AND_GIVEN_OPERATIONS
         values["named"] = list(operation_ids)
-    aggregates = fetch_aggregates(session, query, **values)
-    for aggregate in aggregates:
+    aggregates = {each.connection.id: each for each in fetch_aggregates(session, query, **values)}
+    for aggregate in aggregates.values():
         aggregate.mark_as_stored()
-    return {aggregate.connection.id: aggregate for aggregate in aggregates}
+    if aggregates:
+        # Who applies messages asks for the time nowhere else, and events tell it.
+        database_clock.remember_database_time(locking_time(aggregates))
+    return aggregates
 
 
 def locking_time(aggregates: Mapping[UUID, ConnectionAggregate]) -> datetime:

@@ -185,6 +185,21 @@ def test_after_a_press_through_a_host_that_is_ahead_the_next_ones_progress_is_sh
     assert history[1]["created_at"] < history[0]["created_at"]
 
 
+def test_what_a_message_changes_and_the_event_of_it_are_of_the_databases_clock(
+    ahead: timedelta, web: Flask, desk: Desk, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operation = desk.operation(desk.sync())
+    found = {"id": str(operation["connection_id"]), "organization_id": str(operation["organization_id"])}
+    # In a process that has asked for it nowhere else.
+    monkeypatch.setattr(database_clock._LastDatabaseTime, "reading", None)  # noqa: SLF001
+
+    hear(web, a_sync_message(found, "sync_started", operation_id=str(operation["id"])))
+
+    assert is_of_the_database(desk.operation(str(operation["id"]))["started_at"], ahead)
+    (_, fields), *_ = redis.xrevrange(f"{events.channel_of_organization(desk.browser.organization_id)}:events")
+    assert is_of_the_database(datetime.fromisoformat(json.loads(fields[b"data"])["timestamp"]), ahead)
+
+
 def test_nothing_counts_as_overlooked_for_another_hosts_clock(ahead: timedelta, web: Flask, desk: Desk) -> None:
     assert ahead
     desk.sync()
