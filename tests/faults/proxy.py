@@ -23,6 +23,8 @@ class _Link:
         self.abandoned = False
         # How many of the server's next bytes pass before the gate closes.
         self.torn_after = 0
+        self._finished = 0
+        self._lock = threading.Lock()
         if flows:
             self.gate.set()
         for source, sink in ((client, server), (server, client)):
@@ -40,11 +42,15 @@ class _Link:
                 sink.sendall(data)
             self.gate.wait()
             sink.shutdown(socket.SHUT_WR)
+            with self._lock:
+                self._finished += 1
+                has_ended = self._finished == len((source, sink))
         except OSError:
             # A side that is gone, however it went, is gone for the other one, too.
             self.gate.wait()
-            if not self.abandoned:
-                self.close()
+            has_ended = True
+        if has_ended and not self.abandoned:
+            self.close()
 
     def close(self) -> None:
         for side in (self.client, self.server):

@@ -124,3 +124,19 @@ def test_refusing_it_takes_nobody_and_leaves_those_who_are_there(
         socket.create_connection((LOOPBACK, proxy.port))
     ends[0].sendall(b"x")
     assert ends[1].recv(1) == b"x"
+
+
+def test_a_connection_that_both_sides_have_ended_takes_no_files_any_more(
+    proxy: Proxy, ends: tuple[socket.socket, socket.socket]
+) -> None:
+    client, server_side = ends
+    (link,) = proxy._links  # noqa: SLF001 - what it keeps is what this is about
+
+    client.shutdown(socket.SHUT_WR)
+    assert server_side.recv(1) == b""
+    server_side.sendall(b"later")
+    assert client.recv(5) == b"later"
+    server_side.shutdown(socket.SHUT_WR)
+
+    eventually(lambda: (link.client.fileno(), link.server.fileno()) == (-1, -1))
+    assert proxy.links == 1
