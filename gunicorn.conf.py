@@ -23,11 +23,13 @@ from typing import Any
 
 import gevent
 from gunicorn.glogging import Logger
+from gunicorn.http.parser import RequestParser
 from gunicorn.workers.ggevent import GeventWorker
 from psycogreen.gevent import patch_psycopg
 
 from app import create_app, extensions, logs, metrics_sharing, tracebacks, tracing
 from app.api.bounded_body import TimeLimitedBody, yield_before_pipelined_request
+from app.api.bounded_head import BoundedRequest
 from app.config import Settings
 
 settings = Settings.from_environment("web")
@@ -110,6 +112,8 @@ keepalive = 65
 # leaves of a client's headers would lead past the proxy's own rules.
 forwarded_allow_ips = ""
 forwarder_headers = ""
+# Of a head in all; gunicorn has settings for each of its lines.
+RequestParser.mesg_class = BoundedRequest
 # It would listen in the home directory, which a container may not write.
 control_socket_disable = True
 

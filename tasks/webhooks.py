@@ -64,17 +64,17 @@ def deliver_webhook(
     next_operation_id: UUID | None = first
     try:
         while next_operation_id is not None:
-            _deliver_one(next_operation_id)
+            _deliver_one(next_operation_id, organization_id=str(organization_id or ""))
             next_operation_id = organization_limit.take_next_or_release(limit_key)
     finally:
         if next_operation_id is not None:
             organization_limit.release(limit_key)
 
 
-def _deliver_one(operation_id: UUID) -> None:
+def _deliver_one(operation_id: UUID, *, organization_id: str) -> None:
     structlog.contextvars.unbind_contextvars("request_id", "organization_id", "connection_id")
     structlog.contextvars.bind_contextvars(operation_id=str(operation_id))
-    if (delay := current_circuit_breaker().time_until_attempt_allowed()) is not None:
+    if (delay := current_circuit_breaker().time_until_attempt_allowed(organization_id)) is not None:
         _defer_delivery(operation_id, delay)
         return
     claim = claim_operation(operation_id)
@@ -94,7 +94,8 @@ def _deliver_one(operation_id: UUID) -> None:
 def _record_outcome(operation: Operation, outcome: retry.AttemptOutcome) -> None:
     """Tell the breaker, the metrics, the log and the database what came of an attempt."""
     # A probe that finds what was known takes nothing from the operation.
-    spends = not (outcome.service_down and current_circuit_breaker().record_failure())
+    whose = str(operation.organization_id)
+    spends = not (outcome.service_down and current_circuit_breaker().record_failure(whose))
     metrics.count_webhook_attempt(operation.kind, outcome)
     log.info(
         "webhook_attempted",

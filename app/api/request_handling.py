@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, MutableMapping
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -14,6 +14,7 @@ from flask import Flask, Response, g, request
 from gunicorn.http.errors import ParseException
 from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import ClientDisconnected, NotFound
+from werkzeug.http import parse_date
 from werkzeug.routing import RequestRedirect
 
 from app import errors
@@ -32,6 +33,8 @@ MAX_REPORTED_PROBLEMS, MAX_FIELD_PATH_LENGTH = 20, 100
 INCOMPLETE_BODY_MESSAGE = "The body ends early, or its chunks are framed wrongly"
 # Of a path, in a log line: the longest of ours is half as long.
 MAX_LOGGED_PATH_LENGTH = 200
+# What of a request is read as a date, of a file that is to be sent.
+_DATE_VARIABLES = ("HTTP_IF_MODIFIED_SINCE", "HTTP_IF_RANGE")
 _REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 ModelType = TypeVar("ModelType", bound=BaseModel)
@@ -134,6 +137,16 @@ def _bind_request_id() -> None:
     # for another, as one with more slashes in front does for Werkzeug; a proxy's rules are for what it has read.
     if isinstance(request.routing_exception, RequestRedirect) or request.environ["PATH_INFO"].startswith("//"):
         raise NotFound
+    _replace_unreadable_dates(request.environ)
+
+
+def _replace_unreadable_dates(environ: MutableMapping[str, Any]) -> None:
+    """Make no date of one whose year is too large for C: Werkzeug (3.1) expects any other mistake."""
+    for name in _DATE_VARIABLES:
+        try:
+            parse_date(environ.get(name))
+        except OverflowError:
+            environ[name] = "-"
 
 
 def _add_headers_and_log(response: Response) -> Response:

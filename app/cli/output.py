@@ -7,7 +7,7 @@ begins a row. Whatever a command prints goes through `print_row`, `print_indente
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import zip_longest
@@ -48,7 +48,17 @@ def print_indented(text: str, *, indent: str = "    ") -> None:
 
 def print_json_line(json_object: Any) -> None:
     """Print one JSON object in one line, for programs: in ASCII, so that a terminal obeys nothing in it either."""
-    click.echo(json.dumps(pydantic_core.to_jsonable_python(json_object, bytes_mode="base64", fallback=str)))
+    shown = pydantic_core.to_jsonable_python(_without_half_pairs(json_object), bytes_mode="base64", fallback=str)
+    click.echo(json.dumps(shown))
+
+
+def _without_half_pairs(value: Any) -> Any:
+    """Return a value whose texts are all Unicode: half a surrogate pair, as a header may have, is U+FFFD."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, Mapping):
+        return {_without_half_pairs(key): _without_half_pairs(inner) for key, inner in value.items()}
+    return [*map(_without_half_pairs, value)] if isinstance(value, list | tuple) else value
 
 
 @contextmanager

@@ -28,6 +28,9 @@ DEAD_LETTER_QUEUE_NAME = "data_source_status.dead"
 # The exchange of our own tasks.
 TASK_EXCHANGE_NAME = "rita"
 
+# AMQP 0-9-1's short string, and what RabbitMQ names its own queues by.
+MAX_QUEUE_NAME_BYTES, RESERVED_QUEUE_PREFIX = 255, "amq."
+
 # The only bound on a publish to a frozen broker that holds (confirm timeouts alone do not): limits on the socket.
 CONFIRM_TIMEOUT_SECONDS = 5
 CONFIRM_OPTIONS = {"confirm_publish": True, "confirm_timeout": CONFIRM_TIMEOUT_SECONDS}
@@ -94,7 +97,12 @@ def ensure_queue_exists(connection: Connection, name: str, *, arguments: Mapping
 
 
 def queue_exists(connection: Connection, name: str) -> bool:
-    """Tell whether there is a queue of that name; one that this user may not ask for counts as there."""
+    """Tell whether there is a queue of that name; one that this user may not ask for counts as there.
+
+    A name that AMQP cannot say is no queue's, nor is one of RabbitMQ's own, which takes no plain message.
+    """
+    if len(name.encode(errors="surrogatepass")) > MAX_QUEUE_NAME_BYTES or name.startswith(RESERVED_QUEUE_PREFIX):
+        return False
     with connection.channel() as channel:
         try:
             channel.queue_declare(queue=name, passive=True)

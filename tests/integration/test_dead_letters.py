@@ -155,18 +155,20 @@ def test_a_letter_keeps_the_headers_and_what_else_the_service_said_and_a_replay_
     assert {name: value for name, value in replayed.headers.items() if name in theirs} == theirs
 
 
+# Whoever may publish to the dead letters has them say any; the last two are no queue's name.
 @pytest.mark.rabbitmq
+@pytest.mark.parametrize("named", ["no.such.queue", "q" * 256, "amq.rabbitmq.reply-to"])
 def test_a_letter_whose_queue_is_gone_stays_and_the_operator_is_told(
-    operator: FlaskCliRunner, broker_url: str, origin: str
+    operator: FlaskCliRunner, broker_url: str, origin: str, named: str
 ) -> None:
     if not broker_url.startswith("amqp"):
         pytest.skip("Redis makes whatever is written to")
-    bury_reliably(broker_url, [a_letter(b"gone", queue="no.such.queue"), a_letter(b"there", queue=origin)])
+    bury_reliably(broker_url, [a_letter(b"gone", queue=named), a_letter(b"there", queue=origin)])
 
     done = operator.invoke(args=["dead-letters", "replay"])
 
     assert "Replayed 1" in done.output
-    assert "no.such.queue" in done.output
+    assert named in done.output
     assert [letter.body for letter in look(broker_url)] == [b"gone"]
 
 
@@ -225,6 +227,17 @@ def test_a_list_shows_reason_detail_and_body_and_as_json_one_object_a_line(
     assert "2 dead letters" in for_people
     assert [(row["reason"], row["queue"]) for row in for_programs] == [("not_json", origin)] * 2
     assert for_programs[0]["body"] == '{"a": "ü"}'
+
+
+@pytest.mark.rabbitmq
+def test_half_a_surrogate_pair_in_a_header_costs_itself_alone(
+    operator: FlaskCliRunner, broker_url: str, origin: str
+) -> None:
+    bury_reliably(broker_url, [replace(a_letter(b"odd", queue=origin), headers={"x\ud800": ["\udc00"]})])
+
+    done = operator.invoke(args=["dead-letters", "list", "--json"])
+
+    assert json.loads(done.output)["headers"] == {"x\ufffd": ["\ufffd"]}
 
 
 def test_a_drop_asks_first(operator: FlaskCliRunner, broker_url: str, origin: str) -> None:

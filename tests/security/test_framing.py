@@ -8,12 +8,15 @@ from uuid import uuid4
 
 import pytest
 
+from app.api.bounded_head import MAX_HEAD_BYTES
 from tests.e2e.browser import Person
 from tests.e2e.processes import Processes
 
 WORD = f"canary{uuid4().hex}"
 TICKET = f"GET /api/sse?ticket={WORD}"
 BODY = json.dumps({"credentials": {"api_token": WORD}}).encode()
+# So many lines with it are more than a head may have, by less than the server reads in one go.
+LINES = MAX_HEAD_BYTES // len(f"X-Token: {WORD}\r\n") + 2
 CHUNK = b"%X\r\n%b\r\n" % (len(BODY), BODY)
 # What stands where a chunk's frame, its size or the body's end should: of a body in the wrong place.
 CHUNKED = {
@@ -45,6 +48,7 @@ HEADS = {
     "a-name-of-none": f"GET / HTTP/1.1\r\nHost: x\r\nAuthor({WORD}): x\r\n\r\n",
     "a-length-that-is-none": f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {WORD}\r\n\r\n",
     "a-coding-that-is-none": f"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: {WORD}\r\n\r\n",
+    "more-lines-than-any-honest-head": "GET / HTTP/1.1\r\nHost: x\r\n" + f"X-Token: {WORD}\r\n" * LINES,
     "an-expectation-that-is-none": f"POST / HTTP/1.1\r\nHost: x\r\nExpect: {WORD}\r\nContent-Length: 1\r\n\r\nx",
 }
 

@@ -130,3 +130,10 @@ def test_no_answer_sets_a_cookie(web: Flask) -> None:
     for call in calls(web):
         with ada.call(call.method, call.path()) as answer:
             assert "Set-Cookie" not in answer.headers, call
+
+
+@pytest.mark.parametrize("date", ["Mon, 01 Jan 99999999999999999999 00:00:00 GMT", "yesterday"])
+def test_a_date_that_is_none_is_as_good_as_no_date(web: Flask, date: str) -> None:
+    for headers in ({"If-Modified-Since": date}, {"If-Range": date, "Range": "bytes=0-1"}):
+        with web.test_client().get("/console/main.js", headers=headers) as answer:
+            assert answer.status_code == 200

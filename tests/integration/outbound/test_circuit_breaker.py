@@ -20,10 +20,14 @@ LONG = timedelta(minutes=1)
 
 @pytest.fixture(autouse=True)
 def _forgotten(redis: Redis) -> Iterator[None]:
-    keys = [f"{REDIS_KEY_PREFIX}failures", f"{REDIS_KEY_PREFIX}probe"]
-    redis.delete(*keys)
+    forget(redis)
     yield
-    redis.delete(*keys)
+    forget(redis)
+
+
+def forget(redis: Redis) -> None:
+    for key in redis.scan_iter(f"{REDIS_KEY_PREFIX}*"):
+        redis.delete(key)
 
 
 def a_breaker(redis: Redis, *, probe: timedelta = LONG) -> CircuitBreaker:
@@ -90,6 +94,31 @@ def test_a_probe_that_is_answered_lets_all_go_at_once(redis: Redis) -> None:
     breaker.record_success()
 
     assert [breaker.time_until_attempt_allowed() for _ in range(5)] == [None] * 5
+
+
+def test_those_whose_requests_it_fails_do_not_have_the_probes_of_the_others(redis: Redis) -> None:
+    breaker = a_breaker(redis)
+    for _ in range(FAILURES):
+        breaker.record_failure("acme")
+    assert breaker.time_until_attempt_allowed("acme") is None
+
+    assert breaker.time_until_attempt_allowed("globex") is None
+    assert all(breaker.time_until_attempt_allowed(who) is not None for who in ("acme", "globex", "initech", ""))
+    breaker.record_failure("globex")
+    assert redis.delete(f"{REDIS_KEY_PREFIX}probe_of_others")
+    assert breaker.time_until_attempt_allowed("globex") is not None
+    assert breaker.time_until_attempt_allowed("initech") is None
+
+
+def test_an_answer_forgets_who_has_failed(redis: Redis) -> None:
+    breaker = a_breaker(redis)
+    for _ in range(FAILURES):
+        breaker.record_failure("acme")
+    breaker.time_until_attempt_allowed("globex")
+
+    breaker.record_success()
+
+    assert list(redis.scan_iter(f"{REDIS_KEY_PREFIX}*")) == []
 
 
 def test_without_redis_all_may_go() -> None:

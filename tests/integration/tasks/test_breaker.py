@@ -32,7 +32,8 @@ def breaker(tasks_app: Flask, monkeypatch: pytest.MonkeyPatch) -> Iterator[Circu
     made = CircuitBreaker(redis, failure_threshold=FAILURES, probe_interval=PROBE)
     monkeypatch.setitem(tasks_app.extensions, "circuit_breaker", made)
     yield made
-    redis.delete(f"{REDIS_KEY_PREFIX}failures", f"{REDIS_KEY_PREFIX}probe")
+    for key in redis.scan_iter(f"{REDIS_KEY_PREFIX}*"):
+        redis.delete(key)
 
 
 def a_receiver_found_down(desk: Desk, run: Run, receiver: Receiver) -> None:
@@ -138,6 +139,22 @@ def test_an_answer_of_any_kind_closes_the_circuit(
 
     assert desk.operation(refused)["state"] == "undelivered"
     assert [breaker.time_until_attempt_allowed() for _ in range(3)] == [None] * 3
+
+
+def test_an_organization_whose_requests_alone_fail_has_not_the_probe_of_another(
+    desk: Desk, run: Run, receiver: Receiver, redis: Redis
+) -> None:
+    receiver.otherwise = answer(500)
+    for _ in range(FAILURES):
+        run(DELIVER, desk.another().sync())
+    # However long this takes, those who have failed have had theirs.
+    redis.set(f"{REDIS_KEY_PREFIX}probe", "1", px=600_000)
+    receiver.otherwise = answer(200)
+    operation_id = desk.verify()
+
+    run(DELIVER, operation_id, "verify", str(desk.browser.organization_id))
+
+    assert desk.operation(operation_id)["state"] == "delivered"
 
 
 def test_a_request_that_waits_for_the_receiver_still_ends_at_its_deadline(
