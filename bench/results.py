@@ -72,6 +72,21 @@ class Row:
         return "met" if min(self.met) > len(self.product) / 2 else "missed"
 
 
+def compared(
+    what: str,
+    unit: str,
+    figure: Callable[[Any], float],
+    ours: Sequence[Any],
+    peer: str,
+    theirs: Sequence[Any],
+    *,
+    target: Target | None = None,
+    ratio_target: Target | None = None,
+) -> Row:
+    """Return the row of one figure, which `figure` reads off what each round found, ours and a peer's."""
+    return Row(what, unit, [*map(figure, ours)], peer, [*map(figure, theirs)], target, ratio_target)
+
+
 @dataclass(frozen=True, eq=False)
 class Measure:
     """One question, the sizes that it is asked at, and the function that answers it with rows."""

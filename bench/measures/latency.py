@@ -8,12 +8,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import pairwise
+from operator import attrgetter, methodcaller
 from statistics import median
 from typing import Any
 
 from bench import broker, tables
 from bench.processor_time import machine_without
-from bench.results import Measure, Row, Target, at_most, percentile
+from bench.results import Measure, Row, Target, at_most, compared, percentile
 from bench.stage import Stage
 from bench.streams import watching
 from devstack.child import StartError, wait_until
@@ -44,6 +45,10 @@ class Delays:
 
     delays: list[float]
     processor_time: float
+
+    def delay(self, share: float) -> float:
+        """Return what this share of the delays does not exceed, in most slices."""
+        return _of_most_slices(self.delays, share)
 
 
 LINES, THEIRS, PEER = (
@@ -78,23 +83,25 @@ def rate_rows(
     """Return what is told of messages at one rate, beside a peer or an earlier release."""
     return [
         *[
-            Row(
+            compared(
                 f"queue to browser at {rate}/s, {name}",
                 "ms",
-                [_of_most_slices(found.delays, share) for found in ours],
+                methodcaller("delay", share),
+                ours,
                 peer,
-                [_of_most_slices(found.delays, share) for found in theirs],
+                theirs,
                 target=at_most(50) if is_held else None,
                 ratio_target=ratio_target if is_held else None,
             )
             for name, share, is_held in (("p50", 0.5, False), ("p99", 0.99, True))
         ],
-        Row(
+        compared(
             f"a message at {rate}/s, time of all processors",
             "ms",
-            [found.processor_time for found in ours],
+            attrgetter("processor_time"),
+            ours,
             peer,
-            [found.processor_time for found in theirs],
+            theirs,
             ratio_target=processor_target,
         ),
     ]

@@ -12,7 +12,7 @@ from uuid import UUID
 from redis import Redis
 
 from bench import tables
-from bench.results import Measure, Row, at_least, at_most, percentile
+from bench.results import Measure, Row, at_least, at_most, compared, percentile
 from bench.stage import Stage, memory_of
 from bench.streams import subscriptions, watching
 from devstack.child import StartError, wait_until
@@ -73,12 +73,13 @@ def run(stage: Stage, size: Size, repeat: int) -> list[Row]:
             target=at_most(1),
         ),
         *[
-            Row(
+            compared(
                 f"an event to {size.audience:,} clients of one organization, {name}",
                 "ms",
-                [percentile(delays, share) for delays in our_delays],
+                partial(percentile, share=share),
+                our_delays,
                 PEER,
-                [percentile(delays, share) for delays in their_delays],
+                their_delays,
                 ratio_target=target,
             )
             for name, share, target in (("p50", 0.5, None), ("p99", 0.99, at_most(0.5)))

@@ -7,13 +7,14 @@ import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from operator import attrgetter, methodcaller
 from urllib.parse import urlsplit
 
 from bench import broker, tables
 from bench.http import offer
 from bench.measures.press import QUEUES, requests
 from bench.processor_time import machine_without
-from bench.results import Measure, Row, Target, at_least, at_most, percentile
+from bench.results import Measure, Row, Target, at_least, at_most, compared, percentile
 from bench.stage import Stage
 from devstack.child import StartError, wait_until
 
@@ -45,6 +46,10 @@ class Steady:
     rate: float
     processor_time: float
 
+    def delay(self, share: float) -> float:
+        """Return what this share of the delays does not exceed."""
+        return percentile(self.delays, share)
+
 
 def run(stage: Stage, size: Size, repeat: int) -> list[Row]:
     """Compare with a stock Celery task."""
@@ -57,12 +62,13 @@ def run(stage: Stage, size: Size, repeat: int) -> list[Row]:
         waiting_theirs.append(measured(_backlog, stage, size, lines=THEIRS))
     return [
         *steady_rows(ours, PEER, theirs),
-        Row(
+        compared(
             f"webhooks at {RATE} requests/s",
             "webhooks/s",
-            [found.rate for found in ours],
+            attrgetter("rate"),
+            ours,
             PEER,
-            [found.rate for found in theirs],
+            theirs,
             ratio_target=at_least(0.9),
         ),
         Row(
@@ -82,22 +88,24 @@ def steady_rows(
     """Return what is told of requests at a steady rate, beside a peer or an earlier release."""
     return [
         *[
-            Row(
+            compared(
                 f"request to webhook at {RATE}/s, {name}",
                 "ms",
-                [percentile(found.delays, share) for found in ours],
+                methodcaller("delay", share),
+                ours,
                 peer,
-                [percentile(found.delays, share) for found in theirs],
+                theirs,
                 target=target,
             )
             for name, share, target in (("p50", 0.5, None), ("p95", 0.95, at_most(100)))
         ],
-        Row(
+        compared(
             "a request with its webhook, time of all processors",
             "ms",
-            [found.processor_time for found in ours],
+            attrgetter("processor_time"),
+            ours,
             peer,
-            [found.processor_time for found in theirs],
+            theirs,
             ratio_target=processor_target,
         ),
     ]
